@@ -1,0 +1,120 @@
+"""Intents become AlphaESS dispatches, AlphaESS rows become telemetry.
+
+A dispatch is a lease of 90 s; who wants it to last sends it again well before. HOLD is a started dispatch of 0 W,
+releasing is a stopped one: the two are never confused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from adapters.alphaess import mapping
+from adapters.alphaess.client import AlphaEssClient, Settings, VendorCodeError
+from adapters.contract import (
+    Abilities,
+    Accepted,
+    AdapterError,
+    Channel,
+    Clock,
+    Command,
+    ConfigurationError,
+    Device,
+    IntentRefusedError,
+    Receipt,
+    Rejected,
+    Telemetry,
+    Unknown,
+)
+from adapters.transport import NotSentError, RefusedRequestError
+from engine.intent import Intent, IntentMode
+
+# An order above the rating by no more than this is rounding and is clamped; more is a wrong unit and is refused.
+RATING_MARGIN = 1.05
+
+
+class AlphaEssAdapter:
+    """One AlphaESS account: `Readable`, `Dispatchable`, `Closable`."""
+
+    abilities = Abilities(
+        modes=frozenset(IntentMode),
+        command_lifetime_s=mapping.DISPATCH_LIFETIME_S,
+        renew_after_s=mapping.DISPATCH_LIFETIME_S / 2,
+        settling_s=20.0,
+        power_cadence_s=mapping.POWER_CADENCE_S,
+        state_cadence_s=mapping.RUNNING_CADENCE_S,
+    )
+
+    def __init__(self, client: AlphaEssClient, upload_time_zone: str = "UTC") -> None:
+        self._client = client
+        self._zone = ZoneInfo(upload_time_zone)
+
+    async def read(self, device: Device, channel: Channel) -> Telemetry | None:
+        """The latest reading of a device; None when the vendor has none."""
+        fetch = self._client.get_last_power_data if channel is Channel.POWER else self._client.get_running_data
+        for row in await fetch(device.device_id):
+            if str(row.get("Sn", device.device_id)) == device.device_id:
+                return mapping.telemetry(row, channel, self._zone)
+        return None
+
+    def translate(self, intent: Intent, device: Device, latest: Telemetry | None) -> Command:
+        """An intent in the vendor's words; the power is clamped to rating and to what the battery allows now."""
+        _refuse_without_serial_number(device)
+        if intent.mode is IntentMode.SELF_CONSUMPTION:
+            return self.release(device)
+        power_kw = _clamped_kw(intent, device, latest)
+        signed_kw = -power_kw if intent.mode is IntentMode.CHARGE else power_kw
+        until_soc = device.battery.max_soc if intent.until_soc is None else intent.until_soc
+        fields = mapping.dispatch_fields(device.device_id, signed_kw, until_soc)
+        return Command(
+            device_id=device.device_id,
+            releases=False,
+            battery_kw=mapping.power_from_raw(fields["ActivePower"]),
+            payload=fields,
+        )
+
+    def release(self, device: Device) -> Command:
+        """The stop of a dispatch."""
+        _refuse_without_serial_number(device)
+        return Command(device.device_id, True, 0.0, mapping.release_fields(device.device_id))
+
+    async def send(self, command: Command) -> Receipt:
+        """Send once; ReturnCode 0 means that the vendor has stored the row, no more."""
+        try:
+            await self._client.remote_dispatch(command.payload)
+        except (ConfigurationError, NotSentError, RefusedRequestError) as error:
+            return Rejected(str(error))
+        except VendorCodeError as error:
+            return (Rejected if error.code in mapping.NOTHING_DONE else Unknown)(str(error))
+        except AdapterError as error:
+            return Unknown(str(error))
+        return Accepted()
+
+    async def close(self) -> None:
+        """Close the account's connections."""
+        await self._client.close()
+
+
+def create(settings: Mapping[str, Any], clock: Clock) -> AlphaEssAdapter:
+    """Build the adapter of one account; the entry point of this package."""
+    checked = Settings.model_validate(dict(settings))
+    return AlphaEssAdapter(AlphaEssClient(checked, clock), checked.upload_time_zone)
+
+
+def _refuse_without_serial_number(device: Device) -> None:
+    if not device.device_id.strip():
+        raise IntentRefusedError("device_id: empty, and a dispatch without Sn drives every system; name one system")
+
+
+def _clamped_kw(intent: Intent, device: Device, latest: Telemetry | None) -> float:
+    charging = intent.mode is IntentMode.CHARGE
+    rating_kw = device.battery.max_charge_kw if charging else device.battery.max_discharge_kw
+    if intent.power_kw > rating_kw * RATING_MARGIN:
+        raise IntentRefusedError(
+            f"power_kw: {intent.power_kw:g} is above the rating of {rating_kw:g} kW; check the units"
+        )
+    allowed_kw = None
+    if latest is not None:
+        allowed_kw = latest.charge_limit_kw if charging else latest.discharge_limit_kw
+    return min(intent.power_kw, rating_kw, rating_kw if allowed_kw is None else max(0.0, allowed_kw))

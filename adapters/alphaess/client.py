@@ -1,0 +1,197 @@
+"""The AlphaESS API: login, signature, clock, and one method per call.
+
+Source: Web Monitoring API Specification V2.1, sections 1 to 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, describe_code
+from adapters.alphaess.signing import encrypt_password, sign
+from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
+from adapters.transport import Transport
+
+# Section 1: a request more than 300 s off the server's clock is refused. We sign with the server's time, so a
+# wrong clock does no harm at once; far off, something is broken and sending must stop before the vendor refuses.
+LARGEST_CLOCK_OFFSET_S = 240.0
+PAGE_SIZE = 50
+
+
+class VendorCodeError(VendorUnavailableError):
+    """The vendor answered with a return code that a later try may not see again."""
+
+    def __init__(self, path: str, code: int) -> None:
+        self.code = code
+        super().__init__(f"{path}: {describe_code(code)}")
+
+
+class Settings(BaseModel):
+    """One AlphaESS account and how to reach it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str = "https://api.alphaess.com"
+    api_account: str
+    api_secret: SecretStr
+    username: str
+    password: SecretStr
+    encryption_key: Literal["username", "api_secret"] = "username"
+    """What the password is encrypted with; the document leaves it open, servers were seen to use the user name."""
+    upload_time_zone: str = "UTC"
+    """Zone of the vendor's `UploadTime`, which the document does not state; settled at commissioning."""
+    timeout_s: float = 10.0
+
+
+class AlphaEssClient:
+    """Signed calls for one account.
+
+    A token lives 90 minutes, is renewed by use and belongs to one address; a lost one is replaced by one
+    new login and the call is repeated once.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, transport: Transport | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._transport = transport or Transport(settings.base_url, clock, settings.timeout_s)
+        self._token: str | None = None
+        self._login_lock = asyncio.Lock()
+
+    async def get_system_list(self) -> list[dict[str, Any]]:
+        """All systems that the account can see (section 2), over all pages."""
+        systems: list[dict[str, Any]] = []
+        page = 1
+        while True:
+            result = await self._read("GetSystemList", {"pageindex": page, "pagesize": PAGE_SIZE})
+            fields = {key.lower(): value for key, value in (result or {}).items()}
+            rows = fields.get("systems") or fields.get("items") or []
+            systems.extend(rows)
+            # The document has TotalPageCount twice with different meanings: a short page ends the list too.
+            if len(rows) < PAGE_SIZE or page >= int(fields.get("totalpagecount") or page):
+                return systems
+            page += 1
+
+    async def get_energy_summary(self, serial_number: str, day: dt.date) -> list[dict[str, Any]]:
+        """Energy sums of one day (section 3)."""
+        return _rows(await self._read("GetEnergySummary", {"Sn": serial_number, "TheDate": day.isoformat()}))
+
+    async def get_running_data(self, serial_number: str) -> list[dict[str, Any]]:
+        """The latest full state (section 4), one row per 5 minutes."""
+        return _rows(await self._read("GetRunningData", {"Sn": serial_number}))
+
+    async def get_history_running_data(
+        self, serial_number: str, begin: dt.datetime, end: dt.datetime
+    ) -> list[dict[str, Any]]:
+        """The states of up to one day (section 5); times as the vendor's zone has them."""
+        stamp = "%Y/%m/%d %H:%M:%S"
+        fields = {"Sn": serial_number, "Starttime": begin.strftime(stamp), "endtime": end.strftime(stamp)}
+        return _rows(await self._read("GetHistoryRunningData", fields))
+
+    async def get_last_power_data(self, serial_number: str) -> list[dict[str, Any]]:
+        """The latest powers (section 6), one row per 10 seconds; without the state of charge."""
+        return _rows(await self._read("GetLastPowerData", {"Sn": serial_number}))
+
+    async def remote_dispatch(self, fields: Mapping[str, Any]) -> None:
+        """Send a dispatch (section 7), once.
+
+        Args:
+            fields: As `mapping.dispatch_fields` makes them.
+
+        Raises:
+            ConfigurationError: No serial number: the vendor would take the call for every system of the account.
+            AdapterError: It was refused, or nobody knows; see the transport's errors.
+        """
+        if not str(fields.get("Sn") or "").strip():
+            raise ConfigurationError(
+                "Sn: empty, and a dispatch without it drives every system of the account; name one system"
+            )
+        await self._call("RemoteDispatch", fields, write=True)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def _read(self, name: str, fields: Mapping[str, Any]) -> Any:
+        return (await self._call(name, fields, write=False)).get("Result")
+
+    async def _call(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
+        token = self._token or await self._login(None)
+        answer = await self._signed(name, {**fields, "Token": token}, write=write)
+        if _code(name, answer) in LOGIN_AGAIN:
+            # The token was refused, so nothing was done: one new login and one repetition are safe for writes too.
+            token = await self._login(token)
+            answer = await self._signed(name, {**fields, "Token": token}, write=write)
+        _raise_for(name, _code(name, answer))
+        return answer
+
+    async def _login(self, refused: str | None) -> str:
+        """Get a token; several callers whose token was refused share one login."""
+        async with self._login_lock:
+            if self._token is not None and self._token != refused:
+                return self._token
+            settings = self._settings
+            seed = (
+                settings.username if settings.encryption_key == "username" else settings.api_secret.get_secret_value()
+            )
+            encrypted = encrypt_password(settings.password.get_secret_value(), seed)
+            answer = await self._signed("Login", {"username": settings.username, "password": encrypted}, write=False)
+            _raise_for("Login", _code("Login", answer))
+            token = {key.lower(): value for key, value in answer.items()}.get("token")
+            if not token:
+                raise VendorUnavailableError("Login: accepted, but no token came with it")
+            self._token = str(token)
+            return self._token
+
+    async def _signed(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
+        answer = await self._send(name, fields, write=write)
+        if _code(name, answer) == ReturnCode.TIMESTAMP:
+            # Refused unread, and its Date header has just told the vendor's time: sign anew with that, once.
+            answer = await self._send(name, fields, write=write)
+        return answer
+
+    async def _send(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
+        body = {"api_account": self._settings.api_account, "timestamp": self._timestamp(), **fields}
+        body["sign"] = sign(body, self._settings.api_secret.get_secret_value())
+        path = PATHS[name]
+        answer = await (self._transport.write(path, body) if write else self._transport.read(path, body))
+        if not isinstance(answer, dict):
+            raise VendorUnavailableError(f"{path}: the answer is no JSON object")
+        return answer
+
+    def _timestamp(self) -> int:
+        offset_s = self._transport.clock_offset_s or 0.0
+        if abs(offset_s) > LARGEST_CLOCK_OFFSET_S:
+            raise ConfigurationError(
+                f"clock: {offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "
+                "set this machine's clock"
+            )
+        return int(self._clock().timestamp() + offset_s)
+
+
+def _rows(result: Any) -> list[dict[str, Any]]:
+    """`Result` as a list of rows; code 0 with null is the vendor's way to say that there is nothing."""
+    if result is None:
+        return []
+    rows = result if isinstance(result, list) else [result]
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _code(name: str, answer: Mapping[str, Any]) -> int:
+    value = {key.lower(): value for key, value in answer.items()}.get("returncode")
+    try:
+        return int(str(value))
+    except ValueError:
+        raise VendorUnavailableError(f"{name}: the answer has no ReturnCode") from None
+
+
+def _raise_for(name: str, code: int) -> None:
+    if code == ReturnCode.OK:
+        return
+    if code in CONFIGURATION_FAULTS:
+        raise ConfigurationError(f"{name}: {describe_code(code)}; check account, secret, user and serial number")
+    raise VendorCodeError(name, code)

@@ -1,0 +1,224 @@
+"""Every sign, scale and word of AlphaESS, and nothing else.
+
+Source: Web Monitoring API Specification V2.1, sections 4 (running data), 6 (power data), 7 (dispatch), 8 (return
+codes). Where the document is silent or contradicts itself, the comment says what was taken instead.
+
+Vendor field         canonical                       note
+Pbat                 battery_kw = + Pbat / 1000      + discharges; W
+PmeterL1..L3         grid_kw = + sum / 1000          + imports; single-phase systems fill L1 only
+Ppv1, Ppv2, PmeterDC pv_kw = sum / 1000              PmeterDC is an AC-coupled array's meter; negative is its standby
+SOC                  soc = SOC / 100                 percent; on the wire also "Soc"
+Pcharge              charge_limit_kw = W / 1000      the document calls both "allowed discharging power" (misprint)
+Pdischarge           discharge_limit_kw = W / 1000
+Einput, Eoutput      import_kwh, export_kwh
+Echarge, EDischarge  charge_kwh, discharge_kwh
+DispatchSwitch       dispatch_active           0 is off
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from enum import IntEnum
+from typing import Any
+
+from adapters.contract import Channel, Registers, Telemetry, VendorUnavailableError
+
+# Section 7: "The command will automatically stop after 90 seconds".
+DISPATCH_LIFETIME_S = 90.0
+# Section 7: 1 W/bit, offset 32000, below it charges, above it discharges.
+POWER_OFFSET = 32_000
+# Section 7: 0.4 %/bit, so the raw 95 of the document's example is 38 %.
+SOC_PERCENT_PER_BIT = Decimal("0.4")
+FULL_SOC_RAW = 250
+# Sections 4 and 6: one row per 5 minutes, one per 10 seconds.
+RUNNING_CADENCE_S = 300.0
+POWER_CADENCE_S = 10.0
+
+PATHS = {
+    name: f"/ras/v2/{name}"
+    for name in (
+        "Login",
+        "GetSystemList",
+        "GetEnergySummary",
+        "GetRunningData",
+        "GetHistoryRunningData",
+        "GetLastPowerData",
+        "RemoteDispatch",
+    )
+}
+
+
+class Status(IntEnum):
+    """`Status` of a dispatch."""
+
+    STOP = 0
+    START = 1
+
+
+class ControlMode(IntEnum):
+    """`ControlMode` of a dispatch; the document names three."""
+
+    PV_CHARGE_ONLY = 1
+    STATE_OF_CHARGE = 2
+    """Drive the battery with the power given until the state of charge given; with 0 W it holds still."""
+    LOAD_FOLLOWING = 3
+
+
+class ReturnCode(IntEnum):
+    """Section 8; servers also answer with codes beyond the document's list."""
+
+    UNKNOWN_MISTAKE = -1
+    OK = 0
+    ERROR = 1
+    FIELD_MISSING = 2
+    TIMESTAMP = 3
+    SIGNATURE = 4
+    API_ACCOUNT = 8
+    USER = 9
+    PASSWORD = 11
+    SERIAL_NUMBER = 12
+    DISPATCH_FAILED = 13
+    LOGIN_TIMEOUT = 14
+    PERMISSION = 15
+    ABNORMAL_LOGIN = 16
+    TOKEN_TIMEOUT = 23
+
+
+LOGIN_AGAIN = frozenset({ReturnCode.LOGIN_TIMEOUT, ReturnCode.ABNORMAL_LOGIN, ReturnCode.TOKEN_TIMEOUT})
+CONFIGURATION_FAULTS = frozenset(
+    {
+        ReturnCode.FIELD_MISSING,
+        ReturnCode.SIGNATURE,
+        ReturnCode.API_ACCOUNT,
+        ReturnCode.USER,
+        ReturnCode.PASSWORD,
+        ReturnCode.SERIAL_NUMBER,
+        ReturnCode.PERMISSION,
+    }
+)
+# Of the codes that remain, those after which the vendor has certainly stored nothing.
+NOTHING_DONE = LOGIN_AGAIN | {ReturnCode.TIMESTAMP, ReturnCode.DISPATCH_FAILED}
+
+
+def describe_code(code: int) -> str:
+    """A return code with its name, for messages."""
+    try:
+        return f"ReturnCode {code} ({ReturnCode(code).name.lower().replace('_', ' ')})"
+    except ValueError:
+        return f"ReturnCode {code} (not in the document)"
+
+
+def raw_power(battery_kw: float) -> int:
+    """A battery power as the wire has it.
+
+    Args:
+        battery_kw: AC power [kW], + discharges.
+
+    Returns:
+        Watts with the offset: 32000 is 0, 34500 discharges 2.5 kW.
+    """
+    return POWER_OFFSET + round(battery_kw * 1000)
+
+
+def power_from_raw(raw: int) -> float:
+    """The inverse of `raw_power` [kW, + discharges]."""
+    return (raw - POWER_OFFSET) / 1000
+
+
+def raw_soc(soc: float) -> int:
+    """A state of charge as the wire has it: percent / 0.4, so 0.38 is 95 and 1.0 is 250."""
+    return min(FULL_SOC_RAW, max(0, round(Decimal(str(soc)) * 100 / SOC_PERCENT_PER_BIT)))
+
+
+def soc_from_raw(raw: float) -> float:
+    """The inverse of `raw_soc` [fraction]."""
+    return float(Decimal(str(raw)) * SOC_PERCENT_PER_BIT / 100)
+
+
+def dispatch_fields(serial_number: str, battery_kw: float, until_soc: float) -> dict[str, Any]:
+    """The fields of a dispatch that drives the battery, or with 0 kW holds it still."""
+    return {
+        "Sn": serial_number,
+        "ActivePower": raw_power(battery_kw),
+        "ReactivePower": POWER_OFFSET,
+        "SOC": raw_soc(until_soc),
+        "Status": int(Status.START),
+        "ControlMode": int(ControlMode.STATE_OF_CHARGE),
+    }
+
+
+def release_fields(serial_number: str) -> dict[str, Any]:
+    """The fields of the call that stops a dispatch."""
+    return {**dispatch_fields(serial_number, 0.0, 0.0), "Status": int(Status.STOP)}
+
+
+def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo) -> Telemetry:
+    """Bring one row of running or power data into canonical signs and units.
+
+    Args:
+        row: The vendor's row; names in any case, numbers as numbers or text, anything missing or null.
+        channel: Where it came from.
+        zone: The zone of `UploadTime`, which the document does not state.
+
+    Raises:
+        VendorUnavailableError: The row has no readable `UploadTime`, so nothing can be said of its age.
+    """
+    fields = {str(key).lower(): value for key, value in row.items()}
+    grid_w = _sum(fields, "pmeterl1", "pmeterl2", "pmeterl3")
+    array_meter_w = _number(fields, "pmeterdc")
+    pv_w = _sum(fields, "ppv1", "ppv2")
+    if array_meter_w is not None:
+        pv_w = (pv_w or 0.0) + max(array_meter_w, 0.0)
+    battery_w = _number(fields, "pbat")
+    load_w = None if grid_w is None or pv_w is None or battery_w is None else grid_w + pv_w + battery_w
+    percent = _number(fields, "soc")
+    switch = _number(fields, "dispatchswitch")
+    return Telemetry(
+        channel=channel,
+        measured_at=_time(fields, zone),
+        battery_kw=_kilo(battery_w),
+        grid_kw=_kilo(grid_w),
+        pv_kw=_kilo(pv_w),
+        load_kw=_kilo(load_w),
+        soc=None if percent is None else percent / 100,
+        charge_limit_kw=_kilo(_number(fields, "pcharge")),
+        discharge_limit_kw=_kilo(_number(fields, "pdischarge")),
+        registers=Registers(
+            import_kwh=_number(fields, "einput"),
+            export_kwh=_number(fields, "eoutput"),
+            charge_kwh=_number(fields, "echarge"),
+            discharge_kwh=_number(fields, "edischarge"),
+        ),
+        dispatch_active=None if switch is None else switch != 0,
+    )
+
+
+def _number(fields: Mapping[str, Any], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None or isinstance(value, bool | dict | list):
+        return None
+    try:
+        number = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return float(number) if number.is_finite() else None
+
+
+def _sum(fields: Mapping[str, Any], *names: str) -> float | None:
+    present = [value for value in (_number(fields, name) for name in names) if value is not None]
+    return sum(present) if present else None
+
+
+def _kilo(watts: float | None) -> float | None:
+    return None if watts is None else watts / 1000
+
+
+def _time(fields: Mapping[str, Any], zone: dt.tzinfo) -> dt.datetime:
+    text = str(fields.get("uploadtime") or "").strip().replace("/", "-")
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise VendorUnavailableError("UploadTime: missing or unreadable; the row's age is unknown") from None
+    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(dt.UTC)

@@ -1,0 +1,41 @@
+"""Adapters by name. Built-in and third-party ones are found the same way: entry points of `tidewatt.adapters`.
+
+An entry point names a factory `(settings: Mapping, clock: Clock) -> adapter`, where settings are the account's
+address and credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast
+
+from adapters.contract import Clock, ConfigurationError
+
+GROUP = "tidewatt.adapters"
+
+
+class AdapterFactory(Protocol):
+    """Makes an adapter for one vendor account."""
+
+    def __call__(self, settings: Mapping[str, Any], clock: Clock) -> Any:
+        """Build the adapter; nothing is contacted yet."""
+        ...
+
+
+def names() -> list[str]:
+    """Names of all installed adapters."""
+    return sorted(point.name for point in entry_points(group=GROUP))
+
+
+def factory(name: str) -> AdapterFactory:
+    """The factory of one adapter.
+
+    Raises:
+        ConfigurationError: No such adapter is installed.
+    """
+    for point in entry_points(group=GROUP, name=name):
+        return cast(AdapterFactory, point.load())
+    raise ConfigurationError(
+        f"adapter: {name!r} is not installed; choose one of {', '.join(names()) or 'none'} or install its package"
+    )

@@ -1,0 +1,1 @@
+"""What people touch: the `tidewatt` command and, later, the web page."""

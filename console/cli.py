@@ -1,0 +1,244 @@
+"""The `tidewatt` command."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from engine.errors import InputError, TidewattError, input_error_from
+
+app = typer.Typer(
+    help="Plan, run and prove what batteries do.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+emulate_app = typer.Typer(help="Emulate a vendor's cloud and its batteries on loopback.", no_args_is_help=True)
+app.add_typer(emulate_app, name="emulate")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+EXIT_BAD_INPUT = 2
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command; what people can mend is one line on stderr, not a traceback."""
+    try:
+        app()
+    except InputError as error:
+        _complain(error, EXIT_BAD_INPUT)
+    except ValidationError as error:
+        _complain(input_error_from(error), EXIT_BAD_INPUT)
+    except TidewattError as error:
+        _complain(error, EXIT_FAILED)
+
+
+def _complain(error: Exception, code: int) -> None:
+    err.print(f"tidewatt: {error}", markup=False)
+    sys.exit(code)
+
+
+@app.command()
+def plan(
+    site: Annotated[Path, typer.Option(help="The site, a YAML file.")],
+    series: Annotated[Path, typer.Option(help="Prices, load and PV, a CSV file.")],
+    initial_soc: Annotated[float, typer.Option(help="State of charge at the start, a fraction.")] = 0.5,
+    final_soc_min: Annotated[
+        float | None, typer.Option(help="Least state of charge at the end, a fraction. Unset: the band only.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compute the cheapest plan for one site and print it."""
+    from console.inputs import read_series, read_site
+    from engine import optimise
+
+    chosen = read_site(site)
+    frame = read_series(series)
+    result = optimise(
+        chosen,
+        import_price=frame["import_price_eur_per_kwh"],
+        export_price=frame["export_price_eur_per_kwh"],
+        load=frame["load_kw"],
+        pv=frame["pv_kw"],
+        initial_soc=initial_soc,
+        final_soc_min=final_soc_min,
+    )
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "status": result.status,
+                    "cost_eur": result.cost_eur,
+                    "intervals": result.intervals(),
+                    "breaches": [str(breach) for breach in result.breaches],
+                }
+            )
+        )
+        return
+    columns = ("charge", "discharge", "import", "export", "PV", "curtailed", "load")
+    table = Table(title=f"{chosen.name}: kW at the AC side, times in {chosen.timezone}", title_justify="left")
+    table.add_column("start")
+    for name in (*columns, "SOC %", "EUR"):
+        table.add_column(name, justify="right")
+    for start, row in result.table.iterrows():
+        powers = [f"{row.iloc[position]:.3f}" for position in range(len(columns))]
+        local = start.tz_convert(chosen.timezone)  # type: ignore[attr-defined]
+        table.add_row(f"{local:%Y-%m-%d %H:%M}", *powers, f"{row['soc'] * 100:.1f}", f"{row['cost_eur']:.4f}")
+    out.print(table)
+    costs = result.breakdown
+    out.print(
+        f"cost {result.cost_eur:.4f} EUR = bought {costs.import_eur:.4f} - sold {costs.export_eur:.4f} "
+        f"+ wear {costs.wear_eur:.4f}"
+    )
+    out.print(f"proved optimal by {result.solver} in {result.seconds:.3f} s: {result.why}")
+    for breach in result.breaches:
+        out.print(f"not kept: {breach}", style="bold")
+
+
+@emulate_app.command()
+def alphaess(
+    site: Annotated[Path | None, typer.Option(help="The site, a YAML file. Unset: the sample home.")] = None,
+    house: Annotated[
+        Path | None, typer.Option(help="CSV with start, load_kw, pv_kw; repeats. Unset: a sample day.")
+    ] = None,
+    day: Annotated[str | None, typer.Option(help="Day of the sample, as 2024-04-10.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the minutes within the sample's hours.")] = 1,
+    initial_soc: Annotated[float, typer.Option(help="State of charge at the start, a fraction.")] = 0.5,
+    speed: Annotated[float, typer.Option(min=0.001, help="Emulated seconds per second, from now on.")] = 1.0,
+    stepped: Annotated[bool, typer.Option(help="Start with the day; time is stepped by whoever drives.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    log: Annotated[Path | None, typer.Option(help="Write what happens, a line of JSON an event.")] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Write address and throw-away credentials here, not to the screen.")
+    ] = None,
+    idle_exit_s: Annotated[float | None, typer.Option(help="Stop after this many seconds without a request.")] = None,
+) -> None:
+    """Emulate the AlphaESS cloud with one battery system behind it."""
+    from console.demo import load_day
+    from console.emulate import EmulatorOptions, run_alphaess, write_private
+    from console.inputs import read_series, read_site
+    from console.sample import DEFAULT_DAY, sample_site
+
+    sample = load_day(_date(day) if day else DEFAULT_DAY, seed)
+    frame = read_series(house, wanted=("load_kw", "pv_kw")) if house else sample.house
+    begin = frame.index[0].to_pydatetime() if stepped else dt.datetime.now(dt.UTC)
+    if not 0 <= initial_soc <= 1:
+        raise InputError("initial_soc", f"value {initial_soc:g} is outside 0..1", "give a fraction")
+
+    def announce(ready: dict[str, Any]) -> None:
+        content = {**ready, "pid": os.getpid(), "day": sample.date.isoformat(), "seed": seed}
+        if ready_file is None:
+            print(json.dumps(content), flush=True)
+        else:
+            write_private(ready_file, content)
+
+    options = EmulatorOptions(
+        site=read_site(site) if site else sample_site(),
+        house=frame,
+        initial_soc=initial_soc,
+        start=begin,
+        speed=None if stepped else speed,
+        port=port,
+        log_file=log,
+        idle_exit_s=idle_exit_s,
+    )
+    try:
+        run_alphaess(options, announce)
+    except KeyboardInterrupt:
+        err.print("emulator: stopped")
+
+
+@app.command()
+def demo(
+    day: Annotated[str | None, typer.Option(help="Day of the sample, as 2024-04-10.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the minutes within the sample's hours.")] = 1,
+    state: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("var/demo"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Plan a real day, run it on an emulated AlphaESS battery, confirm it by telemetry, write a report."""
+    from console.demo import load_day
+    from console.sample import DEFAULT_DAY
+
+    sys.exit(asyncio.run(_demo(load_day(_date(day) if day else DEFAULT_DAY, seed), state, as_json)))
+
+
+async def _demo(day: Any, root: Path, as_json: bool) -> int:
+    from console.demo import Interrupted, open_run
+    from console.report import day_report, write_html
+
+    stop = _StopOnSignal()
+    run = await open_run(root, day)
+    report_file = run.emulator.folder / "report.html"
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[time]}"),
+        TimeElapsedColumn(),
+        console=err,
+    )
+    try:
+        with bar:
+            task = bar.add_task(f"{run.day.date}", total=1.0, time="")
+            if run.clock() > run.day.begin:
+                err.print(f"taking up {run.emulator.folder} at {run.clock().isoformat()}")
+            await run.run(lambda share, text: bar.update(task, completed=share, time=text), stop)
+            bar.update(task, completed=1.0, time="24:00")
+        report = await day_report(run)
+        write_html(report_file, run, report)
+    except Interrupted:
+        err.print("stopped; the battery is released and follows the house by itself")
+        return EXIT_INTERRUPTED
+    finally:
+        await run.close()
+        await run.emulator.stop()
+    if as_json:
+        print(json.dumps({**report.figures(), "report": str(report_file)}))
+    else:
+        table = Table(title=f"{run.target.site.name}, {run.day.date}", title_justify="left", show_header=False)
+        for name, value in report.figures().items():
+            table.add_row(name, value)
+        out.print(table)
+        out.print(f"report: {report_file}")
+    return EXIT_FAILED if report.emulator["lapsed"] else 0
+
+
+class _StopOnSignal:
+    """Turns the first Ctrl-C (or SIGTERM) into a question asked between steps, so no command is cut in half.
+
+    A second Ctrl-C ends the process as usual.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self._asked = True
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise InputError("day", f"value {text!r} is no date", "write it as 2024-04-10") from None

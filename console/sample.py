@@ -1,0 +1,89 @@
+"""The sample home: real prices, load and PV for five weeks, and the contract that it buys and sells under.
+
+Origin and licence of the data: `console/sample_data/ORIGIN.md`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from importlib.resources import files
+
+import pandas as pd
+
+from engine import Battery, GridConnection, PvArray, Site
+from engine.errors import InputError
+from engine.timeline import hold, local_day
+
+# A Dutch household contract by the hour in 2024. Energy tax of the first bracket: 0.10880 EUR/kWh before VAT
+# (Wet belastingen op milieugrondslag, rates for 2024), VAT 21 %. Under the net metering then in force
+# (salderingsregeling, Elektriciteitswet 1998 art. 31c) a sold kWh earns tax and VAT back as well. The supplier's fee is
+# a typical one, our choice.
+ENERGY_TAX_EUR_PER_KWH = 0.10880
+SUPPLIER_FEE_EUR_PER_KWH = 0.02
+VAT = 0.21
+
+DEFAULT_DAY = dt.date(2024, 4, 10)
+QUARTER_HOUR = pd.Timedelta(minutes=15)
+
+
+def sample_site() -> Site:
+    """A home battery as sold in 2024: 10 kWh, 5 kW, behind a three-phase connection of 25 A."""
+    return Site(
+        name="sample home",
+        timezone="Europe/Amsterdam",
+        battery=Battery(
+            capacity_kwh=10.0,
+            max_charge_kw=5.0,
+            max_discharge_kw=5.0,
+            charge_efficiency=0.95,
+            discharge_efficiency=0.95,
+            min_soc=0.1,
+            max_soc=1.0,
+            wear_eur_per_kwh=0.02,
+        ),
+        grid=GridConnection(import_limit_kw=17.0, export_limit_kw=10.0),
+        pv=PvArray(curtailable=False),
+    )
+
+
+def sample_days() -> list[dt.date]:
+    """The local days that the sample covers."""
+    local = pd.DatetimeIndex(_hourly().index).tz_convert(sample_site().timezone)
+    return sorted(set(local.date))
+
+
+def sample_series(day: dt.date, step: pd.Timedelta = QUARTER_HOUR) -> pd.DataFrame:
+    """One local day of the sample, as `engine.optimise` takes it.
+
+    Args:
+        day: One of `sample_days`.
+        step: Length of an interval; prices and mean powers are held over the hour.
+
+    Returns:
+        `import_price_eur_per_kwh`, `export_price_eur_per_kwh`, `load_kw`, `pv_kw`, indexed by `start` (UTC).
+
+    Raises:
+        InputError: The day is not in the sample.
+    """
+    days = sample_days()
+    if day not in days:
+        raise InputError("day", f"value {day} is not in the sample", f"choose one from {days[0]} to {days[-1]}")
+    hourly = _hourly()
+    spot_eur_per_kwh = hourly["spot_eur_per_mwh"] / 1000
+    series = pd.DataFrame(
+        {
+            "import_price_eur_per_kwh": (spot_eur_per_kwh + SUPPLIER_FEE_EUR_PER_KWH + ENERGY_TAX_EUR_PER_KWH)
+            * (1 + VAT),
+            "export_price_eur_per_kwh": (spot_eur_per_kwh + ENERGY_TAX_EUR_PER_KWH) * (1 + VAT),
+            "load_kw": hourly["load_kw"],
+            "pv_kw": hourly["pv_kw"],
+        }
+    )
+    wanted = local_day(day, sample_site().timezone, step)
+    return pd.DataFrame({name: hold(column, step).reindex(wanted) for name, column in series.items()})
+
+
+def _hourly() -> pd.DataFrame:
+    source = files("console.sample_data").joinpath("home_spring_2024.csv")
+    with source.open(encoding="utf-8") as file:
+        return pd.read_csv(file, index_col="start", parse_dates=["start"])

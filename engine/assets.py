@@ -1,0 +1,111 @@
+"""What stands at a site: battery, PV array, grid connection. Frozen, validated, units in names.
+
+Powers are AC-side in kW, energies in kWh, state of charge a fraction 0..1 of `Battery.capacity_kwh`.
+Sign convention of everything that leaves this package: battery + discharges, grid + imports.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# A battery that needs longer than this to fill, or fills faster than this, was given in W or Wh.
+LONGEST_DURATION_H = 200.0
+SHORTEST_DURATION_H = 1 / 30
+
+Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Efficiency = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+class _Asset(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Battery(_Asset):
+    """A battery with its inverter, seen from the AC side.
+
+    Raises:
+        pydantic.ValidationError: A field is unknown, out of its bound, or contradicts another.
+    """
+
+    capacity_kwh: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Nominal energy [kWh]; `soc` 0..1 is a fraction of it."""
+    max_charge_kw: Power
+    """Largest AC power into the battery [kW]."""
+    max_discharge_kw: Power
+    """Largest AC power out of the battery [kW]."""
+    charge_efficiency: Efficiency = 1.0
+    """Energy stored per AC energy taken [fraction]."""
+    discharge_efficiency: Efficiency = 1.0
+    """AC energy given per energy taken from the store [fraction]."""
+    min_soc: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Lower edge of the band that plans keep to [fraction]."""
+    max_soc: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Upper edge of the band that plans keep to [fraction]."""
+    wear_eur_per_kwh: Annotated[float, Field(ge=0, le=5)] = 0.0
+    """Cost of ageing per kWh discharged at the AC side [EUR/kWh]."""
+
+    @field_validator("min_soc", "max_soc", mode="before")
+    @classmethod
+    def _is_fraction(cls, value: object) -> object:
+        if isinstance(value, int | float) and 1 < value <= 100:
+            raise ValueError(f"value {value} is above 1, the bound of a fraction; for {value} % write {value / 100:g}")
+        return value
+
+    @model_validator(mode="after")
+    def _is_plausible(self) -> Self:
+        if self.min_soc >= self.max_soc:
+            raise ValueError(f"min_soc {self.min_soc} is not below max_soc {self.max_soc}; leave a band between them")
+        power_kw = max(self.max_charge_kw, self.max_discharge_kw)
+        if power_kw > 0:
+            duration_h = self.capacity_kwh / power_kw
+            if not SHORTEST_DURATION_H <= duration_h <= LONGEST_DURATION_H:
+                raise ValueError(
+                    f"capacity_kwh {self.capacity_kwh:g} with {power_kw:g} kW lasts {duration_h:.4g} h, outside "
+                    f"{SHORTEST_DURATION_H:.3f}..{LONGEST_DURATION_H:g} h; "
+                    "check the units (Wh and W must be divided by 1000)"
+                )
+        return self
+
+    @property
+    def round_trip_efficiency(self) -> float:
+        """AC energy given back per AC energy taken [fraction]."""
+        return self.charge_efficiency * self.discharge_efficiency
+
+
+class PvArray(_Asset):
+    """A PV array on the AC side of the battery."""
+
+    curtailable: bool = False
+    """Whether a plan may use less than the sun offers."""
+
+
+class GridConnection(_Asset):
+    """The site's connection; `None` means that no limit binds."""
+
+    import_limit_kw: Power | None = None
+    """Largest power bought from the grid [kW]."""
+    export_limit_kw: Power | None = None
+    """Largest power fed into the grid [kW]."""
+
+
+class Site(_Asset):
+    """One battery behind one grid connection, with or without PV."""
+
+    battery: Battery
+    grid: GridConnection = GridConnection()
+    pv: PvArray | None = None
+    name: str = "site"
+    timezone: str = "UTC"
+    """IANA name; only for local calendars and the screen, never for planning arithmetic."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"value {value!r} is no IANA time zone; write one like 'Europe/Copenhagen'") from error
+        return value

@@ -1,0 +1,113 @@
+"""Intents: what one site should do in one stretch of time, in words that no vendor owns.
+
+An interval whose optimum is what the battery would do by itself, following the house, becomes
+SELF_CONSUMPTION rather than a frozen number: the device follows the real load better than any forecast.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import Enum
+
+from engine.plan import Plan
+
+# A plan this close to following the house is taken as following it [kW].
+FOLLOWS_WITHIN_KW = 0.01
+# Below this a set-point is a hold: inverters idle with a few tens of watts anyway.
+SMALLEST_SET_POINT_KW = 0.05
+
+
+class IntentMode(Enum):
+    """What a site is to do."""
+
+    CHARGE = "charge"
+    DISCHARGE = "discharge"
+    HOLD = "hold"
+    """Neither charge nor discharge; not the same as letting go of the battery."""
+    SELF_CONSUMPTION = "self_consumption"
+    """Let go: the battery follows the house by its own controller."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One stretch of a plan, absolute in time and power, ending by itself.
+
+    Raises:
+        ValueError: Times are naive or reversed, the power is negative or does not belong to the mode.
+    """
+
+    mode: IntentMode
+    power_kw: float
+    """AC power in the mode's direction [kW], >= 0; 0 for HOLD and SELF_CONSUMPTION."""
+    not_before: dt.datetime
+    not_after: dt.datetime
+    until_soc: float | None = None
+    """The state of charge not to be passed [fraction]: upper when charging, lower when discharging."""
+
+    def __post_init__(self) -> None:
+        if self.not_before.tzinfo is None or self.not_after.tzinfo is None:
+            raise ValueError("intent: times have no zone; use aware times")
+        if self.not_after <= self.not_before:
+            raise ValueError(f"intent: not_after {self.not_after} is not after not_before {self.not_before}")
+        moving = self.mode in (IntentMode.CHARGE, IntentMode.DISCHARGE)
+        if not self.power_kw >= 0 or (self.power_kw > 0) != moving:
+            raise ValueError(f"intent: power_kw {self.power_kw} does not belong to {self.mode.value}")
+        if self.until_soc is not None and not 0 <= self.until_soc <= 1:
+            raise ValueError(f"intent: until_soc {self.until_soc} is outside 0..1")
+
+    @property
+    def battery_kw(self) -> float:
+        """The set-point with its sign [kW], + discharges."""
+        return -self.power_kw if self.mode is IntentMode.CHARGE else self.power_kw
+
+    @property
+    def has_set_point(self) -> bool:
+        """Whether the intent asks for a power, zero included."""
+        return self.mode is not IntentMode.SELF_CONSUMPTION
+
+
+def self_consumption_kw(load_kw: float, pv_kw: float, charge_limit_kw: float, discharge_limit_kw: float) -> float:
+    """What a battery that follows the house does [kW], + discharges."""
+    return max(-charge_limit_kw, min(discharge_limit_kw, load_kw - pv_kw))
+
+
+def intents_of(plan: Plan) -> list[Intent]:
+    """Turn a plan into intents, one per interval.
+
+    Args:
+        plan: A checked plan.
+
+    Returns:
+        As many intents as the plan has intervals, in order, without gaps.
+    """
+    battery, step_h = plan.site.battery, plan.problem.step_h
+    step = dt.timedelta(hours=step_h)
+    intents: list[Intent] = []
+    soc_before = plan.problem.initial_soc
+    for start, row in zip(plan.problem.index, plan.table.to_dict("records"), strict=True):
+        begin = start.to_pydatetime()
+        energy_to_kw = battery.capacity_kwh / step_h
+        follow_kw = self_consumption_kw(
+            row["load_kw"],
+            row["pv_kw"] + row["curtailment_kw"],
+            min(
+                battery.max_charge_kw,
+                max(0.0, battery.max_soc - soc_before) * energy_to_kw / battery.charge_efficiency,
+            ),
+            min(
+                battery.max_discharge_kw,
+                max(0.0, soc_before - battery.min_soc) * energy_to_kw * battery.discharge_efficiency,
+            ),
+        )
+        planned_kw = float(row["discharge_kw"] - row["charge_kw"])
+        soc_before = float(row["soc"])
+        if abs(planned_kw - follow_kw) <= FOLLOWS_WITHIN_KW:
+            intents.append(Intent(IntentMode.SELF_CONSUMPTION, 0.0, begin, begin + step))
+        elif abs(planned_kw) < SMALLEST_SET_POINT_KW:
+            intents.append(Intent(IntentMode.HOLD, 0.0, begin, begin + step))
+        elif planned_kw < 0:
+            intents.append(Intent(IntentMode.CHARGE, -planned_kw, begin, begin + step, battery.max_soc))
+        else:
+            intents.append(Intent(IntentMode.DISCHARGE, planned_kw, begin, begin + step, battery.min_soc))
+    return intents

@@ -1,0 +1,98 @@
+"""Figures: prices, power and state of charge, drawn the same way wherever they appear.
+
+Colours are those of Okabe and Ito (2008), distinguishable with any colour vision.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from engine.assets import Site
+
+ORANGE, SKY, GREEN, BLUE, RED, PURPLE, GREY = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#888888",
+)
+
+
+def plan_figure(
+    site: Site,
+    table: pd.DataFrame,
+    import_price: pd.Series,
+    export_price: pd.Series,
+    initial_soc: float,
+    seen_kw: pd.Series | None = None,
+    seen_soc: pd.Series | None = None,
+) -> go.Figure:
+    """Draw a plan and, where given, what telemetry saw of it.
+
+    Args:
+        site: The site planned for.
+        table: As `Plan.table`.
+        import_price: Price of a bought kWh [EUR/kWh], one row per interval.
+        export_price: Price of a sold kWh [EUR/kWh].
+        initial_soc: State of charge at the start [fraction].
+        seen_kw: Battery power from telemetry [kW], + discharges, on an aware index.
+        seen_soc: State of charge from telemetry [fraction].
+
+    Returns:
+        Three panels on one local time axis: prices [EUR/kWh], power [kW], state of charge [%].
+    """
+    zone, index = site.timezone, pd.DatetimeIndex(table.index)
+    # The last interval has an end; without it a step line stops one interval short.
+    step = index[1] - index[0] if len(index) > 1 else pd.Timedelta(hours=1)
+    starts = pd.DatetimeIndex([*index, index[-1] + step]).tz_convert(zone)
+    figure = make_subplots(
+        rows=3,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.05,
+        row_heights=[0.27, 0.46, 0.27],
+        subplot_titles=("Price", "Power (battery + discharges, grid + imports)", "State of charge"),
+    )
+
+    def steps(row: int, values: pd.Series, name: str, colour: str, dash: str = "solid", fill: bool = False) -> None:
+        held = [*values, values.iloc[-1]]
+        line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
+        trace = go.Scatter(x=starts, y=held, name=name, mode="lines", line=line, fill="tozeroy" if fill else None)
+        figure.add_trace(trace, row=row, col=1)
+
+    steps(1, import_price, "import price", BLUE)
+    steps(1, export_price, "export price", ORANGE)
+    steps(2, table["load_kw"], "load", GREY, "dot")
+    steps(2, table["pv_kw"], "PV used", ORANGE, "dot")
+    steps(2, table["import_kw"] - table["export_kw"], "grid planned", PURPLE, "dash")
+    steps(2, table["discharge_kw"] - table["charge_kw"], "battery planned", SKY, fill=True)
+    planned_soc = pd.concat([pd.Series([initial_soc], [index[0]]), table["soc"].set_axis(index + step)])
+    _line(figure, 3, planned_soc.tz_convert(zone) * 100, "SOC planned", SKY)
+    if seen_kw is not None and len(seen_kw):
+        _line(figure, 2, seen_kw.tz_convert(zone), "battery seen", RED, width=1.2)
+    if seen_soc is not None and len(seen_soc):
+        _line(figure, 3, seen_soc.tz_convert(zone) * 100, "SOC seen", RED, width=1.2)
+    for edge in (site.battery.min_soc, site.battery.max_soc):
+        figure.add_hline(y=edge * 100, line={"color": GREY, "width": 1, "dash": "dot"}, row=3, col=1)
+    figure.update_yaxes(title_text="EUR/kWh", row=1, col=1, zeroline=True)
+    figure.update_yaxes(title_text="kW", row=2, col=1, zeroline=True)
+    figure.update_yaxes(title_text="%", row=3, col=1, range=[0, 105])
+    figure.update_xaxes(title_text=f"local time ({zone})", row=3, col=1)
+    figure.update_layout(
+        title=f"{site.name}: {index[0].tz_convert(zone):%A %d %B %Y}",
+        height=820,
+        template="plotly_white",
+        hovermode="x unified",
+        legend={"orientation": "h", "y": -0.08},
+        margin={"t": 80, "r": 30},
+    )
+    return figure
+
+
+def _line(figure: go.Figure, row: int, values: pd.Series, name: str, colour: str, width: float = 2.0) -> None:
+    trace = go.Scatter(x=values.index, y=values, name=name, mode="lines", line={"color": colour, "width": width})
+    figure.add_trace(trace, row=row, col=1)

@@ -1,0 +1,127 @@
+"""Time: the contract that every series keeps, local days, and changes of step.
+
+A series is regular, complete, aware, and labelled by the start of half-open intervals [start, end).
+Inside the engine its index is UTC. A local day may have 23, 24 or 25 hours; nothing here assumes 24.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from engine.errors import InputError
+
+ONE_HOUR = pd.Timedelta(hours=1)
+
+
+def utc_index(name: str, index: pd.Index) -> pd.DatetimeIndex:
+    """Check that an index keeps the contract and return it in UTC.
+
+    Args:
+        name: What to call the series in an error.
+        index: The index of a series; shape (T,).
+
+    Returns:
+        The same instants in UTC, named ``start``.
+
+    Raises:
+        InputError: The index is naive, unsorted, repeated, has a gap, or a step that does not divide the hour.
+    """
+    if not isinstance(index, pd.DatetimeIndex):
+        raise InputError(name, f"its index is {type(index).__name__}", "index it by time (DatetimeIndex)")
+    if len(index) == 0:
+        raise InputError(name, "it has no rows", "give at least one interval")
+    if index.tz is None:
+        raise InputError(
+            name,
+            f"times have no zone (first: {index[0].isoformat()})",
+            "add the offset, for example 2026-02-03T00:00:00+01:00, or use tz_localize",
+        )
+    if index.hasnans:
+        raise InputError(name, "a time is missing (NaT)", "give every interval its start")
+    utc = index.tz_convert("UTC").as_unit("ns")
+    if len(utc) > 1:
+        _refuse_irregular(name, utc)
+    return pd.DatetimeIndex(utc, name="start")
+
+
+def _refuse_irregular(name: str, utc: pd.DatetimeIndex) -> None:
+    differences = utc[1:] - utc[:-1]
+    smallest = differences.min()
+    if smallest <= pd.Timedelta(0):
+        position = int((differences <= pd.Timedelta(0)).argmax())
+        fault = "is repeated" if differences[position] == pd.Timedelta(0) else "comes after a later one"
+        raise InputError(
+            name,
+            f"{_stamp(utc[position + 1])} {fault}",
+            "give each interval once, in order of time",
+        )
+    step = pd.Series(differences).mode().iloc[0]
+    if (differences != step).any():
+        position = int((differences != step).argmax())
+        raise InputError(
+            name,
+            f"after {_stamp(utc[position])} comes {_stamp(utc[position + 1])}, but the step is {step}",
+            "fill the gap or resample to one step",
+        )
+    if ONE_HOUR % step != pd.Timedelta(0):
+        raise InputError(name, f"the step {step} does not divide the hour", "use 5, 10, 15, 30 or 60 minutes")
+
+
+def step_hours(index: pd.DatetimeIndex) -> float:
+    """Length of the intervals of a checked index [h].
+
+    Raises:
+        InputError: There is one interval only and the index carries no `freq` that tells its length.
+    """
+    if len(index) > 1:
+        return float((index[1] - index[0]) / ONE_HOUR)
+    if index.freq is None:
+        raise InputError("start", "one interval alone does not tell its length", "give two or more")
+    return float((index[0] + index.freq - index[0]) / ONE_HOUR)
+
+
+def local_day(day: dt.date, timezone: str, step: pd.Timedelta) -> pd.DatetimeIndex:
+    """Starts of the intervals of one local calendar day, in UTC.
+
+    Args:
+        day: The local date.
+        timezone: IANA name of the zone.
+        step: Length of an interval.
+
+    Returns:
+        92, 96 or 100 quarter-hours (23, 24 or 25 hours) as a UTC index named ``start``.
+    """
+    zone = ZoneInfo(timezone)
+    begin = dt.datetime.combine(day, dt.time(), zone)
+    end = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), zone)
+    return pd.date_range(
+        begin.astimezone(dt.UTC), end.astimezone(dt.UTC), freq=step, inclusive="left", name="start", unit="ns"
+    )
+
+
+def hold(series: pd.Series, step: pd.Timedelta) -> pd.Series:
+    """Split the intervals of a price or a mean power into shorter ones of equal value.
+
+    Args:
+        series: Price or mean power on a checked UTC index.
+        step: The new step; it divides the old one.
+
+    Returns:
+        The series on the finer index, covering the same time.
+
+    Raises:
+        InputError: The new step does not divide the old one.
+    """
+    index = utc_index("series", series.index)
+    old = pd.Timedelta(hours=step_hours(index))
+    if old % step != pd.Timedelta(0):
+        raise InputError("step", f"{step} does not divide {old}", "choose a divisor")
+    fine = pd.date_range(index[0], index[-1] + old, freq=step, inclusive="left", name="start", unit="ns")
+    return series.set_axis(index).reindex(fine, method="ffill")
+
+
+def _stamp(time: pd.Timestamp) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,1 @@
+"""What runs: the store, the jobs, dispatch with its journal, confirmation by effect."""

@@ -1,0 +1,45 @@
+"""The one source of time above the engine: real, or simulated so that a day passes in seconds."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time; calling it is enough for an adapter."""
+
+    def __call__(self) -> dt.datetime:
+        """Now, aware UTC."""
+        ...
+
+
+class RealClock:
+    """The machine's clock."""
+
+    def __call__(self) -> dt.datetime:
+        """Now, aware UTC."""
+        return dt.datetime.now(dt.UTC)
+
+
+class SimulatedClock:
+    """A clock that moves only when told to, and never backwards."""
+
+    def __init__(self, start: dt.datetime) -> None:
+        if start.tzinfo is None:
+            raise ValueError("start: it has no zone; use an aware time")
+        self._now = start.astimezone(dt.UTC)
+
+    def __call__(self) -> dt.datetime:
+        """The simulated time, aware UTC."""
+        return self._now
+
+    def move_to(self, target: dt.datetime) -> None:
+        """Let time pass.
+
+        Raises:
+            ValueError: The target lies in the past.
+        """
+        if target < self._now:
+            raise ValueError(f"clock: {target.isoformat()} is before {self._now.isoformat()}")
+        self._now = target.astimezone(dt.UTC)

@@ -1,0 +1,156 @@
+"""Confirmation by effect: what telemetry says a battery did, held against what it was asked to do.
+
+A receipt proves nothing. An intent is CONFIRMED when two readings in a row, taken by the vendor's clock after the
+command could have worked, show its power, and the state of charge moves the way that power must move it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapters.contract import Telemetry
+from engine import Battery
+from engine.intent import Intent, IntentMode, self_consumption_kw
+from schedules.store import Verdict
+
+# Readings this many in a row decide.
+SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far apart asked and seen may be."""
+
+    power_kw: float = 0.15
+    """Meters, rounding, idle consumption [kW]."""
+    power_share: float = 0.05
+    """Of the power asked for [fraction]."""
+    soc_resolution: float = 0.001
+    """The step in which vendors report the state of charge [fraction]."""
+    edge_soc: float = 0.02
+    """So close to full or empty, batteries take or give less [fraction]."""
+
+    def power(self, asked_kw: float) -> float:
+        """Allowed difference for a power [kW]."""
+        return max(self.power_kw, self.power_share * abs(asked_kw))
+
+
+def judge(
+    intent: Intent,
+    battery: Battery,
+    readings: Sequence[Telemetry],
+    in_force_at: dt.datetime,
+    settling_s: float,
+    tolerance: Tolerance = Tolerance(),
+) -> Verdict | None:
+    """Judge an intent by what the device was seen to do.
+
+    Args:
+        intent: What was asked.
+        battery: The site's battery.
+        readings: Telemetry in order of the vendor's time; readings outside the intent's time are ignored.
+        in_force_at: When the device was told, or found doing it.
+        settling_s: From a command to the first reading that can show its effect [s].
+        tolerance: How far apart asked and seen may be.
+
+    Returns:
+        A verdict by the latest readings, or None while they are too few, or contradict each other.
+    """
+    settled = in_force_at + dt.timedelta(seconds=settling_s)
+    powers = [
+        reading
+        for reading in readings
+        if settled <= reading.measured_at <= intent.not_after and reading.battery_kw is not None
+    ]
+    if len(powers) < SAMPLES:
+        return None
+    tail = powers[-SAMPLES:]
+    misses = [_miss_kw(intent, battery, reading) for reading in tail]
+    if any(miss is None for miss in misses):
+        return None
+    inside = [abs(miss) <= tolerance.power(intent.power_kw) for miss in misses if miss is not None]
+    states = [
+        reading
+        for reading in readings
+        if in_force_at <= reading.measured_at <= intent.not_after and reading.soc is not None
+    ]
+    if all(inside):
+        slope = _slope_agrees(intent, battery, states, tolerance)
+        if slope is None:
+            return None
+        return Verdict.CONFIRMED if slope else Verdict.NOT_EFFECTIVE
+    if any(inside):
+        return None
+    if _is_limited(intent, battery, tail, states, tolerance):
+        return Verdict.DEVICE_LIMITED
+    return Verdict.NOT_EFFECTIVE
+
+
+def _miss_kw(intent: Intent, battery: Battery, reading: Telemetry) -> float | None:
+    """Seen less asked [kW, + more discharge]; None when the reading cannot tell."""
+    assert reading.battery_kw is not None
+    if intent.has_set_point:
+        return reading.battery_kw - intent.battery_kw
+    if reading.load_kw is None or reading.pv_kw is None:
+        return None
+    followed_kw = self_consumption_kw(reading.load_kw, reading.pv_kw, battery.max_charge_kw, battery.max_discharge_kw)
+    return reading.battery_kw - followed_kw
+
+
+def _slope_agrees(intent: Intent, battery: Battery, states: Sequence[Telemetry], tolerance: Tolerance) -> bool | None:
+    """Whether the state of charge moves as the power asked for must move it; None while nobody can say."""
+    if not intent.has_set_point:
+        return True  # the power follows the house, whatever that is; there is no slope to expect
+    if len(states) < SAMPLES:
+        return None
+    first, last = states[0], states[-1]
+    assert first.soc is not None
+    assert last.soc is not None
+    hours = (last.measured_at - first.measured_at).total_seconds() / 3600
+    asked_kw = intent.battery_kw
+    stored_kw = -asked_kw * (battery.charge_efficiency if asked_kw < 0 else 1 / battery.discharge_efficiency)
+    expected = stored_kw * hours / battery.capacity_kwh
+    seen = last.soc - first.soc
+    noise = 2 * tolerance.soc_resolution
+    if intent.mode is IntentMode.HOLD:
+        return abs(seen) <= noise + tolerance.power_kw * hours / battery.capacity_kwh
+    if abs(expected) <= noise:
+        return True  # too slow for the vendor's resolution to show a direction
+    return seen * expected > 0
+
+
+def _is_limited(
+    intent: Intent,
+    battery: Battery,
+    tail: Sequence[Telemetry],
+    states: Sequence[Telemetry],
+    tolerance: Tolerance,
+) -> bool:
+    """Whether the device does less of what was asked because it can do no more."""
+    charging = _direction_kw(intent, tail[-1]) < 0
+    for reading in tail:
+        asked_kw = _direction_kw(intent, reading)
+        assert reading.battery_kw is not None
+        does_less = abs(reading.battery_kw) < abs(asked_kw) + tolerance.power_kw
+        right_way = reading.battery_kw * asked_kw >= -tolerance.power_kw
+        if not (does_less and right_way):
+            return False
+    last = states[-1] if states else None
+    if last is None or last.soc is None:
+        return False
+    if charging:
+        at_edge = last.soc >= battery.max_soc - tolerance.edge_soc
+        allowed_kw = last.charge_limit_kw
+    else:
+        at_edge = last.soc <= battery.min_soc + tolerance.edge_soc
+        allowed_kw = last.discharge_limit_kw
+    asked = abs(_direction_kw(intent, tail[-1]))
+    return at_edge or (allowed_kw is not None and allowed_kw < asked - tolerance.power_kw)
+
+
+def _direction_kw(intent: Intent, reading: Telemetry) -> float:
+    if intent.has_set_point or reading.load_kw is None or reading.pv_kw is None:
+        return intent.battery_kw
+    return reading.load_kw - reading.pv_kw

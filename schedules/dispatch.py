@@ -1,0 +1,256 @@
+"""Dispatch: what must be sent now, journalled before it is sent. The only caller of a vendor write.
+
+The rules, each of which a test holds:
+
+* The journal row says SENDING, committed, before the socket opens; a crash leaves that trace.
+* While a row is SENDING or UNKNOWN nothing more is sent (save a release): telemetry taken after it is read first.
+* Nothing is sent for an intent once its time is over, nor above the nameplate.
+* A lapsing command is sent again well inside its lifetime while its intent lasts, and not a second longer.
+* A device that we drive and no intent wants is released.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import Enum
+
+from sqlalchemy import select
+
+from adapters.contract import (
+    Accepted,
+    Channel,
+    Command,
+    IntentRefusedError,
+    Rejected,
+    Telemetry,
+    VendorUnavailableError,
+)
+from engine.intent import Intent, IntentMode
+from schedules.clock import Clock
+from schedules.confirmation import Tolerance
+from schedules.sites import ControlledSite
+from schedules.store import CommandRow, CommandState, Database, IntentRow
+from schedules.store.models import UNRESOLVED, CommandKind
+from schedules.telemetry import latest, read_telemetry
+
+RELEASE_ATTEMPTS = 3
+
+
+class Outcome(Enum):
+    """What a tick did."""
+
+    NOTHING_DUE = "nothing due"
+    SENT = "sent"
+    WAITING = "waiting for telemetry to resolve an unknown command"
+    REFUSED = "refused before sending"
+
+
+def intent_of(row: IntentRow) -> Intent:
+    """A stored intent as the engine knows it."""
+    return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc)
+
+
+class Dispatcher:
+    """Keeps one site's device at its intents."""
+
+    def __init__(self, db: Database, clock: Clock, target: ControlledSite) -> None:
+        self._db = db
+        self._clock = clock
+        self._target = target
+
+    async def tick(self) -> Outcome:
+        """Do what is due now; safe to call at any time, any number of times.
+
+        Raises:
+            AdapterError: Telemetry that must be read first could not be had; nothing was sent.
+        """
+        if not await self.resolve_unknown():
+            return Outcome.WAITING
+        row = self._current_intent()
+        newest = self._newest_command()
+        if row is None:
+            if self._drives(newest):
+                return await self._send(self._target.adapter.release(self._target.device), CommandKind.RELEASE, None)
+            return Outcome.NOTHING_DUE
+        intent = intent_of(row)
+        if intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives(newest):
+            self._note_in_force(row.id)
+            return Outcome.NOTHING_DUE
+        if not self._is_due(row, newest):
+            return Outcome.NOTHING_DUE
+        try:
+            state = latest(self._db, self._target.id, Channel.STATE)
+            command = self._target.adapter.translate(intent, self._target.device, state)
+            self._refuse_above_nameplate(command)
+        except IntentRefusedError as error:
+            self._note_refusal(row.id, str(error))
+            if self._drives(newest):
+                # What the device still does belongs to an intent that is over.
+                await self._send(self._target.adapter.release(self._target.device), CommandKind.RELEASE, None)
+            return Outcome.REFUSED
+        return await self._send(command, self._kind(row, newest, command), row)
+
+    async def resolve_unknown(self) -> bool:
+        """Settle every command whose fate nobody knows, by telemetry taken after it.
+
+        Returns:
+            Whether none is left.
+        """
+        unresolved = self._unresolved()
+        if not unresolved:
+            return True
+        reading = await read_telemetry(self._db, self._clock, self._target, Channel.POWER)
+        settling = dt.timedelta(seconds=self._target.adapter.abilities.settling_s)
+        settled = True
+        for row in unresolved:
+            if reading is None or reading.battery_kw is None or reading.measured_at < row.sent_at + settling:
+                settled = False
+                continue
+            seen = _shows(reading, row)
+            self._close(
+                row.id,
+                CommandState.SEEN if seen else CommandState.NOT_SEEN,
+                f"read back: {reading.battery_kw:+.3f} kW at {reading.measured_at.isoformat()}",
+            )
+        return settled
+
+    async def release(self) -> bool:
+        """Let go of the device now, whatever is under way; a release may be repeated, it harms nobody.
+
+        Returns:
+            Whether the vendor took it.
+        """
+        for _ in range(RELEASE_ATTEMPTS):
+            command = self._target.adapter.release(self._target.device)
+            await self._send(command, CommandKind.RELEASE, None)
+            newest = self._newest_command()
+            if newest is not None and newest.state is CommandState.ACCEPTED:
+                self._supersede_unresolved(newest.sent_at)
+                return True
+        return False
+
+    def _is_due(self, row: IntentRow, newest: CommandRow | None) -> bool:
+        if newest is None:
+            return True
+        renew_after_s = self._target.adapter.abilities.renew_after_s
+        age_s = (self._clock() - newest.sent_at).total_seconds()
+        if newest.state is CommandState.REJECTED:
+            # What was refused will be refused again: not more often than a renewal would come.
+            return newest.intent_id != row.id or age_s >= (renew_after_s or 60.0)
+        if newest.intent_id != row.id or newest.state is not CommandState.ACCEPTED:
+            return True
+        return newest.kind is not CommandKind.RELEASE and renew_after_s is not None and age_s >= renew_after_s
+
+    def _kind(self, row: IntentRow, newest: CommandRow | None, command: Command) -> CommandKind:
+        if command.releases:
+            return CommandKind.RELEASE
+        renews = newest is not None and newest.intent_id == row.id and row.in_force_at is not None
+        return CommandKind.RENEW if renews else CommandKind.START
+
+    def _drives(self, newest: CommandRow | None) -> bool:
+        """Whether a command of ours may be in force on the device."""
+        if newest is None or (newest.kind is CommandKind.RELEASE and newest.state is CommandState.ACCEPTED):
+            return False
+        lifetime_s = self._target.adapter.abilities.command_lifetime_s
+        if lifetime_s is None:
+            return True
+        driving = self._newest_command(CommandKind.START, CommandKind.RENEW)
+        return driving is not None and self._clock() - driving.sent_at < dt.timedelta(seconds=lifetime_s)
+
+    async def _send(self, command: Command, kind: CommandKind, row: IntentRow | None) -> Outcome:
+        journal_id = self._open(command, kind, None if row is None else row.id)
+        # The last line before the socket: opening the journal may have taken long.
+        if row is not None and self._clock() >= row.not_after:
+            self._close(journal_id, CommandState.REJECTED, "not sent: the intent's time is over")
+            return Outcome.REFUSED
+        receipt = await self._target.adapter.send(command)
+        if isinstance(receipt, Accepted):
+            self._close(journal_id, CommandState.ACCEPTED, receipt.vendor_reference)
+            if row is not None:
+                self._note_in_force(row.id)
+        elif isinstance(receipt, Rejected):
+            self._close(journal_id, CommandState.REJECTED, receipt.reason)
+        else:
+            self._close(journal_id, CommandState.UNKNOWN, receipt.reason)
+        return Outcome.SENT
+
+    def _refuse_above_nameplate(self, command: Command) -> None:
+        battery = self._target.site.battery
+        rating_kw = battery.max_charge_kw if command.battery_kw < 0 else battery.max_discharge_kw
+        # A watt of rounding is no overload.
+        if abs(command.battery_kw) > rating_kw + 0.001:
+            raise IntentRefusedError(
+                f"battery_kw: {command.battery_kw:+g} is above the nameplate of {rating_kw:g} kW; correct the adapter"
+            )
+
+    def _current_intent(self) -> IntentRow | None:
+        now = self._clock()
+        with self._db.session() as session:
+            return session.scalar(
+                select(IntentRow)
+                .where(
+                    IntentRow.site_id == self._target.id,
+                    IntentRow.superseded.is_(False),
+                    IntentRow.not_before <= now,
+                    IntentRow.not_after > now,
+                )
+                .order_by(IntentRow.id.desc())
+                .limit(1)
+            )
+
+    def _newest_command(self, *kinds: CommandKind) -> CommandRow | None:
+        query = select(CommandRow).where(CommandRow.site_id == self._target.id)
+        if kinds:
+            query = query.where(CommandRow.kind.in_(kinds), CommandRow.state != CommandState.REJECTED)
+        with self._db.session() as session:
+            return session.scalar(query.order_by(CommandRow.id.desc()).limit(1))
+
+    def _unresolved(self) -> list[CommandRow]:
+        with self._db.session() as session:
+            return list(
+                session.scalars(
+                    select(CommandRow).where(CommandRow.site_id == self._target.id, CommandRow.state.in_(UNRESOLVED))
+                )
+            )
+
+    def _supersede_unresolved(self, released_at: dt.datetime) -> None:
+        """An accepted release ends whatever came before it, known or not."""
+        for row in self._unresolved():
+            if row.sent_at <= released_at:
+                self._close(row.id, CommandState.NOT_SEEN, f"released at {released_at.isoformat()}")
+
+    def _open(self, command: Command, kind: CommandKind, intent_id: int | None) -> int:
+        row = CommandRow(
+            site_id=self._target.id,
+            intent_id=intent_id,
+            kind=kind,
+            battery_kw=command.battery_kw,
+            payload=dict(command.payload),
+            state=CommandState.SENDING,
+            sent_at=self._clock(),
+        )
+        with self._db.session() as session, session.begin():
+            session.add(row)
+        return row.id
+
+    def _close(self, command_id: int, state: CommandState, outcome: str) -> None:
+        with self._db.session() as session, session.begin():
+            row = session.get_one(CommandRow, command_id)
+            if row.state not in UNRESOLVED:
+                raise RuntimeError(f"command {command_id} is {row.state.value} already; the journal is not rewritten")
+            row.state, row.outcome, row.answered_at = state, outcome, self._clock()
+
+    def _note_in_force(self, intent_id: int) -> None:
+        with self._db.session() as session, session.begin():
+            row = session.get_one(IntentRow, intent_id)
+            row.in_force_at = row.in_force_at or self._clock()
+
+    def _note_refusal(self, intent_id: int, reason: str) -> None:
+        with self._db.session() as session, session.begin():
+            session.get_one(IntentRow, intent_id).refusal = reason
+
+
+def _shows(reading: Telemetry, row: CommandRow) -> bool:
+    if reading.battery_kw is None:
+        raise VendorUnavailableError("battery_kw: missing from the reading")
+    return abs(reading.battery_kw - row.battery_kw) <= Tolerance().power(row.battery_kw)

@@ -1,0 +1,48 @@
+"""A site under control, as the jobs pass it around, and its registration in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import select
+
+from adapters.contract import Device, Dispatchable, Readable
+from engine import Site
+from schedules.store import Database, SiteRow
+
+
+class Controllable(Readable, Dispatchable, Protocol):
+    """An adapter whose devices can be driven and watched."""
+
+
+@dataclass(frozen=True)
+class ControlledSite:
+    """One site, its device, and the account that reaches it."""
+
+    id: int
+    site: Site
+    device: Device
+    adapter: Controllable
+
+
+def register_site(db: Database, site: Site, adapter: Controllable, adapter_name: str, device_id: str) -> ControlledSite:
+    """Put a site into the store, or bring its entry up to date.
+
+    Args:
+        db: The store.
+        site: The site's assets; its name identifies it.
+        adapter: The account's adapter.
+        adapter_name: The adapter's name in the registry.
+        device_id: The vendor's identifier of the device.
+    """
+    with db.session() as session, session.begin():
+        row = session.scalar(select(SiteRow).where(SiteRow.name == site.name))
+        if row is None:
+            row = SiteRow(name=site.name)
+            session.add(row)
+        row.assets = site.model_dump(mode="json")
+        row.adapter = adapter_name
+        row.device_id = device_id
+        session.flush()
+        return ControlledSite(row.id, site, Device(device_id, site.battery), adapter)

@@ -1,0 +1,191 @@
+"""The tables. Times are aware UTC, powers kW with battery + discharging, states of charge fractions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import Enum
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcTime(TypeDecorator[dt.datetime]):
+    """Aware UTC in Python whatever the database keeps; a naive time is refused at the door."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, _dialect: Dialect) -> dt.datetime | None:
+        """To the database."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"time {value.isoformat()} has no zone; store aware times only")
+        return value.astimezone(dt.UTC)
+
+    def process_result_value(self, value: dt.datetime | None, _dialect: Dialect) -> dt.datetime | None:
+        """From the database; SQLite forgets the zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dt.datetime: UtcTime,
+        dict[str, Any]: JSON,
+        list[dict[str, Any]]: JSON,
+        str: String,
+        # As text, so that a new member needs no change of the database's own types.
+        Enum: sa.Enum(Enum, native_enum=False, length=32, values_callable=lambda members: [m.value for m in members]),
+    }
+
+
+class CommandState(Enum):
+    """Where a vendor call stands. It leaves SENDING or UNKNOWN exactly once for good."""
+
+    SENDING = "sending"
+    """Written before the socket opens; after a crash nobody knows more than that."""
+    ACCEPTED = "accepted"
+    """The vendor gave a receipt."""
+    REJECTED = "rejected"
+    """The vendor refused, or it certainly never arrived."""
+    UNKNOWN = "unknown"
+    """No answer; telemetry must tell."""
+    SEEN = "seen"
+    """Was unknown; telemetry newer than it shows its effect."""
+    NOT_SEEN = "not_seen"
+    """Was unknown; telemetry newer than it shows no effect."""
+
+
+UNRESOLVED = (CommandState.SENDING, CommandState.UNKNOWN)
+IN_FORCE = (CommandState.ACCEPTED, CommandState.SEEN)
+
+
+class CommandKind(Enum):
+    """Why a call was made."""
+
+    START = "start"
+    RENEW = "renew"
+    RELEASE = "release"
+
+
+class Verdict(Enum):
+    """What telemetry says of an intent."""
+
+    CONFIRMED = "confirmed"
+    """Power and state of charge follow it."""
+    DEVICE_LIMITED = "device_limited"
+    """The battery does less because it is at an edge or its management allows no more."""
+    NOT_EFFECTIVE = "not_effective"
+    """The battery does something else."""
+    UNKNOWN = "unknown"
+    """Too few readings to tell."""
+
+
+class SiteRow(Base):
+    """A site under control: assets, and which device of which account it is."""
+
+    __tablename__ = "site"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    assets: Mapped[dict[str, Any]]
+    """`engine.Site` as JSON."""
+    adapter: Mapped[str]
+    device_id: Mapped[str]
+
+
+class PlanRow(Base):
+    """A plan as it was made, with what it was made from."""
+
+    __tablename__ = "plan"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
+    made_at: Mapped[dt.datetime]
+    begins_at: Mapped[dt.datetime]
+    ends_at: Mapped[dt.datetime]
+    initial_soc: Mapped[float]
+    cost_eur: Mapped[float]
+    cost_without_battery_eur: Mapped[float]
+    solver: Mapped[str]
+    intervals: Mapped[list[dict[str, Any]]]
+    """As `Plan.intervals` gives them."""
+    why: Mapped[str]
+    """What made us plan: the start of a day, a restart, a deviation."""
+
+
+class IntentRow(Base):
+    """What a site is to do from `not_before` to `not_after`, and what came of it."""
+
+    __tablename__ = "intent"
+    __table_args__ = (
+        UniqueConstraint("site_id", "not_before", "plan_id"),
+        Index("ix_intent_current", "site_id", "superseded", "not_before"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
+    plan_id: Mapped[int] = mapped_column(ForeignKey("plan.id"))
+    mode: Mapped[str]
+    power_kw: Mapped[float]
+    until_soc: Mapped[float | None]
+    not_before: Mapped[dt.datetime]
+    not_after: Mapped[dt.datetime]
+    superseded: Mapped[bool] = mapped_column(default=False)
+    """A newer plan covers this time."""
+    in_force_at: Mapped[dt.datetime | None]
+    """When the device was first told, or was found doing it already."""
+    verdict: Mapped[Verdict | None]
+    refusal: Mapped[str | None]
+    """Why it was not sent, when the adapter refused it."""
+
+
+class CommandRow(Base):
+    """The journal: one row per vendor call that changes something, committed before the socket opens."""
+
+    __tablename__ = "command"
+    __table_args__ = (Index("ix_command_site_state", "site_id", "state"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
+    intent_id: Mapped[int | None] = mapped_column(ForeignKey("intent.id"))
+    """None for a release that no plan asked for: an interruption, the end of the horizon."""
+    kind: Mapped[CommandKind]
+    battery_kw: Mapped[float]
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[CommandState]
+    sent_at: Mapped[dt.datetime]
+    answered_at: Mapped[dt.datetime | None]
+    outcome: Mapped[str] = mapped_column(default="")
+
+
+class TelemetryRow(Base):
+    """A reading, once per vendor time stamp."""
+
+    __tablename__ = "telemetry"
+    __table_args__ = (UniqueConstraint("site_id", "channel", "measured_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
+    channel: Mapped[str]
+    measured_at: Mapped[dt.datetime]
+    received_at: Mapped[dt.datetime]
+    battery_kw: Mapped[float | None]
+    grid_kw: Mapped[float | None]
+    pv_kw: Mapped[float | None]
+    load_kw: Mapped[float | None]
+    soc: Mapped[float | None]
+    charge_limit_kw: Mapped[float | None]
+    discharge_limit_kw: Mapped[float | None]
+    import_kwh: Mapped[float | None]
+    export_kwh: Mapped[float | None]
+    charge_kwh: Mapped[float | None]
+    discharge_kwh: Mapped[float | None]
+    dispatch_active: Mapped[bool | None]

@@ -1,0 +1,109 @@
+"""Reading telemetry into the store, and out of it again."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from adapters.contract import Channel, Registers, Telemetry
+from schedules.clock import Clock
+from schedules.sites import ControlledSite
+from schedules.store import Database, TelemetryRow
+
+_REGISTERS = ("import_kwh", "export_kwh", "charge_kwh", "discharge_kwh")
+_READINGS = (
+    "battery_kw",
+    "grid_kw",
+    "pv_kw",
+    "load_kw",
+    "soc",
+    "charge_limit_kw",
+    "discharge_limit_kw",
+    "dispatch_active",
+)
+
+
+async def read_telemetry(db: Database, clock: Clock, target: ControlledSite, channel: Channel) -> Telemetry | None:
+    """Fetch a device's latest reading and keep it.
+
+    A reading that the vendor repeats (same time stamp) is kept once: its age is its own, not that of the call.
+
+    Returns:
+        The reading, or None when the vendor has none.
+
+    Raises:
+        AdapterError: The reading could not be had.
+    """
+    reading = await target.adapter.read(target.device, channel)
+    if reading is not None:
+        _keep(db, clock(), target.id, reading)
+    return reading
+
+
+def latest(db: Database, site_id: int, channel: Channel) -> Telemetry | None:
+    """The newest stored reading of a site on a channel."""
+    with db.session() as session:
+        row = session.scalar(
+            select(TelemetryRow)
+            .where(TelemetryRow.site_id == site_id, TelemetryRow.channel == channel.value)
+            .order_by(TelemetryRow.measured_at.desc())
+            .limit(1)
+        )
+    return None if row is None else _from_row(row)
+
+
+def between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[Telemetry]:
+    """All stored readings with `begin <= measured_at <= end`, in order of time."""
+    with db.session() as session:
+        rows = session.scalars(
+            select(TelemetryRow)
+            .where(TelemetryRow.site_id == site_id, TelemetryRow.measured_at.between(begin, end))
+            .order_by(TelemetryRow.measured_at)
+        )
+        return [_from_row(row) for row in rows]
+
+
+def frame(readings: list[Telemetry], channel: Channel) -> pd.DataFrame:
+    """The readings of one channel as a frame indexed by `measured_at` (UTC); a missing value is NaN."""
+    rows = [
+        {
+            "measured_at": reading.measured_at,
+            **{name: getattr(reading, name) for name in _READINGS},
+            **{name: getattr(reading.registers, name) for name in _REGISTERS},
+        }
+        for reading in readings
+        if reading.channel is channel
+    ]
+    columns = ["measured_at", *_READINGS, *_REGISTERS]
+    table = pd.DataFrame(rows, columns=columns)
+    table["measured_at"] = pd.to_datetime(table["measured_at"], utc=True)
+    return table.set_index("measured_at")
+
+
+def _keep(db: Database, received_at: dt.datetime, site_id: int, reading: Telemetry) -> None:
+    row = TelemetryRow(
+        site_id=site_id,
+        channel=reading.channel.value,
+        measured_at=reading.measured_at,
+        received_at=received_at,
+        **{name: getattr(reading, name) for name in _READINGS},
+        **{name: getattr(reading.registers, name) for name in _REGISTERS},
+    )
+    try:
+        with db.session() as session, session.begin():
+            session.add(row)
+    except IntegrityError:
+        # The vendor showed the same reading again; the unique key keeps the first.
+        return
+
+
+def _from_row(row: TelemetryRow) -> Telemetry:
+    return Telemetry(
+        channel=Channel(row.channel),
+        measured_at=row.measured_at,
+        **{name: getattr(row, name) for name in _READINGS},
+        registers=Registers(**{name: getattr(row, name) for name in _REGISTERS}),
+    )
