@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -29,7 +30,8 @@ app = typer.Typer(
 emulate_app = typer.Typer(help="Emulate a vendor's cloud and its batteries on loopback.", no_args_is_help=True)
 app.add_typer(emulate_app, name="emulate")
 
-out = Console(highlight=False, soft_wrap=True)
+# A pipe has no width: give tables room there instead of the 80 columns that rich assumes.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EXIT_BAD_INPUT = 2
@@ -92,10 +94,11 @@ def plan(
         )
         return
     columns = ("charge", "discharge", "import", "export", "PV", "curtailed", "load")
-    table = Table(title=f"{chosen.name}: kW at the AC side, times in {chosen.timezone}", title_justify="left")
-    table.add_column("start")
+    title = f"{chosen.name}: kW at the AC side, times in {chosen.timezone}, SOC at the end of the interval"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1))
+    table.add_column("start", no_wrap=True)
     for name in (*columns, "SOC %", "EUR"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for start, row in result.table.iterrows():
         powers = [f"{row.iloc[position]:.3f}" for position in range(len(columns))]
         local = start.tz_convert(chosen.timezone)  # type: ignore[attr-defined]

@@ -73,6 +73,7 @@ class DayReport:
         set_points, following = self.set_point_slots, self.following_slots
         unmetered = self.realised.unmetered_intervals
         gap = self.largest_gap_kw
+        limited = sum(slot.intent.verdict is Verdict.DEVICE_LIMITED for slot in following)
         return {
             "planned cost": f"{self.plan.cost_eur:.2f} EUR",
             "realised cost": f"{self.realised.cost_eur:.2f} EUR"
@@ -82,7 +83,8 @@ class DayReport:
             "commands sent": str(self.commands[CommandKind.START] + self.commands[CommandKind.RELEASE]),
             "re-issues": str(self.commands[CommandKind.RENEW]),
             "set-points confirmed": _share(_confirmed(set_points), len(set_points)),
-            "self-consumption confirmed": _share(_confirmed(following), len(following)),
+            "self-consumption confirmed": _share(_confirmed(following), len(following))
+            + (f", full or empty in {limited} more" if limited else ""),
             "largest gap planned - seen": "no readings" if gap is None else f"{gap * 1000:.0f} W",
             "lapses (emulator's own log)": f"{self.emulator['lapsed']} ({self.emulator['lapse_s']:.0f} s)",
             "reads that failed": str(self.failed_reads),

@@ -302,6 +302,7 @@ class AlphaEssCloud:
             if code is not ReturnCode.OK:
                 self._log.add(self._clock.now(), "call refused", call=name, code=int(code))
                 return self._answer({"ReturnCode": int(code), "Result": None})
+            self._log.add(self._clock.now(), "call", call=name)
             return self._answer({"ReturnCode": 0, "Result": call(body)})
 
         return handle

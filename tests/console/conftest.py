@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class DemoProcess:
+    """A `tidewatt demo` in a process of its own, and the traces that it leaves in its folder."""
+
+    def __init__(self, state: Path, run: str) -> None:
+        self.state = state
+        self.folder = state / run
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "console", "demo", "--json", "--state", str(state)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def emulator_events(self) -> list[dict[str, Any]]:
+        log = self.folder / "emulator-log.jsonl"
+        if not log.exists():
+            return []
+        return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+
+    def wait_until(self, reached: Callable[[list[dict[str, Any]]], bool], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            events = self.emulator_events()
+            if events and reached(events):
+                return
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.05)
+        raise AssertionError("the demonstration did not get there in time")
+
+    def send(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def finish(self, seconds: float = 200) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, out, err
+
+    def query(self, sql: str) -> list[Any]:
+        connection = sqlite3.connect(self.folder / "tidewatt.sqlite")
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    def end_everything(self) -> None:
+        """End what this test started and nothing else."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+        for ready in self.state.glob("run-*/emulator.json"):
+            try:
+                os.kill(json.loads(ready.read_text())["pid"], signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+
+
+@pytest.fixture
+def start_demo(tmp_path: Path) -> Iterator[Callable[..., DemoProcess]]:
+    started: list[DemoProcess] = []
+
+    def start(run: str = "run-0001") -> DemoProcess:
+        demo = DemoProcess(tmp_path / "demo", run)
+        started.append(demo)
+        return demo
+
+    yield start
+    for demo in started:
+        demo.end_everything()

@@ -1,0 +1,168 @@
+"""`tidewatt plan` as its user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from console.sample import DEFAULT_DAY, sample_series, sample_site
+
+SITE = """
+name: home
+timezone: Europe/Amsterdam
+battery: {capacity_kwh: 10, max_charge_kw: 5, max_discharge_kw: 5, charge_efficiency: 0.95,
+          discharge_efficiency: 0.95, min_soc: 0.1, max_soc: 1.0, wear_eur_per_kwh: 0.02}
+grid: {import_limit_kw: 17, export_limit_kw: 10}
+pv: {curtailable: false}
+"""
+HEADER = "start,import_price_eur_per_kwh,export_price_eur_per_kwh,load_kw,pv_kw"
+KEYS = [
+    *("start", "charge_kw", "discharge_kw", "import_kw", "export_kw"),
+    *("pv_kw", "curtailment_kw", "load_kw", "soc", "cost_eur"),
+]
+
+
+def sample_csv() -> str:
+    frame = sample_series(DEFAULT_DAY)
+    frame.index = frame.index.tz_convert("Europe/Amsterdam")
+    return frame.to_csv(date_format="%Y-%m-%dT%H:%M:%S%z")
+
+
+def tidewatt(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "console", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    site, series = tmp_path / "site.yaml", tmp_path / "day.csv"
+    site.write_text(SITE)
+    series.write_text(sample_csv())
+    return site, series
+
+
+def test_json_has_the_promised_shape_and_cost(files: tuple[Path, Path]) -> None:
+    from engine import optimise
+
+    site, series = files
+    done = tidewatt(
+        "plan", "--site", site, "--series", series, "--initial-soc", "0.5", "--final-soc-min", "0.5", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    frame = sample_series(DEFAULT_DAY)
+    plan = optimise(
+        sample_site(),
+        import_price=frame["import_price_eur_per_kwh"],
+        export_price=frame["export_price_eur_per_kwh"],
+        load=frame["load_kw"],
+        pv=frame["pv_kw"],
+        initial_soc=0.5,
+        final_soc_min=0.5,
+    )
+    assert answer["status"] == "optimal"
+    assert answer["cost_eur"] == pytest.approx(plan.cost_eur, abs=1e-9)
+    assert len(answer["intervals"]) == 96
+    assert list(answer["intervals"][0]) == KEYS
+    assert answer["intervals"][0]["start"] == "2024-04-09T22:00:00+00:00"
+
+
+def test_the_table_shows_every_interval_in_local_time(files: tuple[Path, Path]) -> None:
+    done = tidewatt("plan", "--site", files[0], "--series", files[1])
+    assert done.returncode == 0, done.stderr
+    assert "2024-04-10 23:45" in done.stdout
+    assert "proved optimal" in done.stdout
+
+
+def bad_csv(rows: list[str]) -> str:
+    return "\n".join([HEADER, *rows]) + "\n"
+
+
+GOOD = [f"2026-02-03T{hour:02d}:00:00+01:00,0.25,0.09,0.4,0.0" for hour in range(4)]
+
+BAD_SERIES = {
+    "missing column": ("start,import_price_eur_per_kwh,load_kw,pv_kw\n", ["export_price_eur_per_kwh", "missing"]),
+    "naive times": (bad_csv(["2026-02-03T00:00:00,0.25,0.09,0.4,0"]), ["start", "offset"]),
+    "no time": (bad_csv(["yesterday,0.25,0.09,0.4,0"]), ["start", "yesterday"]),
+    "gap": (bad_csv(GOOD[:2] + GOOD[3:]), ["2026-02-03T00:00:00Z", "gap"]),
+    "repeated row": (bad_csv(GOOD[:2] + GOOD[1:]), ["2026-02-03T00:00:00Z", "repeated"]),
+    "unsorted rows": (bad_csv([GOOD[1], GOOD[0], *GOOD[2:]]), ["in order of time"]),
+    "empty cell": (bad_csv([*GOOD[:3], GOOD[3].replace("0.4", "")]), ["load_kw", "empty", "03:00"]),
+    "NaN": (bad_csv([*GOOD[:3], GOOD[3].replace("0.4", "NaN")]), ["load", "nan"]),
+    "text for a number": (bad_csv([*GOOD[:3], GOOD[3].replace("0.4", "much")]), ["load_kw", "much"]),
+    "negative load": (bad_csv([*GOOD[:3], GOOD[3].replace("0.4", "-0.4")]), ["load", "-0.4", "below 0"]),
+    "prices per MWh": (bad_csv([row.replace("0.25", "250") for row in GOOD]), ["import_price", "250", "EUR/MWh"]),
+    "load in W": (bad_csv([row.replace("0.4", "400") for row in GOOD]), ["load", "400", "divide it by 1000"]),
+    "unknown column": (HEADER + ",comment\n" + "\n".join(row + ",x" for row in GOOD), ["comment", "unknown"]),
+    "no rows": (HEADER + "\n", ["no rows"]),
+    "nothing at all": ("", ["no CSV"]),
+    "ragged rows": (bad_csv([*GOOD, GOOD[0] + ",1,2"]), ["no CSV"]),
+}
+BAD_SITES = {
+    "capacity 0": (SITE.replace("capacity_kwh: 10", "capacity_kwh: 0"), ["battery.capacity_kwh", "0", "greater"]),
+    "capacity in Wh": (
+        SITE.replace("capacity_kwh: 10", "capacity_kwh: 10000"),
+        ["battery", "10000", "divided by 1000"],
+    ),
+    "power in W": (SITE.replace("max_charge_kw: 5", "max_charge_kw: 5000"), ["battery", "5000", "divided by 1000"]),
+    "band upside down": (SITE.replace("min_soc: 0.1", "min_soc: 1.0"), ["min_soc", "max_soc", "not below"]),
+    "per cent": (SITE.replace("min_soc: 0.1", "min_soc: 10"), ["battery.min_soc", "10", "0.1"]),
+    "unknown field": (SITE + "tarif: cheap\n", ["tarif", "unknown field"]),
+    "unknown battery field": (SITE.replace("min_soc: 0.1", "minimum_soc: 0.1"), ["battery.minimum_soc", "unknown"]),
+    "missing field": (SITE.replace("capacity_kwh: 10,", ""), ["battery.capacity_kwh", "missing"]),
+    "unknown zone": (SITE.replace("Europe/Amsterdam", "Mars/Base"), ["timezone", "Mars/Base"]),
+    "text for a number": (SITE.replace("import_limit_kw: 17", "import_limit_kw: big"), ["grid.import_limit_kw", "big"]),
+    "no YAML": ("battery: {", ["no YAML"]),
+    "no fields": ("- 1\n", ["holds no fields"]),
+}
+
+
+def refused(done: subprocess.CompletedProcess[str], words: list[str]) -> None:
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("tidewatt: ")
+    assert "; " in lines[0], "the line does not say what to do"
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.mark.parametrize("case", BAD_SERIES)
+def test_a_bad_series_is_refused_in_one_line(case: str, files: tuple[Path, Path]) -> None:
+    site, series = files
+    text, words = BAD_SERIES[case]
+    series.write_text(text)
+    refused(tidewatt("plan", "--site", site, "--series", series), words)
+
+
+@pytest.mark.parametrize("case", BAD_SITES)
+def test_a_bad_site_is_refused_in_one_line(case: str, files: tuple[Path, Path]) -> None:
+    site, series = files
+    text, words = BAD_SITES[case]
+    site.write_text(text)
+    refused(tidewatt("plan", "--site", site, "--series", series), words)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--initial-soc", "50", ["initial_soc", "50", "0.5"]),
+        ("--final-soc-min", "1.5", ["final_soc_min", "1.5"]),
+        ("--initial-soc", "nan", ["initial_soc", "nan"]),
+    ],
+)
+def test_a_bad_state_of_charge_is_refused(option: str, value: str, words: list[str], files: tuple[Path, Path]) -> None:
+    refused(tidewatt("plan", "--site", files[0], "--series", files[1], option, value), words)
+
+
+def test_unreadable_files_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    site, series = files
+    refused(tidewatt("plan", "--site", tmp_path / "none.yaml", "--series", series), ["none.yaml", "cannot be read"])
+    refused(tidewatt("plan", "--site", site, "--series", tmp_path), [str(tmp_path), "cannot be read"])
+    series.write_bytes(b"\xff\xfe\x00binary")
+    refused(tidewatt("plan", "--site", site, "--series", series), ["UTF-8"])
