@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 # A battery that needs longer than this to fill, or fills faster than this, was given in W or Wh.
 LONGEST_DURATION_H = 200.0
 SHORTEST_DURATION_H = 1 / 30
+DEAREST_WEAR_EUR_PER_KWH = 5.0
+# A connection this many times stronger than its battery was given in W.
+LARGEST_CONNECTION_PER_BATTERY = 1000.0
 
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Efficiency = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -44,14 +47,24 @@ class Battery(_Asset):
     """Lower edge of the band that plans keep to [fraction]."""
     max_soc: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Upper edge of the band that plans keep to [fraction]."""
-    wear_eur_per_kwh: Annotated[float, Field(ge=0, le=5)] = 0.0
+    wear_eur_per_kwh: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Cost of ageing per kWh discharged at the AC side [EUR/kWh]."""
 
-    @field_validator("min_soc", "max_soc", mode="before")
+    @field_validator("min_soc", "max_soc", "charge_efficiency", "discharge_efficiency", mode="before")
     @classmethod
     def _is_fraction(cls, value: object) -> object:
         if isinstance(value, int | float) and 1 < value <= 100:
             raise ValueError(f"value {value} is above 1, the bound of a fraction; for {value} % write {value / 100:g}")
+        return value
+
+    @field_validator("wear_eur_per_kwh")
+    @classmethod
+    def _is_per_kwh(cls, value: float) -> float:
+        if value > DEAREST_WEAR_EUR_PER_KWH:
+            raise ValueError(
+                f"value {value:g} EUR/kWh is above {DEAREST_WEAR_EUR_PER_KWH:g} EUR/kWh; "
+                "if it is in EUR/MWh, divide it by 1000"
+            )
         return value
 
     @model_validator(mode="after")
@@ -100,6 +113,18 @@ class Site(_Asset):
     name: str = "site"
     timezone: str = "UTC"
     """IANA name; only for local calendars and the screen, never for planning arithmetic."""
+
+    @model_validator(mode="after")
+    def _connection_fits_battery(self) -> Self:
+        battery_kw = max(self.battery.max_charge_kw, self.battery.max_discharge_kw)
+        for name in ("import_limit_kw", "export_limit_kw"):
+            limit_kw = getattr(self.grid, name)
+            if limit_kw is not None and 0 < battery_kw * LARGEST_CONNECTION_PER_BATTERY < limit_kw:
+                raise ValueError(
+                    f"grid.{name} {limit_kw:g} kW is above {LARGEST_CONNECTION_PER_BATTERY:g} times the battery's "
+                    f"{battery_kw:g} kW; if it is in W, divide it by 1000; if no limit binds, leave it out"
+                )
+        return self
 
     @field_validator("timezone")
     @classmethod
