@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 LONGEST_DURATION_H = 200.0
 SHORTEST_DURATION_H = 1 / 30
 DEAREST_WEAR_EUR_PER_KWH = 5.0
-# A connection this many times stronger than its battery was given in W.
+# A connection this many times stronger than its battery was given in W, and so was a battery so much stronger than it.
 LARGEST_CONNECTION_PER_BATTERY = 1000.0
+LARGEST_BATTERY_PER_CONNECTION = 100.0
 
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Efficiency = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -124,6 +125,13 @@ class Site(_Asset):
                     f"grid.{name} {limit_kw:g} kW is above {LARGEST_CONNECTION_PER_BATTERY:g} times the battery's "
                     f"{battery_kw:g} kW; if it is in W, divide it by 1000; if no limit binds, leave it out"
                 )
+        limits_kw = [limit for limit in (self.grid.import_limit_kw, self.grid.export_limit_kw) if limit is not None]
+        strongest_kw = max(limits_kw, default=0.0)
+        if 0 < strongest_kw * LARGEST_BATTERY_PER_CONNECTION < battery_kw:
+            raise ValueError(
+                f"battery power {battery_kw:g} kW is above {LARGEST_BATTERY_PER_CONNECTION:g} times the connection's "
+                f"{strongest_kw:g} kW; if the battery is in W and Wh, divide it by 1000"
+            )
         return self
 
     @field_validator("timezone")
@@ -131,6 +139,6 @@ class Site(_Asset):
     def _is_known_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError(f"value {value!r} is no IANA time zone; write one like 'Europe/Copenhagen'") from error
         return value

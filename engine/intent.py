@@ -81,27 +81,20 @@ def intents_of(plan: Plan) -> list[Intent]:
     Returns:
         As many intents as the plan has intervals, in order, without gaps.
     """
-    battery, step_h = plan.site.battery, plan.problem.step_h
-    step = dt.timedelta(hours=step_h)
+    battery = plan.site.battery
+    step = dt.timedelta(hours=plan.problem.step_h)
     intents: list[Intent] = []
-    soc_before = plan.problem.initial_soc
     for start, row in zip(plan.problem.index, plan.table.to_dict("records"), strict=True):
         begin = start.to_pydatetime()
-        energy_to_kw = battery.capacity_kwh / step_h
+        planned_kw = float(row["discharge_kw"] - row["charge_kw"])
+        # By its rating, not by what is left in store: a battery planned to rest because it is empty would, left to
+        # itself, spend in a cheap hour whatever it holds above the plan.
         follow_kw = self_consumption_kw(
             row["load_kw"],
             row["pv_kw"] + row["curtailment_kw"],
-            min(
-                battery.max_charge_kw,
-                max(0.0, battery.max_soc - soc_before) * energy_to_kw / battery.charge_efficiency,
-            ),
-            min(
-                battery.max_discharge_kw,
-                max(0.0, soc_before - battery.min_soc) * energy_to_kw * battery.discharge_efficiency,
-            ),
+            battery.max_charge_kw,
+            battery.max_discharge_kw,
         )
-        planned_kw = float(row["discharge_kw"] - row["charge_kw"])
-        soc_before = float(row["soc"])
         if abs(planned_kw - follow_kw) <= FOLLOWS_WITHIN_KW:
             intents.append(Intent(IntentMode.SELF_CONSUMPTION, 0.0, begin, begin + step))
         elif abs(planned_kw) < SMALLEST_SET_POINT_KW:

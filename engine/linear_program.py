@@ -20,7 +20,6 @@ variables at all, and one that starts outside its band or draws above its fuse s
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,33 +27,18 @@ import numpy.typing as npt
 import pulp
 
 from engine.errors import SolveError
-from engine.problem import Array, DispatchProblem
+from engine.plan import Solution
+from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, DispatchProblem
 
 # HiGHS stops at 1e-7 by default; money is compared at 1e-6 EUR, so ask for more.
 FEASIBILITY_TOLERANCE = 1e-9
 TIME_LIMIT_S = 60.0
-# A battery outside its band comes back before anything else that is soft: its breach costs this much more.
-BAND_PRIORITY = 100.0
 # Breaks ties in favour of resting, so that burning energy for nothing is never as good as leaving it.
-# Never part of a reported cost; far below a cent for any battery.
+# Never part of a reported cost; at most a cent per GWh discharged.
 REST_PREFERENCE_EUR_PER_KWH = 1e-8
 
 Mask = npt.NDArray[np.bool_]
 Expression = Any  # PuLP ships no types
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """What the solver decided; arrays of shape (T,), AC-side kW."""
-
-    charge_kw: Array
-    discharge_kw: Array
-    curtailment_kw: Array
-    marginal_value_eur_per_kwh: Array
-    """What one more kWh in store at the end of the interval would save [EUR/kWh]."""
-    solver: str
-    why: str
-    seconds: float
 
 
 def solve(problem: DispatchProblem, time_limit_s: float = TIME_LIMIT_S) -> Solution:
@@ -105,8 +89,6 @@ def _may_cheat(problem: DispatchProblem) -> tuple[Mask, Mask]:
     """
     battery = problem.battery
     rte = battery.round_trip_efficiency
-    lower_price = np.minimum(problem.import_price, problem.export_price)
-    burning_pays = (1 - rte) * lower_price + rte * battery.wear_eur_per_kwh < 0
     blocked = (
         battery.max_discharge_kw + (0.0 if problem.pv_curtailable else problem.pv_kw) - problem.load_kw
         > problem.export_limit_kw
@@ -114,35 +96,12 @@ def _may_cheat(problem: DispatchProblem) -> tuple[Mask, Mask]:
     emptying_pays = (
         problem.initial_soc > battery.max_soc
         or problem.terminal_value_eur_per_kwh < 0
-        or bool((lower_price < 0).any())
-        or bool(_idle_over_export_kw(problem).any())
+        or bool((np.minimum(problem.import_price, problem.export_price) < 0).any())
+        or bool(problem.idle_over_export_kw.any())
     )
     can_burn = battery.max_charge_kw > 0 and battery.max_discharge_kw > 0 and rte < 1
-    charge_or_discharge = (burning_pays | (blocked & emptying_pays)) & can_burn
-    return charge_or_discharge, problem.export_price > problem.import_price
-
-
-def _idle_over_import_kw(problem: DispatchProblem) -> Array:
-    """How far the load exceeds the import limit with an idle battery; no plan may exceed it further."""
-    return np.maximum(-problem.surplus_kw - problem.import_limit_kw, 0.0)
-
-
-def _idle_over_export_kw(problem: DispatchProblem) -> Array:
-    """How far uncurtailable PV exceeds the export limit with an idle battery; no plan may exceed it further."""
-    if problem.pv_curtailable:
-        return np.zeros(problem.intervals)
-    return np.maximum(problem.surplus_kw - problem.export_limit_kw, 0.0)
-
-
-def _breach_price(problem: DispatchProblem) -> float:
-    """More than anything that a broken limit could earn [EUR/kWh], so limits break only where they must."""
-    battery = problem.battery
-    dearest = max(
-        float(np.abs(problem.import_price).max()),
-        float(np.abs(problem.export_price).max()),
-        abs(problem.terminal_value_eur_per_kwh),
-    )
-    return 10 * (1 + battery.wear_eur_per_kwh + dearest / battery.round_trip_efficiency)
+    charge_or_discharge = (problem.burning_pays | (blocked & emptying_pays)) & can_burn
+    return charge_or_discharge, problem.selling_beats_buying
 
 
 class _Model:
@@ -155,8 +114,7 @@ class _Model:
         self._store_rows: list[Any] = []
         self._breach_terms: list[tuple[Any, float]] = []
         battery, steps = problem.battery, range(problem.intervals)
-        import_most = np.minimum(problem.import_limit_kw, problem.load_kw + battery.max_charge_kw)
-        export_most = np.minimum(problem.export_limit_kw, problem.pv_kw + battery.max_discharge_kw)
+        import_most, export_most = problem.most_import_kw, problem.most_export_kw
         most_kw = {
             "charge": np.full(problem.intervals, battery.max_charge_kw),
             "discharge": np.full(problem.intervals, battery.max_discharge_kw),
@@ -198,42 +156,47 @@ class _Model:
     def _variable(self, name: str, low: float, high: float | None) -> Any:
         return self.lp.add_variable(name, low, high)
 
-    def _breach(self, name: str, most: float | None = None, priority: float = 1.0) -> Any:
+    def _breach(self, name: str, weight: float, most: float | None = None, price: float = 0.0) -> Any:
+        """A way around a limit, as far as `most`, at the breach price times `weight` and the energy's own price."""
         variable = self._variable(name, 0, most)
-        self._breach_terms.append((variable, priority * _breach_price(self._problem)))
+        self._breach_terms.append((variable, weight * self._problem.breach_price_eur_per_kwh + price))
         return variable
 
     def _store(self) -> None:
         problem, battery = self._problem, self._problem.battery
-        capacity, start = battery.capacity_kwh, problem.initial_soc
+        capacity, start, h = battery.capacity_kwh, problem.initial_soc, problem.step_h
         floor = min(battery.min_soc, start) * capacity
         ceiling = max(battery.max_soc, start) * capacity
         self._stored = [self._variable(f"stored_{t}", floor, ceiling) for t in range(problem.intervals)]
         before: Expression = start * capacity
         for t, after in enumerate(self._stored):
-            gain = problem.step_h * battery.charge_efficiency * self._of["charge"][t]
-            loss = problem.step_h / battery.discharge_efficiency * self._of["discharge"][t]
+            gain = h * battery.charge_efficiency * self._of["charge"][t]
+            loss = h / battery.discharge_efficiency * self._of["discharge"][t]
             row = after == before + gain - loss
             self.lp += row
             self._store_rows.append(row)
             if start < battery.min_soc:
-                self.lp += after + self._breach(f"below_{t}", priority=BAND_PRIORITY) >= battery.min_soc * capacity
+                self.lp += after + self._breach(f"below_{t}", BAND_PRIORITY * h) >= battery.min_soc * capacity
             if start > battery.max_soc:
-                self.lp += after - self._breach(f"above_{t}", priority=BAND_PRIORITY) <= battery.max_soc * capacity
+                self.lp += after - self._breach(f"above_{t}", BAND_PRIORITY * h) <= battery.max_soc * capacity
             before = after
         if problem.final_soc_min is not None:
-            self.lp += before + self._breach("final") >= problem.final_soc_min * capacity
+            self.lp += before + self._breach("final", 1.0) >= problem.final_soc_min * capacity
 
     def _balance(self) -> None:
         problem, of = self._problem, self._of
-        over_import, over_export = _idle_over_import_kw(problem), _idle_over_export_kw(problem)
+        over_import, over_export, h = problem.idle_over_import_kw, problem.idle_over_export_kw, problem.step_h
         for t in range(problem.intervals):
             given = of["import"][t] + of["discharge"][t]
             taken = of["charge"][t] + of["export"][t] + of["curtailment"][t]
             if over_import[t] > 0:
-                given += self._breach(f"over_import_{t}", over_import[t])
+                given += self._breach(
+                    f"over_import_{t}", LIMIT_PRIORITY * h, over_import[t], h * problem.import_price[t]
+                )
             if over_export[t] > 0:
-                taken += self._breach(f"over_export_{t}", over_export[t])
+                taken += self._breach(
+                    f"over_export_{t}", LIMIT_PRIORITY * h, over_export[t], -h * problem.export_price[t]
+                )
             self.lp += given - taken == -float(problem.surplus_kw[t])
 
     def _either(self, t: int | np.integer, one: str, one_most: float, other: str, other_most: float) -> None:

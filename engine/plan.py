@@ -20,8 +20,6 @@ from engine.problem import Array, DispatchProblem
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from engine.linear_program import Solution
-
 COLUMNS = (
     "charge_kw",
     "discharge_kw",
@@ -37,6 +35,20 @@ LimitName = Literal["min_soc", "max_soc", "import_limit_kw", "export_limit_kw", 
 # Below this a power or a fraction is arithmetic dust, not a decision.
 DUST = 1e-7
 MOVING_KW = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What the solver decided; arrays of shape (T,), AC-side kW."""
+
+    charge_kw: Array
+    discharge_kw: Array
+    curtailment_kw: Array
+    marginal_value_eur_per_kwh: Array
+    """What one more kWh in store at the end of the interval would save [EUR/kWh]."""
+    solver: str
+    why: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -152,7 +164,14 @@ class Plan:
         except ValueError as error:
             raise InputError("time", f"value {time!r} is no time", "write it as 2026-02-03 17:15") from error
         if stamp.tzinfo is None:
-            stamp = stamp.tz_localize(self.site.timezone)
+            try:
+                stamp = stamp.tz_localize(self.site.timezone)
+            except ValueError as error:
+                raise InputError(
+                    "time",
+                    f"{time} happens twice or not at all in {self.site.timezone}",
+                    "add the offset, as in 2026-10-25T02:30:00+01:00",
+                ) from error
         stamp = stamp.tz_convert("UTC")
         index = self.table.index
         end = index[-1] + pd.Timedelta(hours=self.problem.step_h)
@@ -230,9 +249,11 @@ def assemble(site: Site, problem: DispatchProblem, solution: Solution) -> Plan:
 
 
 def cost_without_battery_eur(problem: DispatchProblem) -> float:
-    """What the same horizon costs with the battery idle and nothing curtailed [EUR]."""
+    """What the same horizon costs with the battery idle [EUR]; PV is curtailed only to keep the export limit."""
     net_import = -problem.surplus_kw
     bought, sold = np.maximum(net_import, 0.0), np.maximum(-net_import, 0.0)
+    if problem.pv_curtailable:
+        sold = np.minimum(sold, problem.export_limit_kw)
     return problem.step_h * math.fsum(problem.import_price * bought - problem.export_price * sold)
 
 

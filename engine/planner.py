@@ -9,8 +9,8 @@ import pandas as pd
 from engine import checker
 from engine.assets import Site
 from engine.errors import InputError, PlanRejectedError
-from engine.plan import Plan, assemble
-from engine.problem import build_problem
+from engine.plan import Plan, Solution, assemble
+from engine.problem import DispatchProblem, build_problem
 
 
 def optimise(
@@ -23,7 +23,7 @@ def optimise(
     initial_soc: float,
     final_soc_min: float | None = None,
     terminal_value_eur_per_kwh: float | None = None,
-    solver: Literal["auto", "lp"] = "auto",
+    solver: Literal["auto", "dp", "lp"] = "auto",
 ) -> Plan:
     """Compute the cheapest plan for one site.
 
@@ -40,7 +40,8 @@ def optimise(
         final_soc_min: Least state of charge at the end [fraction]. None: only the band binds there.
         terminal_value_eur_per_kwh: What a kWh in store is worth at the end [EUR/kWh]. None: nothing. Steers the
             plan; never part of its cost.
-        solver: ``"lp"`` or ``"auto"``, which today picks the same.
+        solver: ``"dp"`` for the dynamic program, ``"lp"`` for the linear program or MILP, ``"auto"`` for the first that
+            is exact and fast. Both are exact; `Plan.solver` and `Plan.why` say which answered, and why.
 
     Returns:
         A plan with a proof of optimality that the independent checker has passed.
@@ -50,8 +51,8 @@ def optimise(
         SolveError: The solver found no proved optimum in its time.
         PlanRejectedError: The checker found fault with the plan.
     """
-    if solver not in ("auto", "lp"):
-        raise InputError("solver", f"value {solver!r} is unknown", "choose 'auto' or 'lp'")
+    if solver not in ("auto", "dp", "lp"):
+        raise InputError("solver", f"value {solver!r} is unknown", "choose 'auto', 'dp' or 'lp'")
     problem = build_problem(
         site,
         import_price=import_price,
@@ -62,10 +63,7 @@ def optimise(
         final_soc_min=final_soc_min,
         terminal_value_eur_per_kwh=terminal_value_eur_per_kwh,
     )
-    # Loaded when asked for: `import engine` stays free of solvers.
-    from engine import linear_program
-
-    plan = assemble(site, problem, linear_program.solve(problem))
+    plan = assemble(site, problem, _solve(problem, solver))
     faults = checker.check(
         site,
         plan.table,
@@ -82,3 +80,18 @@ def optimise(
             f"plan: {len(faults)} faults, first {faults[0]}; the plan is withheld, report it with its input"
         )
     return plan
+
+
+def _solve(problem: DispatchProblem, solver: str) -> Solution:
+    # Solvers are loaded when asked for: `import engine` stays free of them.
+    if solver != "lp":
+        from engine import storage_dp
+
+        try:
+            return storage_dp.solve(problem)
+        except storage_dp.TooManyPiecesError:
+            if solver == "dp":
+                raise
+    from engine import linear_program
+
+    return linear_program.solve(problem)

@@ -11,10 +11,9 @@ from plotly.subplots import make_subplots
 
 from engine.assets import Site
 
-ORANGE, SKY, GREEN, BLUE, RED, PURPLE, GREY = (
+ORANGE, SKY, BLUE, RED, PURPLE, GREY = (
     "#E69F00",
     "#56B4E9",
-    "#009E73",
     "#0072B2",
     "#D55E00",
     "#CC79A7",
@@ -45,10 +44,16 @@ def plan_figure(
     Returns:
         Three panels on one local time axis: prices [EUR/kWh], power [kW], state of charge [%].
     """
-    zone, index = site.timezone, pd.DatetimeIndex(table.index)
+    index = pd.DatetimeIndex(table.index)
     # The last interval has an end; without it a step line stops one interval short.
     step = index[1] - index[0] if len(index) > 1 else pd.Timedelta(hours=1)
-    starts = pd.DatetimeIndex([*index, index[-1] + step]).tz_convert(zone)
+    # Plotly drops offsets, and on the day of a clock change local times jump: the axis keeps the first offset.
+    offset = pd.Timedelta(index[0].tz_convert(site.timezone).utcoffset() or 0)
+
+    def on_axis(times: pd.Index) -> pd.DatetimeIndex:
+        return pd.DatetimeIndex(times).tz_convert("UTC").tz_localize(None) + offset
+
+    starts = on_axis(pd.DatetimeIndex([*index, index[-1] + step]))
     figure = make_subplots(
         rows=3,
         cols=1,
@@ -71,28 +76,31 @@ def plan_figure(
     steps(2, table["import_kw"] - table["export_kw"], "grid planned", PURPLE, "dash")
     steps(2, table["discharge_kw"] - table["charge_kw"], "battery planned", SKY, fill=True)
     planned_soc = pd.concat([pd.Series([initial_soc], [index[0]]), table["soc"].set_axis(index + step)])
-    _line(figure, 3, planned_soc.tz_convert(zone) * 100, "SOC planned", SKY)
+    _line(figure, 3, on_axis(planned_soc.index), planned_soc * 100, "SOC planned", BLUE, width=4)
     if seen_kw is not None and len(seen_kw):
-        _line(figure, 2, seen_kw.tz_convert(zone), "battery seen", RED, width=1.2)
+        _line(figure, 2, on_axis(seen_kw.index), seen_kw, "battery seen", RED, width=1.2)
     if seen_soc is not None and len(seen_soc):
-        _line(figure, 3, seen_soc.tz_convert(zone) * 100, "SOC seen", RED, width=1.2)
+        _line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
     for edge in (site.battery.min_soc, site.battery.max_soc):
         figure.add_hline(y=edge * 100, line={"color": GREY, "width": 1, "dash": "dot"}, row=3, col=1)
     figure.update_yaxes(title_text="EUR/kWh", row=1, col=1, zeroline=True)
     figure.update_yaxes(title_text="kW", row=2, col=1, zeroline=True)
     figure.update_yaxes(title_text="%", row=3, col=1, range=[0, 105])
-    figure.update_xaxes(title_text=f"local time ({zone})", row=3, col=1)
+    figure.update_xaxes(
+        title_text=f"{site.timezone} ({index[0].tz_convert(site.timezone):UTC%z} all day)", row=3, col=1
+    )
     figure.update_layout(
-        title=f"{site.name}: {index[0].tz_convert(zone):%A %d %B %Y}",
         height=820,
         template="plotly_white",
         hovermode="x unified",
-        legend={"orientation": "h", "y": -0.08},
-        margin={"t": 80, "r": 30},
+        legend={"orientation": "h", "y": -0.1, "yanchor": "top"},
+        margin={"t": 40, "r": 20, "l": 60},
     )
     return figure
 
 
-def _line(figure: go.Figure, row: int, values: pd.Series, name: str, colour: str, width: float = 2.0) -> None:
-    trace = go.Scatter(x=values.index, y=values, name=name, mode="lines", line={"color": colour, "width": width})
+def _line(
+    figure: go.Figure, row: int, times: pd.Index, values: pd.Series, name: str, colour: str, width: float
+) -> None:
+    trace = go.Scatter(x=times, y=values, name=name, mode="lines", line={"color": colour, "width": width})
     figure.add_trace(trace, row=row, col=1)

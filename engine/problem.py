@@ -20,11 +20,17 @@ Array = npt.NDArray[np.float64]
 # No market or tariff pays or charges more than this per kWh (the Australian cap, the highest that we
 # know of, is about 10 EUR/kWh); a larger figure is a price per MWh.
 LARGEST_PRICE_EUR_PER_KWH = 20.0
+# Nor is more than half of any horizon dearer than this.
+LARGEST_TYPICAL_PRICE_EUR_PER_KWH = 5.0
 # Telemetry may report a state of charge a little outside 0..1; further out it is a percentage.
 SOC_REPORT_MARGIN = 0.05
 # A power this many times what connection and battery can carry together, and above the floor, is in W.
 POWER_PLAUSIBILITY_FACTOR = 10.0
 POWER_PLAUSIBILITY_FLOOR_KW = 200.0
+# What gives way first where not all can be kept: the final state of charge, then a connection limit, then the band.
+# Factors on the breach price; a kWh over a limit, a kWh short at the end, a kWh outside the band for an hour.
+LIMIT_PRIORITY = 10.0
+BAND_PRIORITY = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +63,55 @@ class DispatchProblem:
         """PV on offer less load; what the site would feed in with an idle battery (negative: draw)."""
         return self.pv_kw - self.load_kw
 
+    @property
+    def idle_over_import_kw(self) -> Array:
+        """How far the load exceeds the import limit with an idle battery; no plan may exceed it further."""
+        return np.maximum(-self.surplus_kw - self.import_limit_kw, 0.0)
+
+    @property
+    def idle_over_export_kw(self) -> Array:
+        """How far uncurtailable PV exceeds the export limit with an idle battery; no plan may exceed it further."""
+        if self.pv_curtailable:
+            return np.zeros(self.intervals)
+        return np.maximum(self.surplus_kw - self.export_limit_kw, 0.0)
+
+    @property
+    def most_import_kw(self) -> Array:
+        """What the site can draw within its limit [kW]; finite even where no limit binds."""
+        return np.minimum(self.import_limit_kw, self.load_kw + self.battery.max_charge_kw)
+
+    @property
+    def most_export_kw(self) -> Array:
+        """What the site can feed in within its limit [kW]; finite even where no limit binds."""
+        return np.minimum(self.export_limit_kw, self.pv_kw + self.battery.max_discharge_kw)
+
+    @property
+    def breach_price_eur_per_kwh(self) -> float:
+        """More than anything that a broken limit could earn, so limits break only where they must."""
+        battery = self.battery
+        dearest = max(
+            float(np.abs(self.import_price).max()),
+            float(np.abs(self.export_price).max()),
+            abs(self.terminal_value_eur_per_kwh),
+        )
+        return 10 * (1 + battery.wear_eur_per_kwh + dearest / battery.round_trip_efficiency)
+
+    @property
+    def burning_pays(self) -> npt.NDArray[np.bool_]:
+        """Intervals so cheap that charging and discharging at once would pay: physics forbids what prices reward.
+
+        Cutting both so that the store stays as it is changes the cost by -((1 - rte) * price + rte * wear) per kWh
+        charged, rte being the round-trip efficiency.
+        """
+        rte = self.battery.round_trip_efficiency
+        lower_price = np.minimum(self.import_price, self.export_price)
+        return (1 - rte) * lower_price + rte * self.battery.wear_eur_per_kwh < 0
+
+    @property
+    def selling_beats_buying(self) -> npt.NDArray[np.bool_]:
+        """Intervals in which importing and exporting at once would pay."""
+        return self.export_price > self.import_price
+
 
 def build_problem(
     site: Site,
@@ -84,13 +139,16 @@ def build_problem(
     Raises:
         InputError: Naming the field, the first offending interval, the bound and the way out.
     """
+    for name, series in (("import_price", import_price), ("export_price", export_price), ("load", load), ("pv", pv)):
+        if not (isinstance(series, pd.Series) or (series is None and name in ("load", "pv"))):
+            raise InputError(name, f"it is {type(series).__name__}", "give a pandas Series indexed by time")
     index = utc_index("import_price", import_price.index)
     zeros = pd.Series(0.0, index=index)
     prices = {"import_price": import_price, "export_price": export_price}
     powers = {"load": zeros if load is None else load, "pv": zeros if pv is None else pv}
     arrays = {name: _values(name, series, index) for name, series in {**prices, **powers}.items()}
     for name in prices:
-        _refuse_beyond(name, arrays[name], index, LARGEST_PRICE_EUR_PER_KWH, "EUR/kWh", "EUR/MWh")
+        _refuse_per_mwh(name, arrays[name], index)
     for name in powers:
         _refuse_negative(name, arrays[name], index)
     if site.pv is None and arrays["pv"].any():
@@ -115,11 +173,9 @@ def build_problem(
 
 
 def _values(name: str, series: pd.Series, index: pd.DatetimeIndex) -> Array:
-    if not isinstance(series, pd.Series):
-        raise InputError(name, f"it is {type(series).__name__}", "give a pandas Series indexed by time")
     own = utc_index(name, series.index)
     if not own.equals(index):
-        raise InputError(name, _first_difference(own, index), "put all series on one index")
+        raise InputError(f"{name}.index", _first_difference(own, index), "put all series on one index")
     if not pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype):
         raise InputError(name, f"its values are {series.dtype}", "give numbers")
     values = series.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -140,15 +196,16 @@ def _first_difference(own: pd.DatetimeIndex, index: pd.DatetimeIndex) -> str:
     return f"it has {len(own)} intervals, import_price {len(index)}"
 
 
-def _refuse_beyond(
-    name: str, values: Array, index: pd.DatetimeIndex, bound: float, unit: str, likely_unit: str
-) -> None:
+def _refuse_per_mwh(name: str, values: Array, index: pd.DatetimeIndex) -> None:
+    bound = LARGEST_PRICE_EUR_PER_KWH
+    if np.median(np.abs(values)) > LARGEST_TYPICAL_PRICE_EUR_PER_KWH:
+        bound = LARGEST_TYPICAL_PRICE_EUR_PER_KWH
     bad = np.abs(values) > bound
     if bad.any():
         raise InputError(
             name,
-            f"value {values[bad][0]:g} {unit} at {_at(index, bad)} is beyond +-{bound:g} {unit}",
-            f"if the series is in {likely_unit}, divide it by 1000",
+            f"value {values[bad][0]:g} EUR/kWh at {_at(index, bad)} is beyond +-{bound:g} EUR/kWh",
+            "if the series is in EUR/MWh, divide it by 1000",
         )
 
 
@@ -187,7 +244,7 @@ def _soc(name: str, value: float, margin: float) -> float:
         raise InputError(
             name,
             f"value {value:g} is outside 0..1",
-            f"state of charge is a fraction: for {value:g} % write {value / 100:g}",
+            f"for {value:g} % write {value / 100:g}" if 2 <= value <= 100 else "give a fraction between 0 and 1",
         )
     return float(value)
 

@@ -30,18 +30,21 @@ def utc_index(name: str, index: pd.Index) -> pd.DatetimeIndex:
         InputError: The index is naive, unsorted, repeated, has a gap, or a step that does not divide the hour.
     """
     if not isinstance(index, pd.DatetimeIndex):
-        raise InputError(name, f"its index is {type(index).__name__}", "index it by time (DatetimeIndex)")
+        raise InputError(f"{name}.index", f"it is {type(index).__name__}", "index the series by time (DatetimeIndex)")
     if len(index) == 0:
         raise InputError(name, "it has no rows", "give at least one interval")
     if index.tz is None:
         raise InputError(
-            name,
+            f"{name}.index",
             f"times have no zone (first: {index[0].isoformat()})",
             "add the offset, for example 2026-02-03T00:00:00+01:00, or use tz_localize",
         )
     if index.hasnans:
-        raise InputError(name, "a time is missing (NaT)", "give every interval its start")
-    utc = index.tz_convert("UTC").as_unit("ns")
+        raise InputError(f"{name}.index", "a time is missing (NaT)", "give every interval its start")
+    try:
+        utc = index.tz_convert("UTC").as_unit("ns")
+    except pd.errors.OutOfBoundsDatetime:
+        raise InputError(f"{name}.index", f"{index[0]} or a later time is out of range", "correct the year") from None
     if len(utc) > 1:
         _refuse_irregular(name, utc)
     return pd.DatetimeIndex(utc, name="start")
@@ -54,7 +57,7 @@ def _refuse_irregular(name: str, utc: pd.DatetimeIndex) -> None:
         position = int((differences <= pd.Timedelta(0)).argmax())
         fault = "is repeated" if differences[position] == pd.Timedelta(0) else "comes after a later one"
         raise InputError(
-            name,
+            f"{name}.index",
             f"{_stamp(utc[position + 1])} {fault}",
             "give each interval once, in order of time",
         )
@@ -62,12 +65,14 @@ def _refuse_irregular(name: str, utc: pd.DatetimeIndex) -> None:
     if (differences != step).any():
         position = int((differences != step).argmax())
         raise InputError(
-            name,
-            f"after {_stamp(utc[position])} comes {_stamp(utc[position + 1])}, but the step is {step}",
+            f"{name}.index",
+            f"after {_stamp(utc[position])} comes {_stamp(utc[position + 1])}, but the step is {_minutes(step)}",
             "fill the gap or resample to one step",
         )
     if ONE_HOUR % step != pd.Timedelta(0):
-        raise InputError(name, f"the step {step} does not divide the hour", "use 5, 10, 15, 30 or 60 minutes")
+        raise InputError(
+            f"{name}.index", f"the step {_minutes(step)} does not divide the hour", "use 5, 10, 15, 30 or 60 minutes"
+        )
 
 
 def step_hours(index: pd.DatetimeIndex) -> float:
@@ -118,10 +123,14 @@ def hold(series: pd.Series, step: pd.Timedelta) -> pd.Series:
     index = utc_index("series", series.index)
     old = pd.Timedelta(hours=step_hours(index))
     if old % step != pd.Timedelta(0):
-        raise InputError("step", f"{step} does not divide {old}", "choose a divisor")
+        raise InputError("step", f"{_minutes(step)} does not divide {_minutes(old)}", "choose a divisor")
     fine = pd.date_range(index[0], index[-1] + old, freq=step, inclusive="left", name="start", unit="ns")
     return series.set_axis(index).reindex(fine, method="ffill")
 
 
 def _stamp(time: pd.Timestamp) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _minutes(step: pd.Timedelta) -> str:
+    return f"{step / pd.Timedelta(minutes=1):g} min"

@@ -1,0 +1,789 @@
+"""Compiled kernels of the exact dynamic program over the state of charge. Plain arrays in, plain arrays out.
+
+The value function V[t](s) is the least cost from interval t on, given s kWh in store. It is piecewise linear, and one
+step back is a min-plus convolution with the interval's cost f[t](delta), delta being the change of the store:
+
+    V[t](s) = min over delta of  f[t](delta) + band(s + delta) + V[t+1](s + delta)
+
+Where every f is convex, V stays convex: a list of slopes in ascending order, and the convolution is a merge of two such
+lists, cut to the band at both ends (Xu, Korpas, Botterud, arXiv 1901.09507, and Hashmi, Mukhopadhyay, Busic,
+arXiv 2002.01524, solve relatives of it). Where some f is not, both sides are split into convex pieces, every
+pair is merged, and the lower envelope of all is taken: still exact, with more pieces.
+
+All kernels are in this one file because numba's cache on disk notices a change of the file that a kernel is in, but
+not of another that it calls into.
+
+Energies are kWh, costs EUR. An interval's cost is built from
+    net     load less PV on offer; what the meter sees with an idle battery and nothing curtailed
+    most_in, most_out   what the connection may carry in the interval
+    spare   PV that may be curtailed
+    over_in, over_out   by how much an idle battery would break those limits; so much is allowed, at the breach price
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+INFINITE = 1e300
+# Below this a length [kWh] or a cost [EUR] is arithmetic dust.
+DUST = 1e-13
+# Ends of an interval's cost this close to rest are at rest [kWh].
+ROUNDING_KWH = 1e-9
+MOST_PIECES = 12
+MOST_BRANCHES = 5
+
+
+@njit(cache=True)
+def _append(slope, length, branch, count, piece_slope, piece_length):
+    """Add a piece to a branch under construction; an empty piece is nothing."""
+    if piece_length > 0.0:
+        slope[branch, count] = piece_slope
+        length[branch, count] = piece_length
+        return count + 1
+    return count
+
+
+@njit(cache=True)
+def _ascending(slopes, lengths, first, last):
+    """Sort a few pieces by slope, in place."""
+    for i in range(first + 1, last):
+        for j in range(i, first, -1):
+            if slopes[j] >= slopes[j - 1]:
+                break
+            slopes[j], slopes[j - 1] = slopes[j - 1], slopes[j]
+            lengths[j], lengths[j - 1] = lengths[j - 1], lengths[j]
+
+
+@njit(cache=True)
+def _grid_cost(buy, sell, most_in, most_out, spare, over_in, over_out, breach, side, slope, length):
+    """Cost of a net draw n at the meter before curtailment, cheapest over curtailment: convex pieces.
+
+    With `sell <= buy` one convex function covers buying and selling (side 0). Otherwise it is the lower of two: one
+    that only sells (side -1) and one that only buys (side 1), each with curtailment.
+
+    Returns the number of pieces, the left end of n, and the cost there.
+    """
+    count = 0
+    left, cost = -spare, 0.0
+    if side <= 0:
+        if over_out > 0.0:
+            slope[count], length[count] = sell - breach, over_out
+            count += 1
+            left -= over_out
+            cost -= (sell - breach) * over_out
+        left -= most_out
+        cost -= sell * most_out
+    first = count
+    if side <= 0 and most_out > 0.0:
+        slope[count], length[count] = sell, most_out
+        count += 1
+    if spare > 0.0:
+        slope[count], length[count] = 0.0, spare
+        count += 1
+    if side >= 0 and most_in > 0.0:
+        slope[count], length[count] = buy, most_in
+        count += 1
+    _ascending(slope, length, first, count)
+    if side >= 0 and over_in > 0.0:
+        slope[count], length[count] = buy + breach, over_in
+        count += 1
+    return count, left, cost
+
+
+@njit(cache=True)
+def _add_store_cost(
+    count,
+    left,
+    cost,
+    grid_slope,
+    grid_length,
+    net,
+    most_charge,
+    most_discharge,
+    eta_in,
+    eta_out,
+    wear,
+    branch,
+    at,
+    value,
+    pieces,
+    slope,
+    length,
+):
+    """Turn a convex cost of the meter into one or two convex costs of the store's change delta.
+
+    delta > 0 stores delta and draws delta / eta_in; delta < 0 gives -delta * eta_out, which wears the battery.
+    Returns the number of branches so far. Branch i begins at delta `at[i]` with cost `value[i]`.
+    """
+    right = left
+    for i in range(count):
+        right += grid_length[i]
+    # Rest is always allowed, but where it is all that is allowed rounding may say otherwise.
+    if count > 0 and abs(right - net) < ROUNDING_KWH:
+        grid_length[count - 1] += net - right
+        right = net
+    if count > 0 and abs(left - net) < ROUNDING_KWH:
+        grid_length[0] += left - net
+        left = net
+    low = max(left, net - most_discharge * eta_out)
+    high = min(right, net + most_charge / eta_in)
+    if high < low:
+        return branch
+    # Cost at the left end, and at rest (delta 0) where the function may be split.
+    at_low, at_rest = cost, cost
+    begin = left
+    for i in range(count):
+        end = begin + grid_length[i]
+        at_low += grid_slope[i] * max(0.0, min(end, low) - begin)
+        at_rest += grid_slope[i] * max(0.0, min(end, net) - begin)
+        begin = end
+    n = 0
+    last = -INFINITE
+    if low < net:
+        at[branch] = (low - net) / eta_out
+        value[branch] = at_low + wear * (net - low)
+        begin = left
+        for i in range(count):
+            end = begin + grid_length[i]
+            last_slope = (grid_slope[i] - wear) * eta_out
+            before = n
+            n = _append(slope, length, branch, n, last_slope, (min(end, high, net) - max(begin, low)) / eta_out)
+            if n > before:
+                last = last_slope
+            begin = end
+    else:
+        at[branch] = (low - net) * eta_in
+        value[branch] = at_low
+    begin = left
+    split = False
+    for i in range(count):
+        end = begin + grid_length[i]
+        piece = (min(end, high) - max(begin, low, net)) * eta_in
+        if piece > 0.0:
+            charge_slope = grid_slope[i] / eta_in
+            if not split and n > 0 and charge_slope < last:
+                # Here both directions at once would pay: two branches, of which only one can be taken.
+                pieces[branch] = n
+                branch += 1
+                n = 0
+                at[branch] = 0.0
+                value[branch] = at_rest
+            split = True
+            n = _append(slope, length, branch, n, charge_slope, piece)
+        begin = end
+    pieces[branch] = n
+    return branch + 1
+
+
+@njit(cache=True)
+def interval_cost(
+    buy,
+    sell,
+    net,
+    most_in,
+    most_out,
+    spare,
+    over_in,
+    over_out,
+    breach,
+    most_charge,
+    most_discharge,
+    eta_in,
+    eta_out,
+    wear,
+    grid_slope,
+    grid_length,
+    at,
+    value,
+    pieces,
+    slope,
+    length,
+):
+    """The convex branches of one interval's cost in the change of the store; returns how many."""
+    branch = 0
+    sides = 1 if sell <= buy else 2
+    for index in range(sides):
+        side = 0 if sides == 1 else 2 * index - 1
+        count, left, cost = _grid_cost(
+            buy, sell, most_in, most_out, spare, over_in, over_out, breach, side, grid_slope, grid_length
+        )
+        branch = _add_store_cost(
+            count,
+            left,
+            cost,
+            grid_slope,
+            grid_length,
+            net,
+            most_charge,
+            most_discharge,
+            eta_in,
+            eta_out,
+            wear,
+            branch,
+            at,
+            value,
+            pieces,
+            slope,
+            length,
+        )
+    return branch
+
+
+@njit(cache=True)
+def curtailment_kwh(buy, sell, most_in, most_out, spare, over_in, over_out, breach, draw):
+    """How much PV to leave unused when the meter would see `draw` with all of it [kWh]: the cheapest that is allowed.
+
+    The cost is piecewise linear in it, with kinks where the meter is at zero or at a limit: an end or a kink is best.
+    """
+    least = max(0.0, -draw - most_out - over_out)
+    most = min(spare, most_in + over_in - draw)
+    best, best_cost = least, INFINITE
+    for kink in (least, -draw, most_in - draw, -most_out - draw, most):
+        tried = min(max(kink, least), most)
+        meter = draw + tried
+        cost = buy * meter if meter > 0.0 else sell * meter
+        cost += breach * (max(0.0, meter - most_in) + max(0.0, -most_out - meter))
+        if cost < best_cost - DUST:
+            best, best_cost = tried, cost
+    return best
+
+
+@njit(cache=True)
+def solve_convex(
+    buy,
+    sell,
+    net,
+    most_in,
+    most_out,
+    spare,
+    over_in,
+    over_out,
+    breach,
+    most_charge,
+    most_discharge,
+    eta_in,
+    eta_out,
+    wear,
+    low,
+    high,
+    band_low,
+    band_high,
+    band_breach,
+    start,
+    final,
+    final_breach,
+    end_value,
+    delta,
+    worth,
+):
+    """Solve one site whose interval costs are all convex.
+
+    Args: as `interval_cost`, arrays of shape (T,) for the first eight; the store may move in [low, high], and outside
+    [band_low, band_high] each kWh and interval costs `band_breach`; `final` is the least store at the end, `end_value`
+    what a kWh is worth there.
+
+    Fills `delta` [kWh] and `worth` [EUR/kWh] of shape (T,).
+    """
+    count = buy.shape[0]
+    grid_slope, grid_length = np.empty(MOST_PIECES), np.empty(MOST_PIECES)
+    at, value = np.empty(MOST_BRANCHES), np.empty(MOST_BRANCHES)
+    pieces = np.zeros(MOST_BRANCHES, np.int64)
+    slopes = np.empty((count, MOST_PIECES))
+    lengths = np.empty((count, MOST_PIECES))
+    cost_pieces = np.zeros(count, np.int64)
+    most_up = np.empty(count)
+    slope, length = np.empty((MOST_BRANCHES, MOST_PIECES)), np.empty((MOST_BRANCHES, MOST_PIECES))
+    # All value functions behind each other; `first[t]` is where that of interval t begins.
+    first = np.zeros(count + 2, np.int64)
+    v_slope, v_length = np.empty(64 * (count + 1)), np.empty(64 * (count + 1))
+    used = 0
+    # first[k] holds V[count - k]: the list grows backwards in time.
+    target = min(max(final, low), high)
+    used = _push(v_slope, v_length, first[0], used, -final_breach - end_value, target - low)
+    used = _push(v_slope, v_length, first[0], used, -end_value, high - target)
+    used = _add_band(v_slope, v_length, first[0], used, low, band_low, band_high, band_breach)
+    first[1] = used
+    for k in range(1, count):
+        t = count - k
+        interval_cost(
+            buy[t],
+            sell[t],
+            net[t],
+            most_in[t],
+            most_out[t],
+            spare[t],
+            over_in[t],
+            over_out[t],
+            breach,
+            most_charge[t],
+            most_discharge[t],
+            eta_in,
+            eta_out,
+            wear,
+            grid_slope,
+            grid_length,
+            at,
+            value,
+            pieces,
+            slope,
+            length,
+        )
+        _keep(slope, length, pieces, at, slopes, lengths, cost_pieces, most_up, t)
+        begin, end = first[k - 1], first[k]
+        room = used + (end - begin) + 2 * MOST_PIECES
+        if room > v_slope.shape[0]:
+            v_slope, v_length = _grown(v_slope, 2 * room), _grown(v_length, 2 * room)
+        # Merge, dropping what would come from below the band (all-out charging) and stopping at its top.
+        skip, wanted = most_up[t], high - low
+        i, j = cost_pieces[t] - 1, begin
+        while wanted > 0.0 and (i >= 0 or j < end):
+            if j >= end or (i >= 0 and -slopes[t, i] <= v_slope[j]):
+                piece_slope, piece = -slopes[t, i], lengths[t, i]
+                i -= 1
+            else:
+                piece_slope, piece = v_slope[j], v_length[j]
+                j += 1
+            if skip > 0.0:
+                cut = min(skip, piece)
+                skip -= cut
+                piece -= cut
+            piece = min(piece, wanted)
+            wanted -= piece
+            used = _push(v_slope, v_length, first[k], used, piece_slope, piece)
+        used = _add_band(v_slope, v_length, first[k], used, low, band_low, band_high, band_breach)
+        first[k + 1] = used
+    interval_cost(
+        buy[0],
+        sell[0],
+        net[0],
+        most_in[0],
+        most_out[0],
+        spare[0],
+        over_in[0],
+        over_out[0],
+        breach,
+        most_charge[0],
+        most_discharge[0],
+        eta_in,
+        eta_out,
+        wear,
+        grid_slope,
+        grid_length,
+        at,
+        value,
+        pieces,
+        slope,
+        length,
+    )
+    _keep(slope, length, pieces, at, slopes, lengths, cost_pieces, most_up, 0)
+    stored = start
+    for t in range(count):
+        k = count - 1 - t
+        begin, end = first[k], first[k + 1]
+        # Walk the merged list to the store's place: what was taken from the value function says where it goes.
+        left = stored - low + most_up[t]
+        change = most_up[t]
+        i, j = cost_pieces[t] - 1, begin
+        taken = 0.0
+        worth[t] = -v_slope[begin] if end > begin else 0.0
+        while left > DUST and (i >= 0 or j < end):
+            from_cost = j >= end
+            if i >= 0 and j < end:
+                cost_slope = -slopes[t, i]
+                # Where both are worth the same, rest rather than move.
+                from_cost = cost_slope < v_slope[j] or (cost_slope == v_slope[j] and change > 0.0)
+            if from_cost:
+                step = min(left, lengths[t, i])
+                change -= step
+                i -= 1
+            else:
+                step = min(left, v_length[j])
+                taken += step
+                worth[t] = -v_slope[j]
+                j += 1
+            left -= step
+        delta[t] = change
+        stored = min(max(stored + change, low), high)
+
+
+@njit(cache=True)
+def _push(slope, length, begin, used, piece_slope, piece):
+    """Append a piece to the list that starts at `begin`, joining it to the last one of the same slope."""
+    if piece <= 0.0:
+        return used
+    if used > begin and slope[used - 1] == piece_slope:
+        length[used - 1] += piece
+        return used
+    slope[used], length[used] = piece_slope, piece
+    return used + 1
+
+
+@njit(cache=True)
+def _grown(array, size):
+    bigger = np.empty(size)
+    bigger[: array.shape[0]] = array
+    return bigger
+
+
+@njit(cache=True)
+def _keep(slope, length, pieces, at, slopes, lengths, cost_pieces, most_up, t):
+    """Store the only branch of a convex interval."""
+    cost_pieces[t] = pieces[0]
+    top = at[0]
+    for i in range(pieces[0]):
+        slopes[t, i], lengths[t, i] = slope[0, i], length[0, i]
+        top += length[0, i]
+    most_up[t] = top
+
+
+@njit(cache=True)
+def _add_band(slope, length, begin, used, low, band_low, band_high, band_breach):
+    """Add the price of being outside the band to a value function's slopes; splits pieces at the band's edges."""
+    if low >= band_low and band_high == INFINITE:
+        return used
+    place = low
+    i = begin
+    while i < used:
+        end = place + length[i]
+        for edge in (band_low, band_high):
+            if place + DUST < edge < end - DUST:
+                for m in range(used, i, -1):
+                    slope[m], length[m] = slope[m - 1], length[m - 1]
+                length[i], length[i + 1] = edge - place, end - edge
+                used += 1
+                end = edge
+        if end <= band_low + DUST:
+            slope[i] -= band_breach
+        elif place >= band_high - DUST:
+            slope[i] += band_breach
+        place = end
+        i += 1
+    return used
+
+
+@njit(cache=True)
+def solve_general(
+    buy,
+    sell,
+    net,
+    most_in,
+    most_out,
+    spare,
+    over_in,
+    over_out,
+    breach,
+    most_charge,
+    most_discharge,
+    eta_in,
+    eta_out,
+    wear,
+    low,
+    high,
+    band_low,
+    band_high,
+    band_breach,
+    start,
+    final,
+    final_breach,
+    end_value,
+    delta,
+    worth,
+    most_pieces,
+):
+    """Solve one site; arguments as `solve_convex`.
+
+    Returns the largest number of pieces of a value function, or -1 if it would exceed `most_pieces`: then nothing is
+    solved and the caller needs another way.
+    """
+    count = buy.shape[0]
+    grid_slope, grid_length = np.empty(MOST_PIECES), np.empty(MOST_PIECES)
+    at, value = np.empty(MOST_BRANCHES), np.empty(MOST_BRANCHES)
+    pieces = np.zeros(MOST_BRANCHES, np.int64)
+    slope, length = np.empty((MOST_BRANCHES, MOST_PIECES)), np.empty((MOST_BRANCHES, MOST_PIECES))
+    size = most_pieces + 2 * MOST_PIECES
+    # All value functions behind each other, V[count] first; `first[k]` is where V[count - k] begins.
+    first = np.zeros(count + 2, np.int64)
+    v_begin, v_cost, v_slope = np.empty(64 * (count + 1)), np.empty(64 * (count + 1)), np.empty(64 * (count + 1))
+    one, other, merged = np.empty((3, size)), np.empty((3, size)), np.empty((3, size))
+
+    target = min(max(final, low), high)
+    used = 0
+    if target > low:
+        one[0, 0], one[1, 0], one[2, 0] = (
+            low,
+            final_breach * (target - low) - end_value * low,
+            -final_breach - end_value,
+        )
+        used = 1
+    if high > target or used == 0:
+        one[0, used], one[1, used], one[2, used] = target, -end_value * target, -end_value
+        used += 1
+    used = _add_band_to_pieces(one, used, high, band_low, band_high, band_breach)
+    widest = used
+    total = 0
+    for k in range(count):
+        if total + used > v_begin.shape[0]:
+            room = 2 * (total + used)
+            v_begin, v_cost, v_slope = _grown(v_begin, room), _grown(v_cost, room), _grown(v_slope, room)
+        for i in range(used):
+            v_begin[total + i], v_cost[total + i], v_slope[total + i] = one[0, i], one[1, i], one[2, i]
+        first[k] = total
+        total += used
+        first[k + 1] = total
+        if k == count - 1:
+            break
+        t = count - 1 - k
+        branches = interval_cost(
+            buy[t],
+            sell[t],
+            net[t],
+            most_in[t],
+            most_out[t],
+            spare[t],
+            over_in[t],
+            over_out[t],
+            breach,
+            most_charge[t],
+            most_discharge[t],
+            eta_in,
+            eta_out,
+            wear,
+            grid_slope,
+            grid_length,
+            at,
+            value,
+            pieces,
+            slope,
+            length,
+        )
+        one[0, 0], one[1, 0], one[2, 0] = low, INFINITE, 0.0
+        used = 1
+        begin, end = first[k], first[k + 1]
+        run = begin
+        while run < end:
+            after = run + 1
+            while after < end and v_slope[after] >= v_slope[after - 1]:
+                after += 1
+            run_high = high if after >= end else v_begin[after]
+            for branch in range(branches):
+                fresh, fresh_high = _convolve(
+                    at[branch],
+                    value[branch],
+                    pieces[branch],
+                    slope[branch],
+                    length[branch],
+                    v_begin,
+                    v_cost,
+                    v_slope,
+                    run,
+                    after,
+                    run_high,
+                    low,
+                    high,
+                    merged,
+                )
+                if fresh == 0:
+                    continue
+                if used + 2 * fresh + 2 > size:
+                    return -1
+                used = _lower(one, used, high, merged, fresh, fresh_high, other)
+                one, other = other, one
+            run = after
+        if used > most_pieces:
+            return -1
+        used = _add_band_to_pieces(one, used, high, band_low, band_high, band_breach)
+        widest = max(widest, used)
+
+    stored = start
+    for t in range(count):
+        k = count - 1 - t
+        branches = interval_cost(
+            buy[t],
+            sell[t],
+            net[t],
+            most_in[t],
+            most_out[t],
+            spare[t],
+            over_in[t],
+            over_out[t],
+            breach,
+            most_charge[t],
+            most_discharge[t],
+            eta_in,
+            eta_out,
+            wear,
+            grid_slope,
+            grid_length,
+            at,
+            value,
+            pieces,
+            slope,
+            length,
+        )
+        delta[t], worth[t] = _best_change(
+            stored,
+            low,
+            high,
+            v_begin,
+            v_cost,
+            v_slope,
+            first[k],
+            first[k + 1],
+            branches,
+            at,
+            value,
+            pieces,
+            slope,
+            length,
+        )
+        stored = min(max(stored + delta[t], low), high)
+    return widest
+
+
+@njit(cache=True)
+def _convolve(at, value, pieces, slope, length, v_begin, v_cost, v_slope, run, after, run_high, low, high, out):
+    """Min-plus convolution of a convex branch, mirrored, with a convex run, cut to [low, high]."""
+    top, top_cost = at, value
+    for i in range(pieces):
+        top += length[i]
+        top_cost += slope[i] * length[i]
+    place, cost = v_begin[run] - top, v_cost[run] + top_cost
+    i, j, count = pieces - 1, run, 0
+    while place < high and (i >= 0 or j < after):
+        run_length = 0.0
+        if j < after:
+            run_length = (run_high if j + 1 >= after else v_begin[j + 1]) - v_begin[j]
+        if j >= after or (i >= 0 and -slope[i] <= v_slope[j]):
+            piece_slope, piece = -slope[i], length[i]
+            i -= 1
+        else:
+            piece_slope, piece = v_slope[j], run_length
+            j += 1
+        begin, begin_cost = place, cost
+        place += piece
+        cost += piece_slope * piece
+        if place <= low:
+            continue
+        if begin < low:
+            begin_cost += piece_slope * (low - begin)
+            begin = low
+        out[0, count], out[1, count], out[2, count] = begin, begin_cost, piece_slope
+        count += 1
+    return count, min(place, high)
+
+
+@njit(cache=True)
+def _lower(one, used, high, two, fresh, fresh_high, out):
+    """The lower of two functions: `one` on all of [its begin, high], `two` on a part of that. Returns its pieces."""
+    count, i, j = 0, 0, 0
+    place = one[0, 0]
+    while place < high:
+        while i + 1 < used and one[0, i + 1] <= place:
+            i += 1
+        until = high if i + 1 >= used else one[0, i + 1]
+        a_slope = one[2, i]
+        a = INFINITE if one[1, i] >= INFINITE else one[1, i] + a_slope * (place - one[0, i])
+        b, b_slope = INFINITE, 0.0
+        if place < two[0, 0]:
+            until = min(until, two[0, 0])
+        elif place < fresh_high:
+            while j + 1 < fresh and two[0, j + 1] <= place:
+                j += 1
+            until = min(until, fresh_high if j + 1 >= fresh else two[0, j + 1])
+            b_slope = two[2, j]
+            b = two[1, j] + b_slope * (place - two[0, j])
+        if until - place < DUST:
+            place = max(until, np.nextafter(place, INFINITE))
+            continue
+        width = until - place
+        gap, gap_at_end = b - a, b - a + (b_slope - a_slope) * width
+        if b >= INFINITE or (a < INFINITE and gap >= -DUST and gap_at_end >= -DUST):
+            count = _emit(out, count, place, a, a_slope)
+        elif a >= INFINITE or (gap <= DUST and gap_at_end <= DUST):
+            count = _emit(out, count, place, b, b_slope)
+        else:
+            cross = gap / (a_slope - b_slope)
+            if gap < 0.0:
+                count = _emit(out, count, place, b, b_slope)
+                count = _emit(out, count, place + cross, a + a_slope * cross, a_slope)
+            else:
+                count = _emit(out, count, place, a, a_slope)
+                count = _emit(out, count, place + cross, b + b_slope * cross, b_slope)
+        place = until
+    return count
+
+
+@njit(cache=True)
+def _emit(out, count, place, cost, slope):
+    """Append a piece, unless it goes straight on from the last one."""
+    if count > 0 and out[2, count - 1] == slope:
+        reached = out[1, count - 1] + slope * (place - out[0, count - 1])
+        if (cost >= INFINITE and out[1, count - 1] >= INFINITE) or abs(reached - cost) < DUST:
+            return count
+    out[0, count], out[1, count], out[2, count] = place, cost, slope
+    return count + 1
+
+
+@njit(cache=True)
+def _add_band_to_pieces(one, used, high, band_low, band_high, band_breach):
+    """Add the price of being outside the band; splits pieces at its edges."""
+    if one[0, 0] >= band_low and band_high == INFINITE:
+        return used
+    for edge in (band_low, band_high):
+        for i in range(used):
+            end = high if i + 1 >= used else one[0, i + 1]
+            if one[0, i] + DUST < edge < end - DUST:
+                for m in range(used, i, -1):
+                    one[0, m], one[1, m], one[2, m] = one[0, m - 1], one[1, m - 1], one[2, m - 1]
+                one[0, i + 1] = edge
+                one[1, i + 1] = one[1, i] + one[2, i] * (edge - one[0, i])
+                used += 1
+                break
+    for i in range(used):
+        if one[0, i] < band_low - DUST:
+            one[1, i] += band_breach * (band_low - one[0, i])
+            one[2, i] -= band_breach
+        elif one[0, i] >= band_high - DUST:
+            one[1, i] += band_breach * (one[0, i] - band_high)
+            one[2, i] += band_breach
+    return used
+
+
+@njit(cache=True)
+def _best_change(stored, low, high, v_begin, v_cost, v_slope, begin, end, branches, at, value, pieces, slope, length):
+    """The cheapest change of the store now, and what a kWh is worth after it: it lies at a kink of either function."""
+    best, best_cost, best_piece = 0.0, INFINITE, begin
+    for branch in range(branches):
+        place, cost = at[branch], value[branch]
+        j = begin
+        # Kinks of the interval's cost.
+        for i in range(pieces[branch] + 1):
+            after = stored + place
+            if low - DUST <= after <= high + DUST:
+                while j + 1 < end and v_begin[j + 1] <= after:
+                    j += 1
+                total = cost + v_cost[j] + v_slope[j] * (after - v_begin[j])
+                if total < best_cost - DUST or (total < best_cost + DUST and abs(place) < abs(best)):
+                    best, best_cost, best_piece = place, min(total, best_cost), j
+            if i < pieces[branch]:
+                place += length[branch, i]
+                cost += slope[branch, i] * length[branch, i]
+        top = place
+        # Kinks of the value function.
+        place, cost, i = at[branch], value[branch], 0
+        for j in range(begin, end + 1):
+            after = high if j == end else v_begin[j]
+            change = after - stored
+            if change < at[branch] or change > top:
+                continue
+            while i < pieces[branch] and place + length[branch, i] < change:
+                place += length[branch, i]
+                cost += slope[branch, i] * length[branch, i]
+                i += 1
+            here = cost + (slope[branch, min(i, pieces[branch] - 1)] * (change - place) if pieces[branch] > 0 else 0.0)
+            piece = min(j, end - 1)
+            total = here + v_cost[piece] + v_slope[piece] * (after - v_begin[piece])
+            if total < best_cost - DUST or (total < best_cost + DUST and abs(change) < abs(best)):
+                best, best_cost, best_piece = change, min(total, best_cost), piece
+    return best, -v_slope[best_piece]
