@@ -118,9 +118,11 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The vendor refused the command; nothing changed."""
+    """The vendor refused the command, or it certainly never arrived; nothing changed."""
 
     reason: str
+    retryable: bool = False
+    """Whether the same command may be taken a moment later."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import os
 import socket
 import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from engine.timeline import utc_index
 LOOPBACK = "127.0.0.1"
 CLOCK_PATH = "/_emulator/clock"
 STATE_PATH = "/_emulator/state"
+LARGEST_HOUSE_KW = 1000.0
+KEPT_EVENTS = 100_000
 
 
 class EmulatedClock:
@@ -80,6 +83,15 @@ class House:
         for column in ("load_kw", "pv_kw"):
             if column not in frame:
                 raise InputError(column, "missing from the house", "give load_kw and pv_kw")
+            values = frame[column].to_numpy(dtype=float)
+            bad = ~((values >= 0) & (values <= LARGEST_HOUSE_KW))
+            if bad.any():
+                raise InputError(
+                    column,
+                    f"value {values[bad][0]:g} kW at {index[int(bad.argmax())].isoformat()} "
+                    f"is outside 0..{LARGEST_HOUSE_KW:g} kW",
+                    "fill or correct it; if it is in W, divide it by 1000",
+                )
         self._begin_s = index[0].timestamp()
         self._step_s = (index[1] - index[0]).total_seconds() if len(index) > 1 else 3600.0
         self._load: list[float] = frame["load_kw"].astype(float).tolist()
@@ -123,24 +135,32 @@ def with_fluctuation(frame: pd.DataFrame, step: pd.Timedelta, seed: int) -> pd.D
     return pd.DataFrame(columns, index=fine)
 
 
-@dataclass
 class EventLog:
-    """What the emulator saw and did, in its own time; also written to a file, line by line."""
+    """What the emulator saw and did, in its own time; also written to a file, line by line.
 
-    path: Path | None = None
-    events: list[dict[str, Any]] = field(default_factory=list)
+    In memory it keeps the latest events only, and how often each happened.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open the file, so that a path that cannot be written is known at once."""
+        self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
+        self._counts: Counter[tuple[str, str | None]] = Counter()
+        self._path = path
+        if path is not None:
+            path.touch()
 
     def add(self, at: dt.datetime, event: str, **details: Any) -> None:
         """Append one event."""
         entry = {"at": at.isoformat(), "event": event, **details}
         self.events.append(entry)
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
+        self._counts[event, details.get("sn")] += 1
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
     def count(self, event: str, serial_number: str) -> int:
         """How often an event happened to a system."""
-        return sum(entry["event"] == event and entry.get("sn") == serial_number for entry in self.events)
+        return self._counts[event, serial_number]
 
 
 def control_routes(
@@ -149,17 +169,17 @@ def control_routes(
     """Routes beside the vendor's own, for whoever drives the emulator; served on loopback only."""
 
     async def step(request: Request) -> Response:
-        body = await request.json()
         try:
+            body = await request.json()
             clock.step_to(dt.datetime.fromisoformat(body["to"]))
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         advance()
         return JSONResponse({"now": clock.now().isoformat()})
 
     async def show(_: Request) -> Response:
         advance()
-        return JSONResponse({"now": clock.now().isoformat(), **state()})
+        return JSONResponse({"now": clock.now().isoformat(), "pid": os.getpid(), **state()})
 
     return [
         Route(CLOCK_PATH, step, methods=["POST"]),

@@ -78,7 +78,7 @@ class Transport:
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         try:
             response = await self._http.post(path, json=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
             raise NotSentError(f"{path}: no connection ({type(error).__name__})") from None
         except httpx.HTTPError as error:
             raise NoAnswerError(f"{path}: no answer ({type(error).__name__})") from None

@@ -5,29 +5,39 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import logging
 import os
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from console.inputs import SERIES_COLUMNS
+from engine import Plan, Site
 from engine.errors import InputError, TidewattError, input_error_from
+from engine.plan import COLUMNS
 
 app = typer.Typer(
     help="Plan, run and prove what batteries do.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,
 )
-emulate_app = typer.Typer(help="Emulate a vendor's cloud and its batteries on loopback.", no_args_is_help=True)
+emulate_app = typer.Typer(
+    help="Emulate a vendor's cloud and its batteries on loopback.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(emulate_app, name="emulate")
 
 # A pipe has no width: give tables room there instead of the 80 columns that rich assumes.
@@ -41,6 +51,8 @@ EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Run the command; what people can mend is one line on stderr, not a traceback."""
+    # Retries are counted where they matter; on the screen they are noise.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
     try:
         app()
     except InputError as error:
@@ -49,6 +61,9 @@ def main() -> None:
         _complain(input_error_from(error), EXIT_BAD_INPUT)
     except TidewattError as error:
         _complain(error, EXIT_FAILED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(InputError("file", f"{where}{error.strerror}", "check path and permissions"), EXIT_BAD_INPUT)
 
 
 def _complain(error: Exception, code: int) -> None:
@@ -56,10 +71,25 @@ def _complain(error: Exception, code: int) -> None:
     sys.exit(code)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(version("tidewatt"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Plan, run and prove what batteries do."""
+
+
 @app.command()
 def plan(
-    site: Annotated[Path, typer.Option(help="The site, a YAML file.")],
-    series: Annotated[Path, typer.Option(help="Prices, load and PV, a CSV file.")],
+    site: Annotated[Path, typer.Option(help="The site, a YAML file: name, timezone, battery, grid, pv.")],
+    series: Annotated[Path, typer.Option(help=f"The horizon, a CSV file: start, {', '.join(SERIES_COLUMNS)}.")],
     initial_soc: Annotated[float, typer.Option(help="State of charge at the start, a fraction.")] = 0.5,
     final_soc_min: Annotated[
         float | None, typer.Option(help="Least state of charge at the end, a fraction. Unset: the band only.")
@@ -67,20 +97,21 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute the cheapest plan for one site and print it."""
-    from console.inputs import read_series, read_site
+    from console.inputs import in_file_terms, read_series, read_site
     from engine import optimise
 
     chosen = read_site(site)
     frame = read_series(series)
-    result = optimise(
-        chosen,
-        import_price=frame["import_price_eur_per_kwh"],
-        export_price=frame["export_price_eur_per_kwh"],
-        load=frame["load_kw"],
-        pv=frame["pv_kw"],
-        initial_soc=initial_soc,
-        final_soc_min=final_soc_min,
-    )
+    with in_file_terms(series):
+        result = optimise(
+            chosen,
+            import_price=frame["import_price_eur_per_kwh"],
+            export_price=frame["export_price_eur_per_kwh"],
+            load=frame["load_kw"],
+            pv=frame["pv_kw"],
+            initial_soc=initial_soc,
+            final_soc_min=final_soc_min,
+        )
     if as_json:
         print(
             json.dumps(
@@ -93,17 +124,7 @@ def plan(
             )
         )
         return
-    columns = ("charge", "discharge", "import", "export", "PV", "curtailed", "load")
-    title = f"{chosen.name}: kW at the AC side, times in {chosen.timezone}, SOC at the end of the interval"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1))
-    table.add_column("start", no_wrap=True)
-    for name in (*columns, "SOC %", "EUR"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for start, row in result.table.iterrows():
-        powers = [f"{row.iloc[position]:.3f}" for position in range(len(columns))]
-        local = start.tz_convert(chosen.timezone)  # type: ignore[attr-defined]
-        table.add_row(f"{local:%Y-%m-%d %H:%M}", *powers, f"{row['soc'] * 100:.1f}", f"{row['cost_eur']:.4f}")
-    out.print(table)
+    out.print(_plan_table(chosen, result))
     costs = result.breakdown
     out.print(
         f"cost {result.cost_eur:.4f} EUR = bought {costs.import_eur:.4f} - sold {costs.export_eur:.4f} "
@@ -111,7 +132,7 @@ def plan(
     )
     out.print(f"proved optimal by {result.solver} in {result.seconds:.3f} s: {result.why}")
     for breach in result.breaches:
-        out.print(f"not kept: {breach}", style="bold")
+        out.print(f"not kept: {breach}", style="bold", markup=False)
 
 
 @emulate_app.command()
@@ -121,9 +142,11 @@ def alphaess(
         Path | None, typer.Option(help="CSV with start, load_kw, pv_kw; repeats. Unset: a sample day.")
     ] = None,
     day: Annotated[str | None, typer.Option(help="Day of the sample, as 2024-04-10.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the minutes within the sample's hours.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the minutes within the sample's hours.")] = 1,
     initial_soc: Annotated[float, typer.Option(help="State of charge at the start, a fraction.")] = 0.5,
-    speed: Annotated[float, typer.Option(min=0.001, help="Emulated seconds per second, from now on.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option(min=0.001, help="Emulated seconds per second, from now on; a client needs the same clock.")
+    ] = 1.0,
     stepped: Annotated[bool, typer.Option(help="Start with the day; time is stepped by whoever drives.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     log: Annotated[Path | None, typer.Option(help="Write what happens, a line of JSON an event.")] = None,
@@ -132,13 +155,12 @@ def alphaess(
     ] = None,
     idle_exit_s: Annotated[float | None, typer.Option(help="Stop after this many seconds without a request.")] = None,
 ) -> None:
-    """Emulate the AlphaESS cloud with one battery system behind it."""
-    from console.demo import load_day
+    """Emulate the AlphaESS cloud with one battery system; prints address and credentials as a line of JSON."""
     from console.emulate import EmulatorOptions, run_alphaess, write_private
     from console.inputs import read_series, read_site
-    from console.sample import DEFAULT_DAY, sample_site
+    from console.sample import DEFAULT_DAY, sample_day, sample_site
 
-    sample = load_day(_date(day) if day else DEFAULT_DAY, seed)
+    sample = sample_day(_date(day) if day else DEFAULT_DAY, seed)
     frame = read_series(house, wanted=("load_kw", "pv_kw")) if house else sample.house
     begin = frame.index[0].to_pydatetime() if stepped else dt.datetime.now(dt.UTC)
     if not 0 <= initial_soc <= 1:
@@ -170,55 +192,79 @@ def alphaess(
 @app.command()
 def demo(
     day: Annotated[str | None, typer.Option(help="Day of the sample, as 2024-04-10.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the minutes within the sample's hours.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the minutes within the sample's hours.")] = 1,
     state: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("var/demo"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Plan a real day, run it on an emulated AlphaESS battery, confirm it by telemetry, write a report."""
-    from console.demo import load_day
-    from console.sample import DEFAULT_DAY
-
-    sys.exit(asyncio.run(_demo(load_day(_date(day) if day else DEFAULT_DAY, seed), state, as_json)))
+    sys.exit(asyncio.run(_demo(_date(day) if day else None, seed, state, as_json)))
 
 
-async def _demo(day: Any, root: Path, as_json: bool) -> int:
-    from console.demo import Interrupted, open_run
-    from console.report import day_report, write_html
+async def _demo(date: dt.date | None, seed: int, root: Path, as_json: bool) -> int:
+    from console.demo import InterruptedRunError, open_run
+    from console.report import settle_run, write_html
 
     stop = _StopOnSignal()
-    run = await open_run(root, day)
-    report_file = run.emulator.folder / "report.html"
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[time]}"),
-        TimeElapsedColumn(),
-        console=err,
-    )
     try:
-        with bar:
-            task = bar.add_task(f"{run.day.date}", total=1.0, time="")
-            if run.clock() > run.day.begin:
-                err.print(f"taking up {run.emulator.folder} at {run.clock().isoformat()}")
-            await run.run(lambda share, text: bar.update(task, completed=share, time=text), stop)
-            bar.update(task, completed=1.0, time="24:00")
-        report = await day_report(run)
-        write_html(report_file, run, report)
-    except Interrupted:
-        err.print("stopped; the battery is released and follows the house by itself")
+        async with open_run(root, date, seed) as run:
+            if run.begins_at > run.day.begin:
+                err.print(f"taking up {run.folder} at {run.begins_at.isoformat()}", markup=False)
+            with Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[clock]}"),
+                TimeElapsedColumn(),
+                console=err,
+            ) as bar:
+                task = bar.add_task(f"{run.day.date}", total=1.0, clock="")
+                zone = ZoneInfo(run.target.site.timezone)
+                await run.run(
+                    lambda share, now: bar.update(task, completed=share, clock=f"{now.astimezone(zone):%H:%M}"), stop
+                )
+                bar.update(task, completed=1.0, clock="24:00")
+            figures, result = await settle_run(run)
+            report_file = run.folder / "report.html"
+            write_html(report_file, run, figures, result)
+    except InterruptedRunError as error:
+        err.print(str(error), markup=False)
         return EXIT_INTERRUPTED
-    finally:
-        await run.close()
-        await run.emulator.stop()
     if as_json:
-        print(json.dumps({**report.figures(), "report": str(report_file)}))
+        print(json.dumps({**figures.as_json(), "report": str(report_file)}))
     else:
-        table = Table(title=f"{run.target.site.name}, {run.day.date}", title_justify="left", show_header=False)
-        for name, value in report.figures().items():
+        table = Table(title=f"{escape(run.target.site.name)}, {run.day.date}", title_justify="left", show_header=False)
+        for name, value in figures.rows():
             table.add_row(name, value)
         out.print(table)
-        out.print(f"report: {report_file}")
-    return EXIT_FAILED if report.emulator["lapsed"] else 0
+        out.print(f"report: {report_file}", markup=False)
+    if figures.lapses:
+        err.print(f"failed: the battery lapsed {figures.lapses} times while it was under control")
+        return EXIT_FAILED
+    return 0
+
+
+def _plan_table(site: Site, plan: Plan) -> Table:
+    """The plan in kW, local times; columns that hold nothing but zeros are left out."""
+    local = plan.problem.index.tz_convert(site.timezone)
+    one_day = local[0].date() == local[-1].date() and local[0].utcoffset() == local[-1].utcoffset()
+    powers = [name for name in COLUMNS if name.endswith("_kw") and plan.table[name].to_numpy().any()]
+    day = f"{local[0]:%Y-%m-%d}, " if one_day else ""
+    table = Table(
+        title=escape(f"{site.name}: {day}times in {site.timezone}, powers in kW, SOC at the end of the interval"),
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1),
+    )
+    table.add_column("start", no_wrap=True)
+    for name in (*(name.removesuffix("_kw") for name in powers), "SOC %", "EUR"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for start, row in zip(local, plan.table.to_dict("records"), strict=True):
+        table.add_row(
+            f"{start:%H:%M}" if one_day else f"{start:%Y-%m-%d %H:%M%z}",
+            *(f"{row[name]:.2f}" for name in powers),
+            f"{row['soc'] * 100:.1f}",
+            f"{row['cost_eur']:.4f}",
+        )
+    return table
 
 
 class _StopOnSignal:

@@ -9,80 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from os import kill
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
-
-import pandas as pd
 
 from adapters import registry
-from adapters.contract import AdapterError, Channel
-from adapters.emulation import EmulatorControl, with_fluctuation
-from console.sample import QUARTER_HOUR, sample_series, sample_site
-from engine import TidewattError
-from schedules import jobs, telemetry
+from adapters.contract import AdapterError
+from adapters.emulation import EmulatorControl
+from console.sample import DEFAULT_DAY, Day, sample_day, sample_site
+from engine import InputError, TidewattError
 from schedules.clock import SimulatedClock
-from schedules.dispatch import Dispatcher
-from schedules.sites import ControlledSite, register_site
+from schedules.runner import SiteRunner
+from schedules.sites import register_site
 from schedules.store import Database
 
-TICK = dt.timedelta(seconds=15)
-READ_POWER_S = 60
-READ_STATE_S = 300
+TICK_S = 15
 INITIAL_SOC = 0.5
 FINAL_SOC_MIN = 0.5
-# Further from the plan than this, plan again from what is seen [fraction].
-REPLAN_BEYOND_SOC = 0.05
 EMULATOR_START_S = 60.0
 EMULATOR_IDLE_EXIT_S = 300.0
 
-Progress = Callable[[float, str], None]
+Progress = Callable[[float, dt.datetime], None]
 
 
-class Interrupted(Exception):
-    """Somebody asked the demonstration to stop; the battery has been released."""
+class InterruptedRunError(TidewattError):
+    """Somebody asked the demonstration to stop; says whether the battery was seen to be released."""
 
 
-@dataclass(frozen=True)
-class Day:
-    """The day that is run, and the house that it is run on."""
-
-    date: dt.date
-    seed: int
-    series: pd.DataFrame
-    """Prices and forecasts at 15 minutes."""
-    house: pd.DataFrame
-    """What load and PV turn out to be, by the minute."""
-
-    @property
-    def begin(self) -> dt.datetime:
-        """The start of the day, UTC."""
-        begin: dt.datetime = self.series.index[0].to_pydatetime()
-        return begin
-
-    @property
-    def end(self) -> dt.datetime:
-        """The end of the day, UTC."""
-        end: dt.datetime = (self.series.index[-1] + QUARTER_HOUR).to_pydatetime()
-        return end
-
-
-def load_day(date: dt.date, seed: int) -> Day:
-    """A day of the sample with its minutes."""
-    series = sample_series(date)
-    house = with_fluctuation(series[["load_kw", "pv_kw"]], pd.Timedelta(minutes=1), seed)
-    return Day(date, seed, series, house)
-
-
-class Emulator:
+class EmulatorProcess:
     """The emulator's process, ours or one that an earlier run left behind."""
 
     def __init__(self, folder: Path, ready: dict[str, Any]) -> None:
@@ -91,11 +53,12 @@ class Emulator:
         self.control = EmulatorControl(ready["account"]["base_url"])
 
     @classmethod
-    def start(cls, folder: Path, day: Day) -> Emulator:
+    def start(cls, folder: Path, day: Day) -> EmulatorProcess:
         """Start a process that outlives this one, and wait until it listens."""
         ready_file = folder / "emulator.json"
         command = [
-            *(sys.executable, "-m", "console", "emulate", "alphaess", "--stepped"),
+            # -P: a folder called console in the working directory is not ours.
+            *(sys.executable, "-P", "-m", "console", "emulate", "alphaess", "--stepped"),
             *("--day", day.date.isoformat(), "--seed", str(day.seed)),
             *("--initial-soc", str(INITIAL_SOC), "--ready-file", str(ready_file)),
             *("--log", str(folder / "emulator-log.jsonl"), "--idle-exit-s", str(EMULATOR_IDLE_EXIT_S)),
@@ -115,7 +78,7 @@ class Emulator:
         return cls(folder, json.loads(ready_file.read_text(encoding="utf-8")))
 
     @classmethod
-    async def left_behind(cls, folder: Path) -> Emulator | None:
+    async def left_behind(cls, folder: Path) -> EmulatorProcess | None:
         """The emulator of a run that was killed, if it still answers."""
         ready_file = folder / "emulator.json"
         if not ready_file.exists():
@@ -129,120 +92,137 @@ class Emulator:
             return None
         return emulator
 
+    async def account_of_device(self) -> dict[str, Any]:
+        """The emulator's own account of the battery."""
+        state = await self.control.state()
+        account: dict[str, Any] = state["systems"][self.ready["device_id"]]
+        return account
+
     async def stop(self) -> None:
         """End the process; the run is over."""
-        await self.control.close()
-        (self.folder / "emulator.json").unlink(missing_ok=True)
         try:
-            os.kill(self.ready["pid"], signal.SIGTERM)
-        except ProcessLookupError:
-            return
+            state = await self.control.state()
+            kill(state["pid"], signal.SIGTERM)
+        except (AdapterError, ProcessLookupError):
+            return  # it has ended already
+        finally:
+            await self.control.close()
+            (self.folder / "emulator.json").unlink(missing_ok=True)
 
 
 class DayRun:
-    """One day under way: planning, dispatching, reading, confirming, step by step."""
+    """One day under way on an emulated battery."""
 
-    def __init__(self, day: Day, folder: Path, emulator: Emulator, now: dt.datetime) -> None:
+    def __init__(self, day: Day, folder: Path, emulator: EmulatorProcess, now: dt.datetime) -> None:
         self.day = day
+        self.folder = folder
         self.emulator = emulator
+        self.begins_at = now
+        self.lapses_before = 0
+        """Lapses while nobody was in control, before this process took the battery up."""
         self.clock = SimulatedClock(now)
         self.db = Database.at(folder / "tidewatt.sqlite")
-        adapter_name = emulator.ready["adapter"]
-        self.adapter = registry.factory(adapter_name)(emulator.ready["account"], self.clock)
-        self.target: ControlledSite = register_site(
-            self.db, sample_site(), self.adapter, adapter_name, emulator.ready["device_id"]
-        )
-        self.dispatcher = Dispatcher(self.db, self.clock, self.target)
-        self.failed_reads = 0
+        name = emulator.ready["adapter"]
+        self._adapter = registry.factory(name)(emulator.ready["account"], self.clock)
+        self.target = register_site(self.db, sample_site(), self._adapter, name, emulator.ready["device_id"])
+        self.runner = SiteRunner(self.db, self.clock, self.target, day.series, FINAL_SOC_MIN)
+        self._done = False
 
     async def run(self, progress: Progress, stop: Callable[[], bool]) -> None:
         """Run to the end of the day.
 
         Raises:
-            Interrupted: `stop` said so; the battery has been released.
+            InterruptedRunError: `stop` said so; the battery has been told to let go.
+            AdapterError: The battery cannot be read at the start.
         """
         begin, length = self.day.begin, self.day.end - self.day.begin
-        await self._take_up()
+        self.lapses_before = (await self.emulator.account_of_device())["lapsed"]
+        await self.runner.take_up()
         while self.clock() < self.day.end:
             if stop():
-                await self._let_go()
-                raise Interrupted
-            await self._act()
-            progress((self.clock() - begin) / length, f"{self.clock().astimezone(self._zone()):%H:%M}")
-            await self._step_to(min(self.clock() + TICK, self.day.end))
-        await self._act()
+                raise InterruptedRunError(await self._let_go())
+            await self.runner.act()
+            progress((self.clock() - begin) / length, self.clock())
+            next_tick = dt.datetime.fromtimestamp((self.clock().timestamp() // TICK_S + 1) * TICK_S, dt.UTC)
+            await self._step_to(min(next_tick, self.day.end))
+        await self.runner.act()
+        self._done = True
 
     async def close(self) -> None:
-        """Close connections and store."""
-        await self.adapter.close()
+        """Leave nothing driven and nothing open, however the run ended."""
+        if not self._done:
+            await self._let_go()
+        await self._adapter.close()
         self.db.close()
-
-    async def _take_up(self) -> None:
-        """Read the device before anything is sent, settle what a killed run left open, then plan."""
-        await self._read(Channel.POWER)
-        await self._read(Channel.STATE)
-        resumed = jobs.first_plan(self.db, self.target.id, self.day.begin) is not None
-        await self.dispatcher.resolve_unknown()
-        if self.clock() < self.day.end - QUARTER_HOUR:
-            self._plan("taken up after a stop" if resumed else "start of the day")
-
-    async def _act(self) -> None:
-        """Everything that is due at this moment."""
-        second = int(self.clock().timestamp())
-        if second % READ_POWER_S == 0:
-            await self._read(Channel.POWER)
-        if second % READ_STATE_S == 0:
-            await self._read(Channel.STATE)
-            jobs.confirm(self.db, self.clock, self.target)
-        if second % int(QUARTER_HOUR.total_seconds()) == 0 and self.clock() < self.day.end:
-            deviation = jobs.soc_deviation(self.db, self.target)
-            if deviation is not None and abs(deviation) > REPLAN_BEYOND_SOC:
-                self._plan(f"state of charge {deviation:+.1%} off the plan")
-        try:
-            await self.dispatcher.tick()
-        except AdapterError:
-            self.failed_reads += 1
-
-    async def _read(self, channel: Channel) -> None:
-        try:
-            await telemetry.read_telemetry(self.db, self.clock, self.target, channel)
-        except AdapterError:
-            # Missing is missing: the gap shows in the report, and nothing is planned from a guess.
-            self.failed_reads += 1
+        await self.emulator.stop()
 
     async def _step_to(self, target: dt.datetime) -> None:
         await self.emulator.control.step_to(target)
         self.clock.move_to(target)
 
-    async def _let_go(self) -> None:
-        await self.dispatcher.release()
-        # The receipt is no proof: let the battery's clock run until its readings can show the release.
-        await self._step_to(self.clock() + 2 * TICK)
-        await self._read(Channel.POWER)
-
-    def _plan(self, why: str) -> None:
-        jobs.plan_site(self.db, self.clock, self.target, self.day.series, why, FINAL_SOC_MIN)
-
-    def _zone(self) -> dt.tzinfo:
-        return ZoneInfo(self.target.site.timezone)
+    async def _let_go(self) -> str:
+        """Release the battery and say what is known of it afterwards."""
+        self._done = True
+        if not await self.runner.release():
+            return "release: the vendor did not take it; the battery lapses by itself within its 90 s"
+        if not (await self.emulator.account_of_device())["released"]:
+            return "release: the vendor took it, but the battery does not show it; it lapses by itself within 90 s"
+        return "stopped; the battery is released and follows the house by itself"
 
 
-async def open_run(root: Path, day: Day) -> DayRun:
+@asynccontextmanager
+async def open_run(root: Path, date: dt.date | None, seed: int) -> AsyncIterator[DayRun]:
     """Take up the run that was killed last, if its battery is still there; else begin a new one.
 
     Args:
         root: Where runs keep their folders.
-        day: The day for a new run.
+        date: The day for a new run; None takes the default, or whatever day is to be taken up.
+        seed: Seed of the minutes of a new run.
+
+    Raises:
+        InputError: Another process runs here, or the run to take up is of another day.
     """
-    runs = sorted(root.glob("run-*"))
-    if runs:
-        emulator = await Emulator.left_behind(runs[-1])
-        if emulator is not None:
-            now = dt.datetime.fromisoformat((await emulator.control.state())["now"])
-            left = load_day(dt.date.fromisoformat(emulator.ready["day"]), emulator.ready["seed"])
-            return DayRun(left, runs[-1], emulator, now)
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                "state", f"another demonstration is running in {root}", "wait for it or give another --state"
+            ) from None
+        run = await _left_behind(root, date) or await _begin(root, sample_day(date or DEFAULT_DAY, seed))
+        try:
+            yield run
+        finally:
+            await run.close()
+
+
+def _runs(root: Path) -> list[Path]:
+    return sorted(folder for folder in root.glob("run-*") if folder.name.removeprefix("run-").isdigit())
+
+
+async def _left_behind(root: Path, date: dt.date | None) -> DayRun | None:
+    for folder in _runs(root)[-1:]:
+        emulator = await EmulatorProcess.left_behind(folder)
+        if emulator is None:
+            return None
+        found = dt.date.fromisoformat(emulator.ready["day"])
+        if date not in (None, found):
+            await emulator.control.close()
+            raise InputError(
+                "day",
+                f"{date} was asked for, but a killed run of {found} waits in {folder}",
+                f"take it up without --day or with --day {found}, or give another --state",
+            )
+        now = dt.datetime.fromisoformat((await emulator.control.state())["now"])
+        return DayRun(sample_day(found, emulator.ready["seed"]), folder, emulator, now)
+    return None
+
+
+async def _begin(root: Path, day: Day) -> DayRun:
+    runs = _runs(root)
     number = int(runs[-1].name.removeprefix("run-")) + 1 if runs else 1
     folder = root / f"run-{number:04d}"
-    folder.mkdir(parents=True)
-    emulator = await asyncio.to_thread(Emulator.start, folder, day)
+    folder.mkdir()
+    emulator = await asyncio.to_thread(EmulatorProcess.start, folder, day)
     return DayRun(day, folder, emulator, day.begin)

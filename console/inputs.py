@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -16,6 +20,18 @@ from engine.errors import input_error_from
 SERIES_COLUMNS = ("import_price_eur_per_kwh", "export_price_eur_per_kwh", "load_kw", "pv_kw")
 
 
+class _NoRepeats(yaml.SafeLoader):
+    """Refuses a key that is given twice; YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping, looking for repeated keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise InputError(str(key), "given twice", "keep one of them")
+        return super().construct_mapping(node, deep)
+
+
 def read_site(path: Path) -> Site:
     """Read a site from YAML.
 
@@ -23,7 +39,7 @@ def read_site(path: Path) -> Site:
         InputError: The file cannot be read, or what it says cannot be a site.
     """
     try:
-        content = yaml.safe_load(_text(path))
+        content = yaml.load(_text(path), Loader=_NoRepeats)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "somewhere"
@@ -45,31 +61,54 @@ def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS) -> pd.Data
     Raises:
         InputError: The file cannot be read, lacks a column, or has a cell that is no time or no number.
     """
-    text = _text(path)
-    try:
-        raw = pd.read_csv(io.StringIO(text), dtype=str, skipinitialspace=True, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(path.name, f"no CSV table ({reason})", "write a header and one row per interval") from None
-    raw.columns = [str(column).strip() for column in raw.columns]
+    lines = [line for line in csv.reader(io.StringIO(_text(path)), skipinitialspace=True) if line]
+    if not lines:
+        raise InputError(path.name, "it is empty", "write a header and one row per interval")
+    header = [name.strip() for name in lines[0]]
     for column in ("start", *wanted):
-        if column not in raw:
+        if column not in header:
             raise InputError(
                 f"{path.name}: {column}",
-                f"missing (the file has {', '.join(raw.columns)})",
+                f"missing (the file has {', '.join(header)})",
                 f"give the columns start, {', '.join(wanted)}",
             )
-    unknown = [column for column in raw if column not in ("start", *wanted)]
-    if unknown:
-        raise InputError(f"{path.name}: {unknown[0]}", "unknown column", "remove it or correct its spelling")
-    if raw.empty:
+    for column in header:
+        if column not in ("start", *wanted) or header.count(column) > 1:
+            fault = "is there twice" if header.count(column) > 1 else "unknown column"
+            raise InputError(f"{path.name}: {column}", fault, "remove it or correct its spelling")
+    rows = lines[1:]
+    if not rows:
         raise InputError(path.name, "it has no rows", "give at least two intervals")
-    index = pd.DatetimeIndex([_time(path, row, text) for row, text in enumerate(raw["start"], start=2)], name="start")
-    columns = {
-        column: [_number(path, column, raw["start"].iloc[row], text) for row, text in enumerate(raw[column])]
-        for column in wanted
-    }
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path.name}: line {number}",
+                f"it has {len(row)} fields, the header {len(header)}",
+                "give every row one field per column",
+            )
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    index = pd.DatetimeIndex(
+        [_time(path, number, row["start"]) for number, row in enumerate(table, start=2)], name="start"
+    )
+    columns = {column: [_number(path, column, row["start"], row[column]) for row in table] for column in wanted}
     return pd.DataFrame(columns, index=index)
+
+
+@contextmanager
+def in_file_terms(path: Path) -> Iterator[None]:
+    """Let the engine's errors about series name the file and its columns."""
+    names = dict(zip(("import_price", "export_price", "load", "pv"), SERIES_COLUMNS, strict=True))
+    try:
+        yield
+    except InputError as error:
+        series, _, part = error.field.partition(".")
+        if series not in names:
+            raise
+        way_out = error.way_out
+        if series == "pv" and "PvArray" in way_out:
+            way_out = "give the site a line pv: {curtailable: false}, or let pv_kw be 0"
+        column = "start" if part == "index" else names[series]
+        raise InputError(f"{path.name}: {column}", error.problem, way_out) from None
 
 
 def _text(path: Path) -> str:
@@ -84,19 +123,19 @@ def _text(path: Path) -> str:
 def _time(path: Path, row: int, text: str) -> dt.datetime:
     try:
         time = dt.datetime.fromisoformat(text.strip())
-    except ValueError:
+        if time.tzinfo is not None:
+            return time.astimezone(dt.UTC)
+    except (ValueError, OverflowError):
         raise InputError(
             f"{path.name}: start",
             f"value {text!r} in line {row} is no ISO time",
             "write it as 2026-02-03T00:00:00+01:00",
         ) from None
-    if time.tzinfo is None:
-        raise InputError(
-            f"{path.name}: start",
-            f"value {text!r} in line {row} has no offset",
-            "write the offset too, as in 2026-02-03T00:00:00+01:00 or ...Z",
-        )
-    return time.astimezone(dt.UTC)
+    raise InputError(
+        f"{path.name}: start",
+        f"value {text!r} in line {row} has no offset",
+        "write the offset too, as in 2026-02-03T00:00:00+01:00 or ...Z",
+    )
 
 
 def _number(path: Path, column: str, start: str, text: str) -> float:

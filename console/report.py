@@ -1,202 +1,176 @@
-"""What a day came to: the figures, and the page with the plot."""
+"""The demonstration's figures as people read them, as programs read them, and as a page with the plot."""
 
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from sqlalchemy import func, select
 
-from adapters.contract import Channel
-from console.demo import Day, DayRun
+from console.demo import DayRun
+from console.sample import QUARTER_HOUR
 from engine.intent import IntentMode
 from engine.plan import COLUMNS
 from engine.plotting import plan_figure
-from schedules import jobs, metering, telemetry
-from schedules.dispatch import intent_of
-from schedules.store import CommandRow, IntentRow, PlanRow, Verdict
+from schedules.settle import Settlement, Slot, confirmed, settle
+from schedules.store import Verdict
 from schedules.store.models import CommandKind
 
 
-@dataclass(frozen=True, eq=False)
-class Slot:
-    """One interval: what was wanted, what was seen, what that proves."""
+@dataclass(frozen=True)
+class Figures:
+    """What a day came to."""
 
-    intent: IntentRow
-    wanted_kw: float | None
-    """The set-point [kW], + discharges; None where the battery follows the house."""
-    seen_kw: float | None
-    """Mean of the readings that could show it [kW]."""
-
-    @property
-    def gap_kw(self) -> float | None:
-        """Seen less wanted [kW]."""
-        if self.wanted_kw is None or self.seen_kw is None:
-            return None
-        return self.seen_kw - self.wanted_kw
-
-
-@dataclass(frozen=True, eq=False)
-class DayReport:
-    """The figures of one finished day."""
-
-    plan: PlanRow
-    plans: int
-    slots: list[Slot]
-    realised: metering.Metered
+    planned_cost_eur: float
+    realised_cost_eur: float
     cost_without_battery_eur: float
-    commands: dict[CommandKind, int]
-    emulator: dict[str, Any]
-    failed_reads: int
+    saved_eur: float
+    soc_at_start: float | None
+    soc_at_end: float | None
+    plans_made: int
+    commands_sent: int
+    """All calls that the vendor took, re-issues included."""
+    reissues: int
+    commands_not_taken: int
+    set_point_intervals: int
+    set_point_intervals_confirmed: int
+    self_consumption_intervals: int
+    self_consumption_intervals_confirmed: int
+    unmetered_intervals: int
+    largest_gap_kw: float | None
+    """Over the set-point intervals, mean seen less planned."""
+    lapses: int
+    """By the emulator's own log, while this process was in control."""
+    lapses_while_nobody_was_in_control: int
+    lapse_s: float
+    failures_survived: int
 
-    @property
-    def set_point_slots(self) -> list[Slot]:
-        """The intervals that ask for a power, zero included."""
-        return [slot for slot in self.slots if slot.wanted_kw is not None]
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and value, as people read them."""
+        gap = "no readings" if self.largest_gap_kw is None else f"{self.largest_gap_kw * 1000:.0f} W"
+        unmetered = f" ({self.unmetered_intervals} intervals without a reading)" if self.unmetered_intervals else ""
+        orphaned = self.lapses_while_nobody_was_in_control
+        return [
+            ("planned cost", f"{self.planned_cost_eur:.2f} EUR"),
+            ("realised cost", f"{self.realised_cost_eur:.2f} EUR{unmetered}"),
+            ("cost without a battery", f"{self.cost_without_battery_eur:.2f} EUR"),
+            ("saved by the battery", f"{self.saved_eur:.2f} EUR"),
+            ("state of charge", f"{_percent(self.soc_at_start)} at the start, {_percent(self.soc_at_end)} at the end"),
+            ("plans made", str(self.plans_made)),
+            ("commands sent", str(self.commands_sent)),
+            ("of which re-issues", str(self.reissues)),
+            ("refused or unanswered", str(self.commands_not_taken)),
+            ("set-points confirmed", _share(self.set_point_intervals_confirmed, self.set_point_intervals)),
+            (
+                "self-consumption confirmed",
+                _share(self.self_consumption_intervals_confirmed, self.self_consumption_intervals),
+            ),
+            ("largest gap planned - seen", gap),
+            (
+                "lapses (emulator's own log)",
+                f"{self.lapses} ({self.lapse_s:.0f} s)"
+                + (f", and {orphaned} while nobody was in control" if orphaned else ""),
+            ),
+            ("failures survived", str(self.failures_survived)),
+        ]
 
-    @property
-    def following_slots(self) -> list[Slot]:
-        """The intervals in which the battery follows the house."""
-        return [slot for slot in self.slots if slot.wanted_kw is None]
-
-    @property
-    def largest_gap_kw(self) -> float | None:
-        """The largest gap between planned and seen power over the set-point intervals [kW]."""
-        gaps = [abs(slot.gap_kw) for slot in self.set_point_slots if slot.gap_kw is not None]
-        return max(gaps, default=None)
-
-    def figures(self) -> dict[str, str]:
-        """Name and value of every figure, as people read them."""
-        set_points, following = self.set_point_slots, self.following_slots
-        unmetered = self.realised.unmetered_intervals
-        gap = self.largest_gap_kw
-        limited = sum(slot.intent.verdict is Verdict.DEVICE_LIMITED for slot in following)
-        return {
-            "planned cost": f"{self.plan.cost_eur:.2f} EUR",
-            "realised cost": f"{self.realised.cost_eur:.2f} EUR"
-            + (f" ({unmetered} intervals without a reading)" if unmetered else ""),
-            "cost without a battery": f"{self.cost_without_battery_eur:.2f} EUR",
-            "plans made": str(self.plans),
-            "commands sent": str(self.commands[CommandKind.START] + self.commands[CommandKind.RELEASE]),
-            "re-issues": str(self.commands[CommandKind.RENEW]),
-            "set-points confirmed": _share(_confirmed(set_points), len(set_points)),
-            "self-consumption confirmed": _share(_confirmed(following), len(following))
-            + (f", full or empty in {limited} more" if limited else ""),
-            "largest gap planned - seen": "no readings" if gap is None else f"{gap * 1000:.0f} W",
-            "lapses (emulator's own log)": f"{self.emulator['lapsed']} ({self.emulator['lapse_s']:.0f} s)",
-            "reads that failed": str(self.failed_reads),
-        }
+    def as_json(self) -> dict[str, float | int | None]:
+        """Name and value, as programs read them."""
+        return asdict(self)
 
 
-async def day_report(run: DayRun) -> DayReport:
+async def settle_run(run: DayRun) -> tuple[Figures, Settlement]:
     """Collect the figures of a finished day from the store and from the emulator's own account."""
-    day, target = run.day, run.target
-    plan = jobs.first_plan(run.db, target.id, day.begin)
-    assert plan is not None
-    readings = telemetry.between(run.db, target.id, day.begin, day.end)
-    powers = telemetry.frame(readings, Channel.POWER)["battery_kw"].astype(float)
-    state = await run.emulator.control.state()
-    with run.db.session() as session:
-        rows = session.execute(
-            select(CommandRow.kind, func.count()).where(CommandRow.site_id == target.id).group_by(CommandRow.kind)
-        ).all()
-        plans = session.scalar(select(func.count(PlanRow.id)).where(PlanRow.site_id == target.id)) or 0
-    settling = pd.Timedelta(seconds=target.adapter.abilities.settling_s)
-    return DayReport(
-        plan=plan,
-        plans=plans,
-        slots=[_slot(row, powers, settling) for row in jobs.intents_between(run.db, target.id, day.begin, day.end)],
-        realised=metering.metered(
-            readings,
-            day.series["import_price_eur_per_kwh"],
-            day.series["export_price_eur_per_kwh"],
-            pd.Timedelta(minutes=15).to_pytimedelta(),
-            target.site.battery.wear_eur_per_kwh,
-        ),
-        cost_without_battery_eur=cost_of_idle_house_eur(day),
-        commands={kind: dict(rows).get(kind, 0) for kind in CommandKind},
-        emulator=state["systems"][target.device.device_id],
-        failed_reads=run.failed_reads,
+    series = run.day.series
+    result = settle(
+        run.db, run.target, series["import_price_eur_per_kwh"], series["export_price_eur_per_kwh"], QUARTER_HOUR
     )
+    device = await run.emulator.account_of_device()
+    soc = result.soc_seen()
+    idle_eur = run.day.cost_without_battery_eur()
+    lapses = device["lapsed"] - run.lapses_before
+    figures = Figures(
+        planned_cost_eur=result.plans[0].cost_eur,
+        realised_cost_eur=result.metered.cost_eur,
+        cost_without_battery_eur=idle_eur,
+        saved_eur=idle_eur - result.metered.cost_eur,
+        soc_at_start=float(soc.iloc[0]) if len(soc) else None,
+        soc_at_end=float(soc.iloc[-1]) if len(soc) else None,
+        plans_made=len(result.plans),
+        commands_sent=sum(result.taken.values()),
+        reissues=result.taken[CommandKind.RENEW],
+        commands_not_taken=result.not_taken,
+        set_point_intervals=len(result.set_points),
+        set_point_intervals_confirmed=confirmed(result.set_points),
+        self_consumption_intervals=len(result.following),
+        self_consumption_intervals_confirmed=confirmed(result.following),
+        unmetered_intervals=result.metered.unmetered_intervals,
+        largest_gap_kw=result.largest_gap_kw,
+        lapses=lapses,
+        lapses_while_nobody_was_in_control=run.lapses_before,
+        lapse_s=device["lapse_s"] if lapses else 0.0,
+        failures_survived=len(run.runner.failures),
+    )
+    return figures, result
 
 
-def cost_of_idle_house_eur(day: Day) -> float:
-    """What the meter would have cost that day with the battery idle, minute by minute [EUR]."""
-    hours = (day.house.index[1] - day.house.index[0]) / pd.Timedelta(hours=1)
-    net_kw = day.house["load_kw"] - day.house["pv_kw"]
-    prices = day.series.reindex(day.house.index, method="ffill")
-    bought = net_kw.clip(lower=0) * prices["import_price_eur_per_kwh"]
-    sold = (-net_kw).clip(lower=0) * prices["export_price_eur_per_kwh"]
-    return float(((bought - sold) * hours).sum())
-
-
-def write_html(path: Path, run: DayRun, report: DayReport) -> None:
+def write_html(path: Path, run: DayRun, figures: Figures, result: Settlement) -> None:
     """Write the page: figures, plot, and a row per interval. It needs no network to be read."""
-    day, target = run.day, run.target
-    zone = target.site.timezone
-    readings = telemetry.between(run.db, target.id, day.begin, day.end)
-    intervals = pd.DataFrame(report.plan.intervals)
+    site, series = run.target.site, run.day.series
+    first = result.plans[0]
+    intervals = pd.DataFrame(first.intervals)
     table = intervals[list(COLUMNS)].set_axis(pd.to_datetime(intervals["start"], utc=True))
     figure = plan_figure(
-        target.site,
+        site,
         table,
-        day.series["import_price_eur_per_kwh"],
-        day.series["export_price_eur_per_kwh"],
-        report.plan.initial_soc,
-        telemetry.frame(readings, Channel.POWER)["battery_kw"].dropna(),
-        telemetry.frame(readings, Channel.STATE)["soc"].dropna(),
+        series["import_price_eur_per_kwh"].reindex(table.index),
+        series["export_price_eur_per_kwh"].reindex(table.index),
+        first.initial_soc,
+        result.power_seen(),
+        result.soc_seen(),
     )
-    figures = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in report.figures().items()
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in figures.rows()
     )
-    slots = "".join(_slot_row(slot, zone) for slot in report.slots)
-    title = f"{target.site.name}, {day.date:%A %d %B %Y}"
+    prices = series["import_price_eur_per_kwh"]
+    slots = "".join(_slot_row(slot, site.timezone, prices) for slot in result.slots)
     path.write_text(
         _PAGE.format(
-            title=html.escape(title),
-            figures=figures,
-            plot=figure.to_html(full_html=False, include_plotlyjs=True),
+            title=html.escape(f"{site.name}, {run.day.date:%A %d %B %Y}"),
+            figures=rows,
+            plot=figure.to_html(
+                full_html=False, include_plotlyjs=True, config={"responsive": True, "displaylogo": False}
+            ),
             slots=slots,
-            zone=html.escape(zone),
+            zone=html.escape(site.timezone),
         ),
         encoding="utf-8",
     )
 
 
-def _slot(row: IntentRow, powers: pd.Series, settling: pd.Timedelta) -> Slot:
-    intent = intent_of(row)
-    settled = powers[(powers.index >= row.not_before + settling) & (powers.index <= row.not_after)].dropna()
-    return Slot(
-        intent=row,
-        wanted_kw=intent.battery_kw if intent.has_set_point else None,
-        seen_kw=float(settled.mean()) if len(settled) else None,
-    )
-
-
-def _confirmed(slots: list[Slot]) -> int:
-    return sum(slot.intent.verdict is Verdict.CONFIRMED for slot in slots)
+def _percent(fraction: float | None) -> str:
+    return "unknown" if fraction is None else f"{fraction:.1%}"
 
 
 def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} intervals ({part / whole:.1%})" if whole else "none asked for"
 
 
-def _slot_row(slot: Slot, zone: str) -> str:
-    start = pd.Timestamp(slot.intent.not_before).tz_convert(zone)
-    mode = IntentMode(slot.intent.mode)
-    verdict = slot.intent.verdict.value.replace("_", " ") if slot.intent.verdict else "no verdict"
+def _slot_row(slot: Slot, zone: str, prices: pd.Series) -> str:
+    start = pd.Timestamp(slot.intent.not_before)
+    verdict = slot.intent.verdict
     cells = (
-        f"{start:%H:%M}",
-        mode.value.replace("_", "-"),
-        "follows the house" if slot.wanted_kw is None else f"{slot.wanted_kw:+.3f}",
-        "-" if slot.seen_kw is None else f"{slot.seen_kw:+.3f}",
-        verdict,
+        f"{start.tz_convert(zone):%H:%M}",
+        f"{prices[start]:.3f}",
+        IntentMode(slot.intent.mode).value.replace("_", "-"),
+        "follows" if slot.wanted_kw is None else f"{slot.wanted_kw:.2f}",
+        "-" if slot.seen_kw is None else f"{slot.seen_kw:.2f}",
+        "-" if slot.seen_soc is None else f"{slot.seen_soc * 100:.1f}",
+        "-" if slot.cost_eur is None else f"{slot.cost_eur:.3f}",
+        "no verdict" if verdict is None else verdict.value.replace("_", " "),
     )
-    kind = "good" if slot.intent.verdict is Verdict.CONFIRMED else "look"
+    kind = "good" if verdict is Verdict.CONFIRMED else "look"
     return f'<tr class="{kind}">' + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
@@ -207,6 +181,7 @@ _PAGE = """<!doctype html>
 body {{ font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 1200px; padding: 0 1rem; color: #222; }}
 table {{ border-collapse: collapse; }} th, td {{ text-align: left; padding: .15rem .9rem .15rem 0; }}
 th {{ font-weight: 600; }} td {{ font-variant-numeric: tabular-nums; }}
+.slots th, .slots td {{ text-align: right; }} .slots :nth-child(3), .slots :last-child {{ text-align: left; }}
 tr.look td:last-child {{ font-weight: 600; }} tr.look td:last-child::before {{ content: "\\25B2 "; }}
 summary {{ cursor: pointer; margin-top: 1rem; font-weight: 600; }}
 </style></head><body>
@@ -214,8 +189,10 @@ summary {{ cursor: pointer; margin-top: 1rem; font-weight: 600; }}
 <table>{figures}</table>
 {plot}
 <details open><summary>Every interval ({zone}): wanted, seen, proved</summary>
-<table><thead><tr><th>start</th><th>intent</th><th>wanted kW</th><th>seen kW (mean)</th><th>verdict</th></tr></thead>
+<table class="slots"><thead><tr><th>start</th><th>buying EUR/kWh</th><th>intent</th><th>wanted kW</th>
+<th>seen kW (mean)</th><th>SOC % at the end</th><th>EUR</th><th>verdict</th></tr></thead>
 <tbody>{slots}</tbody></table></details>
-<p>Powers: battery + discharges. Seen: mean of the vendor's readings after the command could have worked.</p>
+<p>Powers: battery + discharges. Planned: the first plan of the day. Seen: the vendor's readings, in the table
+their mean after the command could have worked. EUR: by the registers, with wear.</p>
 </body></html>
 """

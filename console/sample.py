@@ -6,12 +6,16 @@ Origin and licence of the data: `console/sample_data/ORIGIN.md`.
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from importlib.resources import files
 
 import pandas as pd
 
+from adapters.emulation import with_fluctuation
 from engine import Battery, GridConnection, PvArray, Site
 from engine.errors import InputError
+from engine.plan import cost_without_battery_eur
+from engine.problem import build_problem
 from engine.timeline import hold, local_day
 
 # A Dutch household contract by the hour in 2024. Energy tax of the first bracket: 0.10880 EUR/kWh before VAT
@@ -81,6 +85,57 @@ def sample_series(day: dt.date, step: pd.Timedelta = QUARTER_HOUR) -> pd.DataFra
     )
     wanted = local_day(day, sample_site().timezone, step)
     return pd.DataFrame({name: hold(column, step).reindex(wanted) for name, column in series.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Day:
+    """A day of the sample: what is known of it beforehand, and what it turns out to be."""
+
+    date: dt.date
+    seed: int
+    series: pd.DataFrame
+    """Prices and forecasts at 15 minutes, as `sample_series` gives them."""
+    house: pd.DataFrame
+    """Load and PV by the minute [kW]; every quarter-hour has the mean that was forecast."""
+
+    @property
+    def begin(self) -> dt.datetime:
+        """The start of the day, UTC."""
+        begin: dt.datetime = self.series.index[0].to_pydatetime()
+        return begin
+
+    @property
+    def end(self) -> dt.datetime:
+        """The end of the day, UTC."""
+        end: dt.datetime = (self.series.index[-1] + QUARTER_HOUR).to_pydatetime()
+        return end
+
+    def cost_without_battery_eur(self) -> float:
+        """What the meter would cost that day with the battery idle, minute by minute [EUR]."""
+        prices = self.series.reindex(self.house.index, method="ffill")
+        problem = build_problem(
+            sample_site(),
+            import_price=prices["import_price_eur_per_kwh"],
+            export_price=prices["export_price_eur_per_kwh"],
+            load=self.house["load_kw"],
+            pv=self.house["pv_kw"],
+            initial_soc=0.5,
+            final_soc_min=None,
+            terminal_value_eur_per_kwh=None,
+        )
+        return cost_without_battery_eur(problem)
+
+
+def sample_day(date: dt.date, seed: int) -> Day:
+    """A day of the sample with its minutes.
+
+    Args:
+        date: One of `sample_days`.
+        seed: Seed of the minutes; the same seed gives the same day.
+    """
+    series = sample_series(date)
+    house = with_fluctuation(series[["load_kw", "pv_kw"]], pd.Timedelta(minutes=1), seed)
+    return Day(date, seed, series, house)
 
 
 def _hourly() -> pd.DataFrame:

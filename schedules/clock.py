@@ -1,17 +1,11 @@
-"""The one source of time above the engine: real, or simulated so that a day passes in seconds."""
+"""The one source of time above the engine: real, or simulated so that a day passes in seconds.
+
+Either is an `adapters.contract.Clock`: calling it tells the time.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Protocol
-
-
-class Clock(Protocol):
-    """Tells the time; calling it is enough for an adapter."""
-
-    def __call__(self) -> dt.datetime:
-        """Now, aware UTC."""
-        ...
 
 
 class RealClock:

@@ -1,7 +1,8 @@
 """Confirmation by effect: what telemetry says a battery did, held against what it was asked to do.
 
-A receipt proves nothing. An intent is CONFIRMED when two readings in a row, taken by the vendor's clock after the
-command could have worked, show its power, and the state of charge moves the way that power must move it.
+A receipt proves nothing. An intent is CONFIRMED when the latest two readings, taken by the vendor's clock after the
+command could have worked, show its power, nearly all before them did too, and the state of charge moves the way that
+power must move it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Tolerance:
     """Of the power asked for [fraction]."""
     soc_resolution: float = 0.001
     """The step in which vendors report the state of charge [fraction]."""
+    share_inside: float = 0.8
+    """Of all readings of an interval, how many must agree before it is confirmed [fraction]."""
     edge_soc: float = 0.02
     """So close to full or empty, batteries take or give less [fraction]."""
 
@@ -56,7 +59,7 @@ def judge(
         tolerance: How far apart asked and seen may be.
 
     Returns:
-        A verdict by the latest readings, or None while they are too few, or contradict each other.
+        A verdict, or None while readings are too few, or the latest contradict each other.
     """
     settled = in_force_at + dt.timedelta(seconds=settling_s)
     powers = [
@@ -66,26 +69,33 @@ def judge(
     ]
     if len(powers) < SAMPLES:
         return None
-    tail = powers[-SAMPLES:]
-    misses = [_miss_kw(intent, battery, reading) for reading in tail]
-    if any(miss is None for miss in misses):
+    inside = [_is_inside(intent, battery, reading, tolerance) for reading in powers]
+    if inside[-SAMPLES:].count(None):
         return None
-    inside = [abs(miss) <= tolerance.power(intent.power_kw) for miss in misses if miss is not None]
+    tail = powers[-SAMPLES:]
     states = [
         reading
         for reading in readings
         if in_force_at <= reading.measured_at <= intent.not_after and reading.soc is not None
     ]
-    if all(inside):
-        slope = _slope_agrees(intent, battery, states, tolerance)
-        if slope is None:
-            return None
-        return Verdict.CONFIRMED if slope else Verdict.NOT_EFFECTIVE
-    if any(inside):
+    if not any(inside[-SAMPLES:]):
+        if not _is_limited(intent, battery, tail, states, tolerance):
+            return Verdict.NOT_EFFECTIVE
+        # A battery that follows the house and is full or empty does exactly what it should.
+        return Verdict.DEVICE_LIMITED if intent.has_set_point else Verdict.CONFIRMED
+    if not all(inside[-SAMPLES:]):
         return None
-    if _is_limited(intent, battery, tail, states, tolerance):
-        return Verdict.DEVICE_LIMITED
-    return Verdict.NOT_EFFECTIVE
+    if inside.count(True) < tolerance.share_inside * len(inside):
+        return Verdict.NOT_EFFECTIVE
+    slope = _slope_agrees(intent, battery, states, tolerance)
+    if slope is None:
+        return None
+    return Verdict.CONFIRMED if slope else Verdict.NOT_EFFECTIVE
+
+
+def _is_inside(intent: Intent, battery: Battery, reading: Telemetry, tolerance: Tolerance) -> bool | None:
+    miss_kw = _miss_kw(intent, battery, reading)
+    return None if miss_kw is None else abs(miss_kw) <= tolerance.power(intent.power_kw)
 
 
 def _miss_kw(intent: Intent, battery: Battery, reading: Telemetry) -> float | None:

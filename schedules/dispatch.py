@@ -11,6 +11,7 @@ The rules, each of which a test holds:
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from enum import Enum
 
@@ -19,18 +20,18 @@ from sqlalchemy import select
 from adapters.contract import (
     Accepted,
     Channel,
+    Clock,
     Command,
     IntentRefusedError,
     Rejected,
     Telemetry,
-    VendorUnavailableError,
 )
-from engine.intent import Intent, IntentMode
-from schedules.clock import Clock
+from engine.intent import Intent, IntentMode, self_consumption_kw
 from schedules.confirmation import Tolerance
+from schedules.plans import intent_of
 from schedules.sites import ControlledSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow
-from schedules.store.models import UNRESOLVED, CommandKind
+from schedules.store.models import SETTLED_LATER, UNRESOLVED, CommandKind
 from schedules.telemetry import latest, read_telemetry
 
 RELEASE_ATTEMPTS = 3
@@ -45,11 +46,6 @@ class Outcome(Enum):
     REFUSED = "refused before sending"
 
 
-def intent_of(row: IntentRow) -> Intent:
-    """A stored intent as the engine knows it."""
-    return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc)
-
-
 class Dispatcher:
     """Keeps one site's device at its intents."""
 
@@ -57,6 +53,8 @@ class Dispatcher:
         self._db = db
         self._clock = clock
         self._target = target
+        # A release from outside must not cross a tick that is waiting for an answer.
+        self._one_at_a_time = asyncio.Lock()
 
     async def tick(self) -> Outcome:
         """Do what is due now; safe to call at any time, any number of times.
@@ -64,37 +62,29 @@ class Dispatcher:
         Raises:
             AdapterError: Telemetry that must be read first could not be had; nothing was sent.
         """
-        if not await self.resolve_unknown():
-            return Outcome.WAITING
-        row = self._current_intent()
-        newest = self._newest_command()
-        if row is None:
-            if self._drives(newest):
-                return await self._send(self._target.adapter.release(self._target.device), CommandKind.RELEASE, None)
-            return Outcome.NOTHING_DUE
-        intent = intent_of(row)
-        if intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives(newest):
-            self._note_in_force(row.id)
-            return Outcome.NOTHING_DUE
-        if not self._is_due(row, newest):
-            return Outcome.NOTHING_DUE
-        try:
-            state = latest(self._db, self._target.id, Channel.STATE)
-            command = self._target.adapter.translate(intent, self._target.device, state)
-            self._refuse_above_nameplate(command)
-        except IntentRefusedError as error:
-            self._note_refusal(row.id, str(error))
-            if self._drives(newest):
-                # What the device still does belongs to an intent that is over.
-                await self._send(self._target.adapter.release(self._target.device), CommandKind.RELEASE, None)
-            return Outcome.REFUSED
-        return await self._send(command, self._kind(row, newest, command), row)
+        async with self._one_at_a_time:
+            return await self._tick()
+
+    async def release(self) -> bool:
+        """Let go of the device now; a release may be repeated, it harms nobody.
+
+        Returns:
+            Whether the vendor took it.
+        """
+        async with self._one_at_a_time:
+            for _ in range(RELEASE_ATTEMPTS):
+                if await self._release():
+                    return True
+            return False
 
     async def resolve_unknown(self) -> bool:
         """Settle every command whose fate nobody knows, by telemetry taken after it.
 
         Returns:
             Whether none is left.
+
+        Raises:
+            AdapterError: Telemetry could not be had.
         """
         unresolved = self._unresolved()
         if not unresolved:
@@ -106,35 +96,88 @@ class Dispatcher:
             if reading is None or reading.battery_kw is None or reading.measured_at < row.sent_at + settling:
                 settled = False
                 continue
-            seen = _shows(reading, row)
+            seen = self._shows(reading, row)
             self._close(
                 row.id,
                 CommandState.SEEN if seen else CommandState.NOT_SEEN,
-                f"read back: {reading.battery_kw:+.3f} kW at {reading.measured_at.isoformat()}",
+                f"read back {reading.battery_kw:+.3f} kW at {reading.measured_at.isoformat()}",
             )
+            if seen and row.intent_id is not None:
+                self._note_in_force(row.intent_id)
         return settled
 
-    async def release(self) -> bool:
-        """Let go of the device now, whatever is under way; a release may be repeated, it harms nobody.
+    async def _tick(self) -> Outcome:
+        row = self._current_intent()
+        newest = self._newest_command()
+        if row is None and self._drives(newest):
+            # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
+            await self._release()
+            return Outcome.SENT
+        if not await self.resolve_unknown():
+            return Outcome.WAITING
+        if row is None:
+            return Outcome.NOTHING_DUE
+        newest = self._newest_command()
+        intent = intent_of(row)
+        if intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives(newest):
+            self._note_in_force(row.id)
+            return Outcome.NOTHING_DUE
+        if not self._is_due(row, newest):
+            return Outcome.NOTHING_DUE
+        try:
+            command = self._translate(intent)
+        except IntentRefusedError as error:
+            self._note_refusal(row.id, str(error))
+            if self._drives(newest):
+                # What the device still does belongs to an intent that is over.
+                await self._release()
+            return Outcome.REFUSED
+        return await self._send(command, self._kind(row, newest, command), row)
 
-        Returns:
-            Whether the vendor took it.
-        """
-        for _ in range(RELEASE_ATTEMPTS):
-            command = self._target.adapter.release(self._target.device)
-            await self._send(command, CommandKind.RELEASE, None)
-            newest = self._newest_command()
-            if newest is not None and newest.state is CommandState.ACCEPTED:
-                self._supersede_unresolved(newest.sent_at)
-                return True
-        return False
+    async def _release(self) -> bool:
+        """Send one release; once accepted it settles whatever came before it."""
+        command = self._target.adapter.release(self._target.device)
+        await self._send(command, CommandKind.RELEASE, None)
+        newest = self._newest_command()
+        if newest is None or newest.state is not CommandState.ACCEPTED:
+            return False
+        for row in self._unresolved():
+            self._close(row.id, CommandState.SUPERSEDED, f"released by command {newest.id}")
+        return True
+
+    def _translate(self, intent: Intent) -> Command:
+        adapter, device = self._target.adapter, self._target.device
+        if intent.mode not in adapter.abilities.modes:
+            raise IntentRefusedError(f"mode: {intent.mode.value} is beyond this vendor; plan without it")
+        command = adapter.translate(intent, device, latest(self._db, self._target.id, Channel.STATE))
+        battery = self._target.site.battery
+        rating_kw = battery.max_charge_kw if command.battery_kw < 0 else battery.max_discharge_kw
+        # A watt of rounding is no overload.
+        if abs(command.battery_kw) > rating_kw + 0.001:
+            raise IntentRefusedError(
+                f"battery_kw: {command.battery_kw:+g} is above the nameplate of {rating_kw:g} kW; correct the adapter"
+            )
+        return command
+
+    def _shows(self, reading: Telemetry, row: CommandRow) -> bool:
+        """Whether a reading shows what a command asks for; a release shows as a battery that follows the house."""
+        wanted_kw = row.battery_kw
+        if row.kind is CommandKind.RELEASE:
+            if reading.load_kw is None or reading.pv_kw is None:
+                return False
+            battery = self._target.site.battery
+            wanted_kw = self_consumption_kw(
+                reading.load_kw, reading.pv_kw, battery.max_charge_kw, battery.max_discharge_kw
+            )
+        assert reading.battery_kw is not None
+        return abs(reading.battery_kw - wanted_kw) <= Tolerance().power(wanted_kw)
 
     def _is_due(self, row: IntentRow, newest: CommandRow | None) -> bool:
         if newest is None:
             return True
         renew_after_s = self._target.adapter.abilities.renew_after_s
         age_s = (self._clock() - newest.sent_at).total_seconds()
-        if newest.state is CommandState.REJECTED:
+        if newest.state is CommandState.REJECTED and not newest.retryable:
             # What was refused will be refused again: not more often than a renewal would come.
             return newest.intent_id != row.id or age_s >= (renew_after_s or 60.0)
         if newest.intent_id != row.id or newest.state is not CommandState.ACCEPTED:
@@ -169,19 +212,10 @@ class Dispatcher:
             if row is not None:
                 self._note_in_force(row.id)
         elif isinstance(receipt, Rejected):
-            self._close(journal_id, CommandState.REJECTED, receipt.reason)
+            self._close(journal_id, CommandState.REJECTED, receipt.reason, receipt.retryable)
         else:
             self._close(journal_id, CommandState.UNKNOWN, receipt.reason)
         return Outcome.SENT
-
-    def _refuse_above_nameplate(self, command: Command) -> None:
-        battery = self._target.site.battery
-        rating_kw = battery.max_charge_kw if command.battery_kw < 0 else battery.max_discharge_kw
-        # A watt of rounding is no overload.
-        if abs(command.battery_kw) > rating_kw + 0.001:
-            raise IntentRefusedError(
-                f"battery_kw: {command.battery_kw:+g} is above the nameplate of {rating_kw:g} kW; correct the adapter"
-            )
 
     def _current_intent(self) -> IntentRow | None:
         now = self._clock()
@@ -213,12 +247,6 @@ class Dispatcher:
                 )
             )
 
-    def _supersede_unresolved(self, released_at: dt.datetime) -> None:
-        """An accepted release ends whatever came before it, known or not."""
-        for row in self._unresolved():
-            if row.sent_at <= released_at:
-                self._close(row.id, CommandState.NOT_SEEN, f"released at {released_at.isoformat()}")
-
     def _open(self, command: Command, kind: CommandKind, intent_id: int | None) -> int:
         row = CommandRow(
             site_id=self._target.id,
@@ -233,12 +261,18 @@ class Dispatcher:
             session.add(row)
         return row.id
 
-    def _close(self, command_id: int, state: CommandState, outcome: str) -> None:
+    def _close(self, command_id: int, state: CommandState, outcome: str, retryable: bool = False) -> None:
+        now = self._clock()
         with self._db.session() as session, session.begin():
             row = session.get_one(CommandRow, command_id)
             if row.state not in UNRESOLVED:
                 raise RuntimeError(f"command {command_id} is {row.state.value} already; the journal is not rewritten")
-            row.state, row.outcome, row.answered_at = state, outcome, self._clock()
+            if row.state is CommandState.SENDING and state not in SETTLED_LATER:
+                row.answered_at = now
+            else:
+                row.resolved_at = now
+            row.state, row.retryable = state, retryable
+            row.outcome = "; ".join(part for part in (row.outcome, outcome) if part)
 
     def _note_in_force(self, intent_id: int) -> None:
         with self._db.session() as session, session.begin():
@@ -248,9 +282,3 @@ class Dispatcher:
     def _note_refusal(self, intent_id: int, reason: str) -> None:
         with self._db.session() as session, session.begin():
             session.get_one(IntentRow, intent_id).refusal = reason
-
-
-def _shows(reading: Telemetry, row: CommandRow) -> bool:
-    if reading.battery_kw is None:
-        raise VendorUnavailableError("battery_kw: missing from the reading")
-    return abs(reading.battery_kw - row.battery_kw) <= Tolerance().power(row.battery_kw)

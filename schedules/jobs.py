@@ -5,17 +5,15 @@ from __future__ import annotations
 import datetime as dt
 
 import pandas as pd
-from sqlalchemy import select, update
+from sqlalchemy import or_, select
 
-from adapters.contract import Channel
-from engine import Plan, TidewattError, optimise
-from engine.intent import intents_of
-from engine.plan import cost_without_battery_eur
+from adapters.contract import Channel, Clock
+from engine import Battery, Plan, TidewattError, optimise
+from engine.intent import self_consumption_kw
 from schedules import confirmation, telemetry
-from schedules.clock import Clock
-from schedules.dispatch import intent_of
+from schedules.plans import intent_of, intents_between, newest_plan, put_in_force
 from schedules.sites import ControlledSite
-from schedules.store import Database, IntentRow, PlanRow, Verdict
+from schedules.store import Database, IntentRow, Verdict
 
 # A state of charge older than this says too little about now to plan from.
 OLDEST_STATE = dt.timedelta(minutes=15)
@@ -35,8 +33,8 @@ def plan_site(
 ) -> Plan:
     """Plan a site from its seen state of charge, and make the plan the one in force.
 
-    The plan begins with the first interval that starts now or later; what an older plan wants before that stays in
-    force.
+    The plan begins with the first interval that starts now or later. What an older plan wants until then stays in
+    force, and the state of charge is carried forward over it.
 
     Args:
         db: The store.
@@ -52,10 +50,6 @@ def plan_site(
         TidewattError: As `engine.optimise` raises.
     """
     now = clock()
-    state = telemetry.latest(db, target.id, Channel.STATE)
-    if state is None or state.soc is None or now - state.measured_at > OLDEST_STATE:
-        seen = "never seen" if state is None or state.soc is None else f"seen at {state.measured_at.isoformat()}"
-        raise StaleTelemetryError(f"soc: {seen}, older than {OLDEST_STATE}; read the device's state before planning")
     ahead = series.loc[series.index >= now]
     plan = optimise(
         target.site,
@@ -63,10 +57,10 @@ def plan_site(
         export_price=ahead["export_price_eur_per_kwh"],
         load=ahead["load_kw"],
         pv=ahead["pv_kw"] if target.site.pv else None,
-        initial_soc=state.soc,
+        initial_soc=_soc_at(db, now, target, series, ahead.index[0].to_pydatetime()),
         final_soc_min=final_soc_min,
     )
-    _put_in_force(db, now, target, plan, why)
+    put_in_force(db, now, target.id, plan, why)
     return plan
 
 
@@ -82,7 +76,7 @@ def confirm(db: Database, clock: Clock, target: ControlledSite) -> None:
                 IntentRow.site_id == target.id,
                 IntentRow.superseded.is_(False),
                 IntentRow.not_before <= now,
-                IntentRow.not_after >= now - grace,
+                or_(IntentRow.not_after >= now - grace, IntentRow.verdict.is_(None)),
             )
         )
         for row in begun:
@@ -99,91 +93,45 @@ def confirm(db: Database, clock: Clock, target: ControlledSite) -> None:
                 row.verdict = Verdict.UNKNOWN
 
 
-def first_plan(db: Database, site_id: int, begins_at: dt.datetime) -> PlanRow | None:
-    """The first plan that was made for a horizon."""
-    with db.session() as session:
-        return session.scalar(
-            select(PlanRow)
-            .where(PlanRow.site_id == site_id, PlanRow.begins_at == begins_at)
-            .order_by(PlanRow.id)
-            .limit(1)
-        )
-
-
-def intents_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[IntentRow]:
-    """The intents in force that begin in `[begin, end)`, in order."""
-    with db.session() as session:
-        return list(
-            session.scalars(
-                select(IntentRow)
-                .where(
-                    IntentRow.site_id == site_id,
-                    IntentRow.superseded.is_(False),
-                    IntentRow.not_before >= begin,
-                    IntentRow.not_before < end,
-                )
-                .order_by(IntentRow.not_before)
-            )
-        )
-
-
 def soc_deviation(db: Database, target: ControlledSite) -> float | None:
     """How far the seen state of charge is from the plan's [fraction, + fuller].
 
-    None where they cannot be compared: the newest reading was not taken at the end of a planned interval.
+    None where they cannot be compared: the newest reading was not taken within the newest plan. Between the ends of
+    intervals the plan is taken as straight.
     """
     state = telemetry.latest(db, target.id, Channel.STATE)
-    if state is None or state.soc is None:
+    plan = newest_plan(db, target.id)
+    if state is None or state.soc is None or plan is None or not plan.begins_at <= state.measured_at <= plan.ends_at:
         return None
-    with db.session() as session:
-        plan = session.scalar(select(PlanRow).where(PlanRow.site_id == target.id).order_by(PlanRow.id.desc()).limit(1))
-    if plan is None:
-        return None
-    step = (plan.ends_at - plan.begins_at) / len(plan.intervals)
-    position = (state.measured_at - plan.begins_at) / step - 1
-    if position != int(position) or not 0 <= position < len(plan.intervals):
-        return None
-    return state.soc - float(plan.intervals[int(position)]["soc"])
+    ends = [plan.initial_soc, *(float(interval["soc"]) for interval in plan.intervals)]
+    position = (state.measured_at - plan.begins_at) / (plan.ends_at - plan.begins_at) * len(plan.intervals)
+    before = min(int(position), len(plan.intervals) - 1)
+    planned = ends[before] + (ends[before + 1] - ends[before]) * (position - before)
+    return state.soc - planned
 
 
-def _put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: Plan, why: str) -> None:
-    begin = plan.table.index[0].to_pydatetime()
-    step = dt.timedelta(hours=plan.problem.step_h)
-    end = plan.table.index[-1].to_pydatetime() + step
-    with db.session() as session, session.begin():
-        row = PlanRow(
-            site_id=target.id,
-            made_at=now,
-            begins_at=begin,
-            ends_at=end,
-            initial_soc=plan.problem.initial_soc,
-            cost_eur=plan.cost_eur,
-            cost_without_battery_eur=cost_without_battery_eur(plan.problem),
-            solver=plan.solver,
-            intervals=plan.intervals(),
-            why=why,
-        )
-        session.add(row)
-        session.flush()
-        session.execute(
-            update(IntentRow)
-            .where(
-                IntentRow.site_id == target.id,
-                IntentRow.superseded.is_(False),
-                IntentRow.not_before >= begin,
+def _soc_at(db: Database, now: dt.datetime, target: ControlledSite, series: pd.DataFrame, begin: dt.datetime) -> float:
+    """The state of charge to expect at a time: the one seen, carried over what is in force until then."""
+    state = telemetry.latest(db, target.id, Channel.STATE)
+    if state is None or state.soc is None or now - state.measured_at > OLDEST_STATE:
+        seen = "never seen" if state is None or state.soc is None else f"seen at {state.measured_at.isoformat()}"
+        raise StaleTelemetryError(f"soc: {seen}, older than {OLDEST_STATE}; read the device's state before planning")
+    battery, soc = target.site.battery, state.soc
+    for row in intents_between(db, target.id, state.measured_at, begin):
+        intent = intent_of(row)
+        hours = (min(row.not_after, begin) - max(row.not_before, state.measured_at)) / dt.timedelta(hours=1)
+        battery_kw = intent.battery_kw
+        if not intent.has_set_point:
+            forecast = series.loc[: pd.Timestamp(row.not_before)].iloc[-1]
+            battery_kw = self_consumption_kw(
+                forecast["load_kw"], forecast["pv_kw"], battery.max_charge_kw, battery.max_discharge_kw
             )
-            .values(superseded=True)
-        )
-        session.add_all(
-            IntentRow(
-                site_id=target.id,
-                plan_id=row.id,
-                mode=intent.mode.value,
-                power_kw=intent.power_kw,
-                until_soc=intent.until_soc,
-                not_before=intent.not_before,
-                not_after=intent.not_after,
-                superseded=False,
-            )
-            for intent in intents_of(plan)
-        )
+        soc = _carried(battery, soc, battery_kw, hours)
+    return soc
+
+
+def _carried(battery: Battery, soc: float, battery_kw: float, hours: float) -> float:
+    """A state of charge after some hours at a power, within the band or where it stood outside it."""
+    stored_kw = -battery_kw * (battery.charge_efficiency if battery_kw < 0 else 1 / battery.discharge_efficiency)
+    moved = soc + stored_kw * hours / battery.capacity_kwh
+    return min(max(moved, min(battery.min_soc, soc)), max(battery.max_soc, soc))

@@ -9,8 +9,7 @@ import pandas as pd
 
 from adapters.contract import Channel, Telemetry
 from schedules import telemetry
-
-REGISTERS = ["import_kwh", "export_kwh", "charge_kwh", "discharge_kwh"]
+from schedules.telemetry import REGISTERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +46,7 @@ def metered(
         step: Length of an interval.
         wear_eur_per_kwh: Cost of ageing per kWh discharged [EUR/kWh].
     """
-    counters = telemetry.frame(readings, Channel.STATE)[REGISTERS].astype(float)
+    counters = telemetry.frame(readings, Channel.STATE)[list(REGISTERS)].astype(float)
     starts = import_price.index
     at_start = counters.reindex(starts).set_axis(starts)
     at_end = counters.reindex(starts + step).set_axis(starts)

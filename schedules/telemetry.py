@@ -6,15 +6,16 @@ import datetime as dt
 
 import pandas as pd
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
-from adapters.contract import Channel, Registers, Telemetry
-from schedules.clock import Clock
+from adapters.contract import Channel, Clock, Registers, Telemetry, VendorUnavailableError
 from schedules.sites import ControlledSite
 from schedules.store import Database, TelemetryRow
 
-_REGISTERS = ("import_kwh", "export_kwh", "charge_kwh", "discharge_kwh")
-_READINGS = (
+# A vendor's clock may be a little ahead of ours; a reading further ahead carries a wrong zone.
+FUTURE_MARGIN = dt.timedelta(seconds=60)
+REGISTERS = ("import_kwh", "export_kwh", "charge_kwh", "discharge_kwh")
+READINGS = (
     "battery_kw",
     "grid_kw",
     "pv_kw",
@@ -71,39 +72,42 @@ def frame(readings: list[Telemetry], channel: Channel) -> pd.DataFrame:
     rows = [
         {
             "measured_at": reading.measured_at,
-            **{name: getattr(reading, name) for name in _READINGS},
-            **{name: getattr(reading.registers, name) for name in _REGISTERS},
+            **{name: getattr(reading, name) for name in READINGS},
+            **{name: getattr(reading.registers, name) for name in REGISTERS},
         }
         for reading in readings
         if reading.channel is channel
     ]
-    columns = ["measured_at", *_READINGS, *_REGISTERS]
+    columns = ["measured_at", *READINGS, *REGISTERS]
     table = pd.DataFrame(rows, columns=columns)
     table["measured_at"] = pd.to_datetime(table["measured_at"], utc=True)
     return table.set_index("measured_at")
 
 
 def _keep(db: Database, received_at: dt.datetime, site_id: int, reading: Telemetry) -> None:
-    row = TelemetryRow(
-        site_id=site_id,
-        channel=reading.channel.value,
-        measured_at=reading.measured_at,
-        received_at=received_at,
-        **{name: getattr(reading, name) for name in _READINGS},
-        **{name: getattr(reading.registers, name) for name in _REGISTERS},
-    )
-    try:
-        with db.session() as session, session.begin():
-            session.add(row)
-    except IntegrityError:
-        # The vendor showed the same reading again; the unique key keeps the first.
-        return
+    if reading.measured_at > received_at + FUTURE_MARGIN:
+        raise VendorUnavailableError(
+            f"measured_at: {reading.measured_at.isoformat()} is in the future (now {received_at.isoformat()}); "
+            "check the account's time zone setting and this machine's clock"
+        )
+    row = {
+        "site_id": site_id,
+        "channel": reading.channel.value,
+        "measured_at": reading.measured_at,
+        "received_at": received_at,
+        **{name: getattr(reading, name) for name in READINGS},
+        **{name: getattr(reading.registers, name) for name in REGISTERS},
+    }
+    # Vendors show a reading until they have a new one: the first copy is kept.
+    insert = postgresql.insert if db.engine.dialect.name == "postgresql" else sqlite.insert
+    with db.session() as session, session.begin():
+        session.execute(insert(TelemetryRow).values(row).on_conflict_do_nothing())
 
 
 def _from_row(row: TelemetryRow) -> Telemetry:
     return Telemetry(
         channel=Channel(row.channel),
         measured_at=row.measured_at,
-        **{name: getattr(row, name) for name in _READINGS},
-        registers=Registers(**{name: getattr(row, name) for name in _REGISTERS}),
+        **{name: getattr(row, name) for name in READINGS},
+        registers=Registers(**{name: getattr(row, name) for name in REGISTERS}),
     )

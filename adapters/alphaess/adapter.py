@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pydantic import ValidationError
+
 from adapters.alphaess import mapping
 from adapters.alphaess.client import AlphaEssClient, Settings, VendorCodeError
 from adapters.contract import (
@@ -46,8 +48,9 @@ class AlphaEssAdapter:
         state_cadence_s=mapping.RUNNING_CADENCE_S,
     )
 
-    def __init__(self, client: AlphaEssClient, upload_time_zone: str = "UTC") -> None:
+    def __init__(self, client: AlphaEssClient, clock: Clock, upload_time_zone: str = "UTC") -> None:
         self._client = client
+        self._clock = clock
         self._zone = ZoneInfo(upload_time_zone)
 
     async def read(self, device: Device, channel: Channel) -> Telemetry | None:
@@ -55,7 +58,7 @@ class AlphaEssAdapter:
         fetch = self._client.get_last_power_data if channel is Channel.POWER else self._client.get_running_data
         for row in await fetch(device.device_id):
             if str(row.get("Sn", device.device_id)) == device.device_id:
-                return mapping.telemetry(row, channel, self._zone)
+                return mapping.telemetry(row, channel, self._zone, self._clock())
         return None
 
     def translate(self, intent: Intent, device: Device, latest: Telemetry | None) -> Command:
@@ -65,7 +68,8 @@ class AlphaEssAdapter:
             return self.release(device)
         power_kw = _clamped_kw(intent, device, latest)
         signed_kw = -power_kw if intent.mode is IntentMode.CHARGE else power_kw
-        until_soc = device.battery.max_soc if intent.until_soc is None else intent.until_soc
+        edge = device.battery.min_soc if intent.mode is IntentMode.DISCHARGE else device.battery.max_soc
+        until_soc = edge if intent.until_soc is None else intent.until_soc
         fields = mapping.dispatch_fields(device.device_id, signed_kw, until_soc)
         return Command(
             device_id=device.device_id,
@@ -83,10 +87,14 @@ class AlphaEssAdapter:
         """Send once; ReturnCode 0 means that the vendor has stored the row, no more."""
         try:
             await self._client.remote_dispatch(command.payload)
-        except (ConfigurationError, NotSentError, RefusedRequestError) as error:
+        except NotSentError as error:
+            return Rejected(str(error), retryable=True)
+        except (ConfigurationError, RefusedRequestError) as error:
             return Rejected(str(error))
         except VendorCodeError as error:
-            return (Rejected if error.code in mapping.NOTHING_DONE else Unknown)(str(error))
+            if error.code in mapping.NOTHING_DONE:
+                return Rejected(str(error), retryable=True)
+            return Unknown(str(error))
         except AdapterError as error:
             return Unknown(str(error))
         return Accepted()
@@ -97,9 +105,19 @@ class AlphaEssAdapter:
 
 
 def create(settings: Mapping[str, Any], clock: Clock) -> AlphaEssAdapter:
-    """Build the adapter of one account; the entry point of this package."""
-    checked = Settings.model_validate(dict(settings))
-    return AlphaEssAdapter(AlphaEssClient(checked, clock), checked.upload_time_zone)
+    """Build the adapter of one account; the entry point of this package.
+
+    Raises:
+        ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
+    """
+    try:
+        checked = Settings.model_validate(dict(settings))
+    except ValidationError as error:
+        fields = ", ".join(sorted({str(fault["loc"][0]) if fault["loc"] else "settings" for fault in error.errors()}))
+        raise ConfigurationError(
+            f"alphaess account: missing, unknown or wrong: {fields}; correct the settings"
+        ) from None
+    return AlphaEssAdapter(AlphaEssClient(checked, clock), clock, checked.upload_time_zone)
 
 
 def _refuse_without_serial_number(device: Device) -> None:

@@ -9,18 +9,20 @@ import asyncio
 import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 
-from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, describe_code
+from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, Status, describe_code
 from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
 from adapters.transport import Transport
 
-# Section 1: a request more than 300 s off the server's clock is refused. We sign with the server's time, so a
-# wrong clock does no harm at once; far off, something is broken and sending must stop before the vendor refuses.
+# Section 1: a request more than 300 s off the server's clock is refused. We sign with the server's time, so a wrong
+# clock does no harm at once; but with one so far off, deadlines mean nothing and nothing may be driven.
 LARGEST_CLOCK_OFFSET_S = 240.0
 PAGE_SIZE = 50
+MOST_PAGES = 2000
 
 
 class VendorCodeError(VendorUnavailableError):
@@ -34,7 +36,7 @@ class VendorCodeError(VendorUnavailableError):
 class Settings(BaseModel):
     """One AlphaESS account and how to reach it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     base_url: str = "https://api.alphaess.com"
     api_account: str
@@ -46,6 +48,15 @@ class Settings(BaseModel):
     upload_time_zone: str = "UTC"
     """Zone of the vendor's `UploadTime`, which the document does not state; settled at commissioning."""
     timeout_s: float = 10.0
+
+    @field_validator("upload_time_zone")
+    @classmethod
+    def _is_known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("no IANA time zone; write one like 'Europe/Copenhagen'") from error
+        return value
 
 
 class AlphaEssClient:
@@ -68,11 +79,11 @@ class AlphaEssClient:
         page = 1
         while True:
             result = await self._read("GetSystemList", {"pageindex": page, "pagesize": PAGE_SIZE})
-            fields = {key.lower(): value for key, value in (result or {}).items()}
-            rows = fields.get("systems") or fields.get("items") or []
+            fields = {str(key).lower(): value for key, value in result.items()} if isinstance(result, dict) else {}
+            rows = _rows(fields.get("systems") or fields.get("items"))
             systems.extend(rows)
-            # The document has TotalPageCount twice with different meanings: a short page ends the list too.
-            if len(rows) < PAGE_SIZE or page >= int(fields.get("totalpagecount") or page):
+            # Not TotalPageCount: the document has it twice with different meanings. A short page ends the list.
+            if len(rows) < PAGE_SIZE or page >= MOST_PAGES:
                 return systems
             page += 1
 
@@ -110,6 +121,12 @@ class AlphaEssClient:
             raise ConfigurationError(
                 "Sn: empty, and a dispatch without it drives every system of the account; name one system"
             )
+        offset_s = self._transport.clock_offset_s or 0.0
+        if abs(offset_s) > LARGEST_CLOCK_OFFSET_S and fields.get("Status") != Status.STOP:
+            raise ConfigurationError(
+                f"clock: {offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "
+                "set this machine's clock, until then batteries are only read and released"
+            )
         await self._call("RemoteDispatch", fields, write=True)
 
     async def close(self) -> None:
@@ -141,7 +158,7 @@ class AlphaEssClient:
             encrypted = encrypt_password(settings.password.get_secret_value(), seed)
             answer = await self._signed("Login", {"username": settings.username, "password": encrypted}, write=False)
             _raise_for("Login", _code("Login", answer))
-            token = {key.lower(): value for key, value in answer.items()}.get("token")
+            token = {str(key).lower(): value for key, value in answer.items()}.get("token")
             if not token:
                 raise VendorUnavailableError("Login: accepted, but no token came with it")
             self._token = str(token)
@@ -164,13 +181,8 @@ class AlphaEssClient:
         return answer
 
     def _timestamp(self) -> int:
-        offset_s = self._transport.clock_offset_s or 0.0
-        if abs(offset_s) > LARGEST_CLOCK_OFFSET_S:
-            raise ConfigurationError(
-                f"clock: {offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "
-                "set this machine's clock"
-            )
-        return int(self._clock().timestamp() + offset_s)
+        """The vendor's time, as well as we know it."""
+        return int(self._clock().timestamp() + (self._transport.clock_offset_s or 0.0))
 
 
 def _rows(result: Any) -> list[dict[str, Any]]:
@@ -182,7 +194,7 @@ def _rows(result: Any) -> list[dict[str, Any]]:
 
 
 def _code(name: str, answer: Mapping[str, Any]) -> int:
-    value = {key.lower(): value for key, value in answer.items()}.get("returncode")
+    value = {str(key).lower(): value for key, value in answer.items()}.get("returncode")
     try:
         return int(str(value))
     except ValueError:

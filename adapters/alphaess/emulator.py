@@ -12,6 +12,7 @@ import base64
 import datetime as dt
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import format_datetime
@@ -45,6 +46,8 @@ TOKEN_LIFE = dt.timedelta(minutes=90)
 TIMESTAMP_WINDOW_S = 300
 # Between the cloud's receipt and the battery's obedience.
 APPLY_DELAY_S = 5.0
+# Two months of states.
+KEPT_ROWS = 60 * 288
 DISPATCH_EVENTS = ("started", "renewed", "stopped", "lapsed")
 
 
@@ -103,7 +106,7 @@ class System:
     lapsed_at: dt.datetime | None = None
     lapse_s: float = 0.0
     power_row: dict[str, Any] | None = None
-    running_rows: list[dict[str, Any]] = field(default_factory=list)
+    running_rows: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_ROWS))
 
     def __post_init__(self) -> None:
         self._step(1e-3)  # instruments read something from the first moment on

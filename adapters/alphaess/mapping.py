@@ -18,12 +18,13 @@ DispatchSwitch       dispatch_active           0 is off
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from typing import Any
 
-from adapters.contract import Channel, Registers, Telemetry, VendorUnavailableError
+from adapters.contract import Channel, IntentRefusedError, Registers, Telemetry, VendorUnavailableError
 
 # Section 7: "The command will automatically stop after 90 seconds".
 DISPATCH_LIFETIME_S = 90.0
@@ -32,6 +33,8 @@ POWER_OFFSET = 32_000
 # Section 7: 0.4 %/bit, so the raw 95 of the document's example is 38 %.
 SOC_PERCENT_PER_BIT = Decimal("0.4")
 FULL_SOC_RAW = 250
+# A state of charge outside this is no reading.
+LOWEST_PERCENT, HIGHEST_PERCENT = -5.0, 105.0
 # Sections 4 and 6: one row per 5 minutes, one per 10 seconds.
 RUNNING_CADENCE_S = 300.0
 POWER_CADENCE_S = 10.0
@@ -118,8 +121,17 @@ def raw_power(battery_kw: float) -> int:
 
     Returns:
         Watts with the offset: 32000 is 0, 34500 discharges 2.5 kW.
+
+    Raises:
+        IntentRefusedError: The power is beyond what the offset can carry.
     """
-    return POWER_OFFSET + round(battery_kw * 1000)
+    raw = POWER_OFFSET + round(battery_kw * 1000)
+    if not 0 <= raw <= 2 * POWER_OFFSET:
+        raise IntentRefusedError(
+            f"battery_kw: {battery_kw:+g} is beyond +-{POWER_OFFSET / 1000:g} kW, which the vendor's offset can carry; "
+            "check the units"
+        )
+    return raw
 
 
 def power_from_raw(raw: int) -> float:
@@ -154,13 +166,14 @@ def release_fields(serial_number: str) -> dict[str, Any]:
     return {**dispatch_fields(serial_number, 0.0, 0.0), "Status": int(Status.STOP)}
 
 
-def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo) -> Telemetry:
+def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo, now: dt.datetime) -> Telemetry:
     """Bring one row of running or power data into canonical signs and units.
 
     Args:
         row: The vendor's row; names in any case, numbers as numbers or text, anything missing or null.
         channel: Where it came from.
         zone: The zone of `UploadTime`, which the document does not state.
+        now: The time, to tell the two hours apart that a clock change makes alike.
 
     Raises:
         VendorUnavailableError: The row has no readable `UploadTime`, so nothing can be said of its age.
@@ -177,12 +190,12 @@ def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo) -> Tele
     switch = _number(fields, "dispatchswitch")
     return Telemetry(
         channel=channel,
-        measured_at=_time(fields, zone),
+        measured_at=_time(fields, zone, now),
         battery_kw=_kilo(battery_w),
         grid_kw=_kilo(grid_w),
         pv_kw=_kilo(pv_w),
         load_kw=_kilo(load_w),
-        soc=None if percent is None else percent / 100,
+        soc=percent / 100 if percent is not None and LOWEST_PERCENT <= percent <= HIGHEST_PERCENT else None,
         charge_limit_kw=_kilo(_number(fields, "pcharge")),
         discharge_limit_kw=_kilo(_number(fields, "pdischarge")),
         registers=Registers(
@@ -200,10 +213,10 @@ def _number(fields: Mapping[str, Any], name: str) -> float | None:
     if value is None or isinstance(value, bool | dict | list):
         return None
     try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
+        number = float(Decimal(str(value).strip()))
+    except (InvalidOperation, OverflowError):
         return None
-    return float(number) if number.is_finite() else None
+    return number if math.isfinite(number) else None
 
 
 def _sum(fields: Mapping[str, Any], *names: str) -> float | None:
@@ -215,10 +228,13 @@ def _kilo(watts: float | None) -> float | None:
     return None if watts is None else watts / 1000
 
 
-def _time(fields: Mapping[str, Any], zone: dt.tzinfo) -> dt.datetime:
+def _time(fields: Mapping[str, Any], zone: dt.tzinfo, now: dt.datetime) -> dt.datetime:
     text = str(fields.get("uploadtime") or "").strip().replace("/", "-")
     try:
         time = dt.datetime.fromisoformat(text)
-    except ValueError:
+        if time.tzinfo is not None:
+            return time.astimezone(dt.UTC)
+        candidates = [time.replace(tzinfo=zone, fold=fold).astimezone(dt.UTC) for fold in (0, 1)]
+    except (ValueError, OverflowError):
         raise VendorUnavailableError("UploadTime: missing or unreadable; the row's age is unknown") from None
-    return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(dt.UTC)
+    return min(candidates, key=lambda candidate: abs(candidate - now))

@@ -61,10 +61,12 @@ class CommandState(Enum):
     """Was unknown; telemetry newer than it shows its effect."""
     NOT_SEEN = "not_seen"
     """Was unknown; telemetry newer than it shows no effect."""
+    SUPERSEDED = "superseded"
+    """Was unknown; an accepted release has ended whatever it did."""
 
 
 UNRESOLVED = (CommandState.SENDING, CommandState.UNKNOWN)
-IN_FORCE = (CommandState.ACCEPTED, CommandState.SEEN)
+SETTLED_LATER = (CommandState.SEEN, CommandState.NOT_SEEN, CommandState.SUPERSEDED)
 
 
 class CommandKind(Enum):
@@ -116,7 +118,7 @@ class PlanRow(Base):
     cost_without_battery_eur: Mapped[float]
     solver: Mapped[str]
     intervals: Mapped[list[dict[str, Any]]]
-    """As `Plan.intervals` gives them."""
+    """As `Plan.intervals` gives them, with the prices that they were made from."""
     why: Mapped[str]
     """What made us plan: the start of a day, a restart, a deviation."""
 
@@ -148,10 +150,16 @@ class IntentRow(Base):
 
 
 class CommandRow(Base):
-    """The journal: one row per vendor call that changes something, committed before the socket opens."""
+    """The journal: one row per vendor call that changes something, committed before the socket opens.
+
+    Rows are only added to: `outcome` grows, and times once written stay.
+    """
 
     __tablename__ = "command"
-    __table_args__ = (Index("ix_command_site_state", "site_id", "state"),)
+    __table_args__ = (
+        Index("ix_command_site_state", "site_id", "state"),
+        Index("ix_command_newest", "site_id", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
@@ -163,6 +171,10 @@ class CommandRow(Base):
     state: Mapped[CommandState]
     sent_at: Mapped[dt.datetime]
     answered_at: Mapped[dt.datetime | None]
+    resolved_at: Mapped[dt.datetime | None]
+    """When telemetry, or a release, settled a command whose answer was lost."""
+    retryable: Mapped[bool] = mapped_column(default=False)
+    """Of a rejected command: whether the same may be taken a moment later."""
     outcome: Mapped[str] = mapped_column(default="")
 
 

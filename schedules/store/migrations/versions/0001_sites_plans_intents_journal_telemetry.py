@@ -83,13 +83,7 @@ def upgrade() -> None:
         sa.Column(
             "verdict",
             sa.Enum(
-                "confirmed",
-                "device_limited",
-                "not_effective",
-                "unknown",
-                name="verdict",
-                native_enum=False,
-                length=32,
+                "confirmed", "device_limited", "not_effective", "unknown", name="verdict", native_enum=False, length=32
             ),
             nullable=True,
         ),
@@ -129,6 +123,7 @@ def upgrade() -> None:
                 "unknown",
                 "seen",
                 "not_seen",
+                "superseded",
                 name="commandstate",
                 native_enum=False,
                 length=32,
@@ -137,6 +132,8 @@ def upgrade() -> None:
         ),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("resolved_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("retryable", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
             ["intent_id"],
@@ -149,6 +146,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("command", schema=None) as batch_op:
+        batch_op.create_index("ix_command_newest", ["site_id", "id"], unique=False)
         batch_op.create_index("ix_command_site_state", ["site_id", "state"], unique=False)
 
     # ### end Alembic commands ###
