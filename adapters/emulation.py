@@ -143,7 +143,7 @@ class EventLog:
 
     def __init__(self, path: Path | None = None) -> None:
         """Open the file, so that a path that cannot be written is known at once."""
-        self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
+        self._events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self._counts: Counter[tuple[str, str | None]] = Counter()
         self._path = path
         if path is not None:
@@ -152,11 +152,16 @@ class EventLog:
     def add(self, at: dt.datetime, event: str, **details: Any) -> None:
         """Append one event."""
         entry = {"at": at.isoformat(), "event": event, **details}
-        self.events.append(entry)
+        self._events.append(entry)
         self._counts[event, details.get("sn")] += 1
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The latest events."""
+        return list(self._events)
 
     def count(self, event: str, serial_number: str) -> int:
         """How often an event happened to a system."""

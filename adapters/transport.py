@@ -5,7 +5,9 @@ The only module that imports httpx.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import logging
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -15,6 +17,9 @@ import stamina
 from adapters.contract import Clock, VendorUnavailableError
 
 READ_ATTEMPTS = 3
+# Their debug logs hold headers, and with them cookies.
+for name in ("httpx", "httpcore"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class NotSentError(VendorUnavailableError):
@@ -38,7 +43,9 @@ class Transport:
     """
 
     def __init__(self, base_url: str, clock: Clock, timeout_s: float = 10.0) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout_s, follow_redirects=False)
+        self._base_url = base_url
+        self._timeout_s = timeout_s
+        self._pool: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
         self._clock = clock
         self.clock_offset_s: float | None = None
         """Vendor's clock less ours [s], by the Date header of the latest answer."""
@@ -73,11 +80,21 @@ class Transport:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        if self._pool is not None and self._pool[0] is asyncio.get_running_loop():
+            await self._pool[1].aclose()
+        self._pool = None
+
+    def _http(self) -> httpx.AsyncClient:
+        """The connection pool of the running loop: workers run each task in a loop of its own."""
+        loop = asyncio.get_running_loop()
+        if self._pool is None or self._pool[0] is not loop:
+            client = httpx.AsyncClient(base_url=self._base_url, timeout=self._timeout_s, follow_redirects=False)
+            self._pool = (loop, client)
+        return self._pool[1]
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         try:
-            response = await self._http.post(path, json=body)
+            response = await self._http().post(path, json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
             raise NotSentError(f"{path}: no connection ({type(error).__name__})") from None
         except httpx.HTTPError as error:
@@ -89,7 +106,7 @@ class Transport:
             raise NoAnswerError(f"{path}: HTTP {response.status_code}")
         try:
             return response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise NoAnswerError(f"{path}: the answer is not JSON") from None
 
     def _note_vendor_clock(self, response: httpx.Response) -> None:

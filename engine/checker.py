@@ -81,7 +81,7 @@ def check(
         soc = judge.state_of_charge(row, soc)
         price_in, price_out = float(import_price.iloc[position]), float(export_price.iloc[position])
         total_eur += judge.money(row, price_in, price_out)
-    if abs(total_eur - cost_eur) > MONEY_TOLERANCE_EUR * max(1.0, abs(total_eur)):
+    if not abs(total_eur - cost_eur) <= MONEY_TOLERANCE_EUR * max(1.0, abs(total_eur)):  # not: NaN is a fault
         judge.fault("cost", f"reported {cost_eur:.9f} EUR, the intervals make {total_eur:.9f} EUR")
     if final_soc_min is not None:
         bound = min(final_soc_min, _reachable_soc(site, step_h, initial_soc, loads, offers))

@@ -7,6 +7,7 @@ SELF_CONSUMPTION rather than a frozen number: the device follows the real load b
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -51,7 +52,7 @@ class Intent:
         if self.not_after <= self.not_before:
             raise ValueError(f"intent: not_after {self.not_after} is not after not_before {self.not_before}")
         moving = self.mode in (IntentMode.CHARGE, IntentMode.DISCHARGE)
-        if not self.power_kw >= 0 or (self.power_kw > 0) != moving:
+        if not 0 <= self.power_kw < math.inf or (self.power_kw > 0) != moving:
             raise ValueError(f"intent: power_kw {self.power_kw} does not belong to {self.mode.value}")
         if self.until_soc is not None and not 0 <= self.until_soc <= 1:
             raise ValueError(f"intent: until_soc {self.until_soc} is outside 0..1")

@@ -100,7 +100,12 @@ class Plant:
 
         Returns:
             The readings at the end.
+
+        Raises:
+            ValueError: Load, PV or the order is no number.
         """
+        if not all(math.isfinite(value) for value in (load_kw, pv_kw, self.command.power_kw)):
+            raise ValueError(f"plant: load {load_kw}, PV {pv_kw} or order {self.command.power_kw} kW is no number")
         left = seconds
         while left > 1e-9:
             step = min(1.0, left)
@@ -128,7 +133,7 @@ class Plant:
         if command.mode is PlantMode.SELF_CONSUMPTION:
             return load_kw - pv_kw
         if command.mode is PlantMode.PV_CHARGE:
-            return max(command.power_kw, min(0.0, load_kw - pv_kw))
+            return max(min(0.0, command.power_kw), min(0.0, load_kw - pv_kw))
         if command.until_soc is not None:
             reached_up = command.power_kw < 0 and self.soc >= command.until_soc
             reached_down = command.power_kw > 0 and self.soc <= command.until_soc
@@ -156,5 +161,3 @@ class Plant:
         registers.discharge_kwh += max(battery_kw, 0.0) * hours
         registers.pv_kwh += pv_kw * hours
         registers.load_kwh += load_kw * hours
-        if not math.isfinite(self.soc):
-            raise ArithmeticError(f"the plant's state of charge became {self.soc}")

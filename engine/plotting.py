@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engine.assets import Site
+from engine.timeline import step_hours
 
 ORANGE, SKY, BLUE, RED, PURPLE, GREY = (
     "#E69F00",
@@ -46,7 +47,7 @@ def plan_figure(
     """
     index = pd.DatetimeIndex(table.index)
     # The last interval has an end; without it a step line stops one interval short.
-    step = index[1] - index[0] if len(index) > 1 else pd.Timedelta(hours=1)
+    step = pd.Timedelta(hours=step_hours(index))
     # Plotly drops offsets, and on the day of a clock change local times jump: the axis keeps the first offset.
     offset = pd.Timedelta(index[0].tz_convert(site.timezone).utcoffset() or 0)
 

@@ -176,8 +176,10 @@ def _values(name: str, series: pd.Series, index: pd.DatetimeIndex) -> Array:
     own = utc_index(name, series.index)
     if not own.equals(index):
         raise InputError(f"{name}.index", _first_difference(own, index), "put all series on one index")
-    if not pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype):
-        raise InputError(name, f"its values are {series.dtype}", "give numbers")
+    dtype = series.dtype
+    odd = pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_complex_dtype(dtype)
+    if odd or not pd.api.types.is_numeric_dtype(dtype):
+        raise InputError(name, f"its values are {dtype}", "give numbers")
     values = series.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(values)
     if bad.any():

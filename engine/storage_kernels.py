@@ -385,7 +385,7 @@ def solve_convex(
         left = stored - low + most_up[t]
         change = most_up[t]
         i, j = cost_pieces[t] - 1, begin
-        taken = 0.0
+        # The slope where the walk stops is what energy is worth to both lists, and so explains the step taken.
         worth[t] = -v_slope[begin] if end > begin else 0.0
         while left > DUST and (i >= 0 or j < end):
             from_cost = j >= end
@@ -396,10 +396,10 @@ def solve_convex(
             if from_cost:
                 step = min(left, lengths[t, i])
                 change -= step
+                worth[t] = slopes[t, i]
                 i -= 1
             else:
                 step = min(left, v_length[j])
-                taken += step
                 worth[t] = -v_slope[j]
                 j += 1
             left -= step
@@ -753,7 +753,7 @@ def _add_band_to_pieces(one, used, high, band_low, band_high, band_breach):
 @njit(cache=True)
 def _best_change(stored, low, high, v_begin, v_cost, v_slope, begin, end, branches, at, value, pieces, slope, length):
     """The cheapest change of the store now, and what a kWh is worth after it: it lies at a kink of either function."""
-    best, best_cost, best_piece = 0.0, INFINITE, begin
+    best, best_cost, best_worth = 0.0, INFINITE, 0.0
     for branch in range(branches):
         place, cost = at[branch], value[branch]
         j = begin
@@ -765,7 +765,7 @@ def _best_change(stored, low, high, v_begin, v_cost, v_slope, begin, end, branch
                     j += 1
                 total = cost + v_cost[j] + v_slope[j] * (after - v_begin[j])
                 if total < best_cost - DUST or (total < best_cost + DUST and abs(place) < abs(best)):
-                    best, best_cost, best_piece = place, min(total, best_cost), j
+                    best, best_cost, best_worth = place, min(total, best_cost), -v_slope[j]
             if i < pieces[branch]:
                 place += length[branch, i]
                 cost += slope[branch, i] * length[branch, i]
@@ -781,9 +781,9 @@ def _best_change(stored, low, high, v_begin, v_cost, v_slope, begin, end, branch
                 place += length[branch, i]
                 cost += slope[branch, i] * length[branch, i]
                 i += 1
-            here = cost + (slope[branch, min(i, pieces[branch] - 1)] * (change - place) if pieces[branch] > 0 else 0.0)
+            here_slope = slope[branch, min(i, pieces[branch] - 1)] if pieces[branch] > 0 else -v_slope[min(j, end - 1)]
             piece = min(j, end - 1)
-            total = here + v_cost[piece] + v_slope[piece] * (after - v_begin[piece])
+            total = cost + here_slope * (change - place) + v_cost[piece] + v_slope[piece] * (after - v_begin[piece])
             if total < best_cost - DUST or (total < best_cost + DUST and abs(change) < abs(best)):
-                best, best_cost, best_piece = change, min(total, best_cost), piece
-    return best, -v_slope[best_piece]
+                best, best_cost, best_worth = change, min(total, best_cost), here_slope
+    return best, best_worth

@@ -32,7 +32,7 @@ def utc_index(name: str, index: pd.Index) -> pd.DatetimeIndex:
     if not isinstance(index, pd.DatetimeIndex):
         raise InputError(f"{name}.index", f"it is {type(index).__name__}", "index the series by time (DatetimeIndex)")
     if len(index) == 0:
-        raise InputError(name, "it has no rows", "give at least one interval")
+        raise InputError(f"{name}.index", "it has no rows", "give at least one interval")
     if index.tz is None:
         raise InputError(
             f"{name}.index",
@@ -69,9 +69,13 @@ def _refuse_irregular(name: str, utc: pd.DatetimeIndex) -> None:
             f"after {_stamp(utc[position])} comes {_stamp(utc[position + 1])}, but the step is {_minutes(step)}",
             "fill the gap or resample to one step",
         )
+    _refuse_odd_step(f"{name}.index", step)
+
+
+def _refuse_odd_step(field: str, step: pd.Timedelta) -> None:
     if ONE_HOUR % step != pd.Timedelta(0):
         raise InputError(
-            f"{name}.index", f"the step {_minutes(step)} does not divide the hour", "use 5, 10, 15, 30 or 60 minutes"
+            field, f"the step {_minutes(step)} does not divide the hour", "use 5, 10, 15, 30 or 60 minutes"
         )
 
 
@@ -85,7 +89,9 @@ def step_hours(index: pd.DatetimeIndex) -> float:
         return float((index[1] - index[0]) / ONE_HOUR)
     if index.freq is None:
         raise InputError("start", "one interval alone does not tell its length", "give two or more")
-    return float((index[0] + index.freq - index[0]) / ONE_HOUR)
+    step = index[0] + index.freq - index[0]
+    _refuse_odd_step("start", step)
+    return float(step / ONE_HOUR)
 
 
 def local_day(day: dt.date, timezone: str, step: pd.Timedelta) -> pd.DatetimeIndex:
@@ -122,7 +128,7 @@ def hold(series: pd.Series, step: pd.Timedelta) -> pd.Series:
     """
     index = utc_index("series", series.index)
     old = pd.Timedelta(hours=step_hours(index))
-    if old % step != pd.Timedelta(0):
+    if step <= pd.Timedelta(0) or old % step != pd.Timedelta(0):
         raise InputError("step", f"{_minutes(step)} does not divide {_minutes(old)}", "choose a divisor")
     fine = pd.date_range(index[0], index[-1] + old, freq=step, inclusive="left", name="start", unit="ns")
     return series.set_axis(index).reindex(fine, method="ffill")

@@ -6,6 +6,7 @@ releasing is a stopped one: the two are never confused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,17 +49,17 @@ class AlphaEssAdapter:
         state_cadence_s=mapping.RUNNING_CADENCE_S,
     )
 
-    def __init__(self, client: AlphaEssClient, clock: Clock, upload_time_zone: str = "UTC") -> None:
+    def __init__(self, client: AlphaEssClient, upload_time_zone: str = "UTC") -> None:
         self._client = client
-        self._clock = clock
         self._zone = ZoneInfo(upload_time_zone)
 
     async def read(self, device: Device, channel: Channel) -> Telemetry | None:
         """The latest reading of a device; None when the vendor has none."""
         fetch = self._client.get_last_power_data if channel is Channel.POWER else self._client.get_running_data
         for row in await fetch(device.device_id):
-            if str(row.get("Sn", device.device_id)) == device.device_id:
-                return mapping.telemetry(row, channel, self._zone, self._clock())
+            named = {str(key).lower(): value for key, value in row.items()}
+            if str(named.get("sn", device.device_id)) == device.device_id:
+                return mapping.telemetry(row, channel, self._zone, self._client.now())
         return None
 
     def translate(self, intent: Intent, device: Device, latest: Telemetry | None) -> Command:
@@ -117,7 +118,7 @@ def create(settings: Mapping[str, Any], clock: Clock) -> AlphaEssAdapter:
         raise ConfigurationError(
             f"alphaess account: missing, unknown or wrong: {fields}; correct the settings"
         ) from None
-    return AlphaEssAdapter(AlphaEssClient(checked, clock), clock, checked.upload_time_zone)
+    return AlphaEssAdapter(AlphaEssClient(checked, clock), checked.upload_time_zone)
 
 
 def _refuse_without_serial_number(device: Device) -> None:
@@ -135,4 +136,6 @@ def _clamped_kw(intent: Intent, device: Device, latest: Telemetry | None) -> flo
     allowed_kw = None
     if latest is not None:
         allowed_kw = latest.charge_limit_kw if charging else latest.discharge_limit_kw
-    return min(intent.power_kw, rating_kw, rating_kw if allowed_kw is None else max(0.0, allowed_kw))
+    bound_kw = rating_kw if allowed_kw is None else min(rating_kw, max(0.0, allowed_kw))
+    # Whole watts go out, and rounding must not exceed the bound; the inner rounding sweeps off binary dust.
+    return min(intent.power_kw, math.floor(round(bound_kw * 1000, 6)) / 1000)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, Status, describe_code
 from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
-from adapters.transport import Transport
+from adapters.transport import NotSentError, RefusedRequestError, Transport
 
 # Section 1: a request more than 300 s off the server's clock is refused. We sign with the server's time, so a wrong
 # clock does no harm at once; but with one so far off, deadlines mean nothing and nothing may be driven.
@@ -30,7 +31,11 @@ class VendorCodeError(VendorUnavailableError):
 
     def __init__(self, path: str, code: int) -> None:
         self.code = code
-        super().__init__(f"{path}: {describe_code(code)}")
+        super().__init__(path, code)
+
+    def __str__(self) -> str:
+        path, code = self.args
+        return f"{path}: {describe_code(code)}"
 
 
 class Settings(BaseModel):
@@ -47,7 +52,17 @@ class Settings(BaseModel):
     """What the password is encrypted with; the document leaves it open, servers were seen to use the user name."""
     upload_time_zone: str = "UTC"
     """Zone of the vendor's `UploadTime`, which the document does not state; settled at commissioning."""
-    timeout_s: float = 10.0
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_web_address(cls, value: str) -> str:
+        parts = urlsplit(value)  # raises ValueError for what is no address at all
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("no web address; write one like 'https://api.alphaess.com'")
+        if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+            raise ValueError("credentials would travel in clear; write https")
+        return value
 
     @field_validator("upload_time_zone")
     @classmethod
@@ -72,6 +87,7 @@ class AlphaEssClient:
         self._transport = transport or Transport(settings.base_url, clock, settings.timeout_s)
         self._token: str | None = None
         self._login_lock = asyncio.Lock()
+        self._refused: ConfigurationError | None = None
 
     async def get_system_list(self) -> list[dict[str, Any]]:
         """All systems that the account can see (section 2), over all pages."""
@@ -82,8 +98,10 @@ class AlphaEssClient:
             fields = {str(key).lower(): value for key, value in result.items()} if isinstance(result, dict) else {}
             rows = _rows(fields.get("systems") or fields.get("items"))
             systems.extend(rows)
-            # Not TotalPageCount: the document has it twice with different meanings. A short page ends the list.
-            if len(rows) < PAGE_SIZE or page >= MOST_PAGES:
+            # The document has TotalPageCount twice with different meanings: a short page ends the list too.
+            total = fields.get("totalpagecount")
+            pages = total if isinstance(total, int) and total > 0 else MOST_PAGES
+            if len(rows) < PAGE_SIZE or page >= min(pages, MOST_PAGES):
                 return systems
             page += 1
 
@@ -121,6 +139,8 @@ class AlphaEssClient:
             raise ConfigurationError(
                 "Sn: empty, and a dispatch without it drives every system of the account; name one system"
             )
+        if self._token is None:
+            await self._login_before(None)  # its answer tells the vendor's time
         offset_s = self._transport.clock_offset_s or 0.0
         if abs(offset_s) > LARGEST_CLOCK_OFFSET_S and fields.get("Status") != Status.STOP:
             raise ConfigurationError(
@@ -128,6 +148,10 @@ class AlphaEssClient:
                 "set this machine's clock, until then batteries are only read and released"
             )
         await self._call("RemoteDispatch", fields, write=True)
+
+    def now(self) -> dt.datetime:
+        """The vendor's time, as well as we know it."""
+        return self._clock() + dt.timedelta(seconds=self._transport.clock_offset_s or 0.0)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -137,27 +161,43 @@ class AlphaEssClient:
         return (await self._call(name, fields, write=False)).get("Result")
 
     async def _call(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
-        token = self._token or await self._login(None)
+        token = self._token or await self._login_before(None)
         answer = await self._signed(name, {**fields, "Token": token}, write=write)
         if _code(name, answer) in LOGIN_AGAIN:
             # The token was refused, so nothing was done: one new login and one repetition are safe for writes too.
-            token = await self._login(token)
+            token = await self._login_before(token)
             answer = await self._signed(name, {**fields, "Token": token}, write=write)
         _raise_for(name, _code(name, answer))
         return answer
+
+    async def _login_before(self, refused: str | None) -> str:
+        """Get a token for a call; where that fails the call itself was certainly not sent."""
+        try:
+            return await self._login(refused)
+        except RefusedRequestError:
+            raise
+        except VendorUnavailableError as error:
+            raise NotSentError(str(error)) from None
 
     async def _login(self, refused: str | None) -> str:
         """Get a token; several callers whose token was refused share one login."""
         async with self._login_lock:
             if self._token is not None and self._token != refused:
                 return self._token
+            if self._refused is not None:
+                # Credentials that were refused once would only lock the account.
+                raise self._refused
             settings = self._settings
             seed = (
                 settings.username if settings.encryption_key == "username" else settings.api_secret.get_secret_value()
             )
             encrypted = encrypt_password(settings.password.get_secret_value(), seed)
             answer = await self._signed("Login", {"username": settings.username, "password": encrypted}, write=False)
-            _raise_for("Login", _code("Login", answer))
+            try:
+                _raise_for("Login", _code("Login", answer))
+            except ConfigurationError as error:
+                self._refused = error
+                raise
             token = {str(key).lower(): value for key, value in answer.items()}.get("token")
             if not token:
                 raise VendorUnavailableError("Login: accepted, but no token came with it")
@@ -172,17 +212,13 @@ class AlphaEssClient:
         return answer
 
     async def _send(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
-        body = {"api_account": self._settings.api_account, "timestamp": self._timestamp(), **fields}
+        body = {"api_account": self._settings.api_account, "timestamp": int(self.now().timestamp()), **fields}
         body["sign"] = sign(body, self._settings.api_secret.get_secret_value())
         path = PATHS[name]
         answer = await (self._transport.write(path, body) if write else self._transport.read(path, body))
         if not isinstance(answer, dict):
             raise VendorUnavailableError(f"{path}: the answer is no JSON object")
         return answer
-
-    def _timestamp(self) -> int:
-        """The vendor's time, as well as we know it."""
-        return int(self._clock().timestamp() + (self._transport.clock_offset_s or 0.0))
 
 
 def _rows(result: Any) -> list[dict[str, Any]]:

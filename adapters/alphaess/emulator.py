@@ -287,6 +287,8 @@ class AlphaEssCloud:
             return ReturnCode.SIGNATURE
         if body["username"] != self._account.username:
             return ReturnCode.USER
+        if not body["password"]:
+            return ReturnCode.FIELD_MISSING
         password = _decrypt(body["password"], self._account.username)
         expected = self._account.password.get_secret_value()
         if password is None or not hmac.compare_digest(password.encode(), expected.encode()):
@@ -299,14 +301,19 @@ class AlphaEssCloud:
         async def handle(request: Request) -> Response:
             self.advance()
             body = await _json_object(request)
-            if body is None or not _typed(body, fields):
+            optional = {key: kind for key, kind in _OPTIONAL.items() if body and body.get(key) is not None}
+            if body is None or not _typed(body, {**optional, **fields}):
                 return self._answer({"Message": "The request is invalid."}, status_code=400)
             code = self._data_code(body, _address(request))
             if code is not ReturnCode.OK:
                 self._log.add(self._clock.now(), "call refused", call=name, code=int(code))
                 return self._answer({"ReturnCode": int(code), "Result": None})
             self._log.add(self._clock.now(), "call", call=name)
-            return self._answer({"ReturnCode": 0, "Result": call(body)})
+            try:
+                # Nothing to show is null, not an empty list.
+                return self._answer({"ReturnCode": 0, "Result": call(body) or None})
+            except ValueError:
+                return self._answer({"ReturnCode": int(ReturnCode.ERROR), "Result": None})
 
         return handle
 
@@ -329,15 +336,15 @@ class AlphaEssCloud:
         return ReturnCode.OK
 
     def _in_window(self, timestamp: int) -> bool:
-        return abs(self._clock.now().timestamp() - timestamp) <= TIMESTAMP_WINDOW_S
+        return abs(int(self._clock.now().timestamp()) - timestamp) <= TIMESTAMP_WINDOW_S
 
     def _is_signed(self, body: Mapping[str, Any]) -> bool:
         # Written out again rather than shared with the client, so that the two can disagree.
         pairs = [(key, value) for key, value in body.items() if key != "sign"]
         pairs.append(("secretkey", self._account.api_secret.get_secret_value()))
         pairs.sort(key=lambda pair: pair[0].casefold())
-        text = "".join(f"{key}={value}" for key, value in pairs)
-        return hmac.compare_digest(MD5.new(text.encode()).hexdigest(), body["sign"])
+        text = "".join(f"{key}={'' if value is None else value}" for key, value in pairs)
+        return hmac.compare_digest(MD5.new(text.encode()).hexdigest().encode(), body["sign"].encode())
 
     def _chosen(self, body: Mapping[str, Any]) -> list[System]:
         serial_number = body.get("Sn")
@@ -368,24 +375,28 @@ class AlphaEssCloud:
         day = body["TheDate"]
         summaries = []
         for system in self._chosen(body):
-            rows = [row for row in system.running_rows if row["UploadTime"].startswith(day)]
-            if rows:
-                sums = {
-                    name: round(rows[-1][field] - rows[0][field], 3)
-                    for name, field in (
-                        ("Einput", "Einput"),
-                        ("Eout", "Eoutput"),
-                        ("Ebat", "EDischarge"),
-                        ("EpvT", "EpvTotal"),
-                    )
-                }
-                summaries.append({"Sn": system.serial_number, **sums})
+            rows = list(system.running_rows)
+            within = [place for place, row in enumerate(rows) if row["UploadTime"].startswith(day)]
+            if within:
+                # To the first row of the next day, where there is one: registers are read at midnight.
+                first, last = rows[within[0]], rows[min(within[-1] + 1, len(rows) - 1)]
+                summaries.append(
+                    {
+                        "Sn": system.serial_number,
+                        **{name: round(last[source] - first[source], 3) for name, source in _SUMMARY.items()},
+                    }
+                )
         return summaries
 
     def _history(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        begin, end = (body[name].replace("/", "-") for name in ("Starttime", "endtime"))
+        begin, end = (dt.datetime.fromisoformat(body[name].replace("/", "-")) for name in ("Starttime", "endtime"))
+        if not dt.timedelta(0) <= end - begin <= dt.timedelta(days=1):
+            raise ValueError("history: one day at a time")
         return [
-            row for system in self._chosen(body) for row in system.running_rows if begin <= row["UploadTime"] <= end
+            row
+            for system in self._chosen(body)
+            for row in system.running_rows
+            if f"{begin}" <= row["UploadTime"] <= f"{end}"
         ]
 
     def _dispatch(self, body: Mapping[str, Any]) -> None:
@@ -404,6 +415,8 @@ class AlphaEssCloud:
         return JSONResponse(dict(content), status_code=status_code, headers={"Date": date})
 
 
+_SUMMARY = {"Einput": "Einput", "Eout": "Eoutput", "Ebat": "EDischarge", "EpvT": "EpvTotal"}
+_OPTIONAL: dict[str, type] = {"Sn": str, "pagesize": int}
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "GetSystemList": {"pageindex": int},
     "GetEnergySummary": {"TheDate": str},

@@ -166,14 +166,14 @@ def release_fields(serial_number: str) -> dict[str, Any]:
     return {**dispatch_fields(serial_number, 0.0, 0.0), "Status": int(Status.STOP)}
 
 
-def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo, now: dt.datetime) -> Telemetry:
+def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo, now: dt.datetime | None = None) -> Telemetry:
     """Bring one row of running or power data into canonical signs and units.
 
     Args:
         row: The vendor's row; names in any case, numbers as numbers or text, anything missing or null.
         channel: Where it came from.
         zone: The zone of `UploadTime`, which the document does not state.
-        now: The time, to tell the two hours apart that a clock change makes alike.
+        now: The time, to tell the two hours apart that a clock change makes alike; None takes the first.
 
     Raises:
         VendorUnavailableError: The row has no readable `UploadTime`, so nothing can be said of its age.
@@ -228,7 +228,7 @@ def _kilo(watts: float | None) -> float | None:
     return None if watts is None else watts / 1000
 
 
-def _time(fields: Mapping[str, Any], zone: dt.tzinfo, now: dt.datetime) -> dt.datetime:
+def _time(fields: Mapping[str, Any], zone: dt.tzinfo, now: dt.datetime | None) -> dt.datetime:
     text = str(fields.get("uploadtime") or "").strip().replace("/", "-")
     try:
         time = dt.datetime.fromisoformat(text)
@@ -237,4 +237,4 @@ def _time(fields: Mapping[str, Any], zone: dt.tzinfo, now: dt.datetime) -> dt.da
         candidates = [time.replace(tzinfo=zone, fold=fold).astimezone(dt.UTC) for fold in (0, 1)]
     except (ValueError, OverflowError):
         raise VendorUnavailableError("UploadTime: missing or unreadable; the row's age is unknown") from None
-    return min(candidates, key=lambda candidate: abs(candidate - now))
+    return candidates[0] if now is None else min(candidates, key=lambda candidate: abs(candidate - now))

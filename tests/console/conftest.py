@@ -17,11 +17,11 @@ import pytest
 class DemoProcess:
     """A `tidewatt demo` in a process of its own, and the traces that it leaves in its folder."""
 
-    def __init__(self, state: Path, run: str) -> None:
+    def __init__(self, state: Path, run: str, arguments: tuple[str, ...]) -> None:
         self.state = state
         self.folder = state / run
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "console", "demo", "--json", "--state", str(state)],
+            [sys.executable, "-m", "console", "demo", "--json", "--state", str(state), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -73,8 +73,8 @@ class DemoProcess:
 def start_demo(tmp_path: Path) -> Iterator[Callable[..., DemoProcess]]:
     started: list[DemoProcess] = []
 
-    def start(run: str = "run-0001") -> DemoProcess:
-        demo = DemoProcess(tmp_path / "demo", run)
+    def start(run: str = "run-0001", *arguments: str) -> DemoProcess:
+        demo = DemoProcess(tmp_path / "demo", run, arguments)
         started.append(demo)
         return demo
 

@@ -44,7 +44,7 @@ def test_a_whole_day_is_followed_confirmed_and_reported(start_demo: Callable[...
     events = dispatches(demo.emulator_events())
     assert not [event for event in events if event["event"] == "lapsed"]
     assert events[-1]["event"] == "stopped"
-    assert figures["lapses (emulator's own log)"] == "0 (0 s)"
+    assert figures["lapses"] == 0
 
     verdicts = demo.query("select verdict from intent where not superseded and mode != 'self_consumption'")
     confirmed = sum(verdict == "confirmed" for (verdict,) in verdicts)
@@ -55,10 +55,9 @@ def test_a_whole_day_is_followed_confirmed_and_reported(start_demo: Callable[...
     sent = demo.query("select count(*) from command")[0][0]
     assert sent == len(events), "the journal and the emulator's own log disagree"
 
-    planned = float(figures["planned cost"].split()[0])
-    realised = float(figures["realised cost"].split()[0])
-    idle = float(figures["cost without a battery"].split()[0])
-    assert abs(realised - planned) < 0.1 < idle - realised
+    assert abs(figures["realised_cost_eur"] - figures["planned_cost_eur"]) < 0.1 < figures["saved_eur"]
+    assert figures["unmetered_intervals"] == 0
+    assert figures["commands_sent"] == sent
 
     page = (demo.folder / "report.html").read_text()
     assert "battery planned" in page
@@ -128,6 +127,30 @@ def test_killed_in_mid_day_the_battery_lapses_and_the_next_start_reads_before_it
     assert set(calls[:first_write]) == {"GetLastPowerData", "GetRunningData"}
     unresolved = resumed.query("select count(*) from command where state in ('sending', 'unknown')")
     assert unresolved == [(0,)]
-    # The lapse after the kill is the only one, and the demonstration says so by its exit code.
-    assert code == 1
-    assert json.loads(out)["lapses (emulator's own log)"].startswith("1 (")
+    assert code == 0, err
+    figures = json.loads(out)
+    assert (figures["lapses"], figures["lapses_while_nobody_was_in_control"]) == (0, 1)
+    assert figures["unmetered_intervals"] <= 1
+
+
+def test_a_second_demonstration_in_the_same_folder_is_refused(start_demo: Callable[..., DemoProcess]) -> None:
+    first = start_demo()
+    first.wait_until(driving_after(0.5))
+    second = start_demo()
+    code, _, err = second.finish()
+    assert code == 2
+    assert "another demonstration is running" in err
+    assert first.process.poll() is None
+    first.send(signal.SIGINT)
+    assert first.finish()[0] == 130
+
+
+def test_a_killed_run_of_another_day_is_not_taken_up_unasked(start_demo: Callable[..., DemoProcess]) -> None:
+    first = start_demo()
+    first.wait_until(driving_after(0.5))
+    first.send(signal.SIGKILL)
+    first.finish()
+    second = start_demo("run-0001", "--day", "2024-04-06")
+    code, _, err = second.finish()
+    assert code == 2
+    assert "2024-04-10 waits in" in err
