@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import os
 import socket
 import time
 from collections import Counter, deque
@@ -33,6 +32,7 @@ from engine.timeline import utc_index
 LOOPBACK = "127.0.0.1"
 CLOCK_PATH = "/_emulator/clock"
 STATE_PATH = "/_emulator/state"
+STOP_PATH = "/_emulator/stop"
 LARGEST_HOUSE_KW = 1000.0
 KEPT_EVENTS = 100_000
 
@@ -169,7 +169,10 @@ class EventLog:
 
 
 def control_routes(
-    clock: EmulatedClock, advance: Callable[[], None], state: Callable[[], dict[str, Any]]
+    clock: EmulatedClock,
+    advance: Callable[[], None],
+    state: Callable[[], dict[str, Any]],
+    stop: Callable[[], None],
 ) -> list[Route]:
     """Routes beside the vendor's own, for whoever drives the emulator; served on loopback only."""
 
@@ -184,11 +187,16 @@ def control_routes(
 
     async def show(_: Request) -> Response:
         advance()
-        return JSONResponse({"now": clock.now().isoformat(), "pid": os.getpid(), **state()})
+        return JSONResponse({"now": clock.now().isoformat(), **state()})
+
+    async def end(_: Request) -> Response:
+        stop()
+        return JSONResponse({"now": clock.now().isoformat()})
 
     return [
         Route(CLOCK_PATH, step, methods=["POST"]),
         Route(STATE_PATH, show, methods=["GET", "POST"]),
+        Route(STOP_PATH, end, methods=["POST"]),
     ]
 
 
@@ -208,6 +216,10 @@ class EmulatorControl:
         if not isinstance(answer, dict):
             raise VendorUnavailableError(f"{STATE_PATH}: no emulator answers there")
         return answer
+
+    async def stop(self) -> None:
+        """Let the emulator end itself."""
+        await self._transport.read(STOP_PATH, {})
 
     async def close(self) -> None:
         """Close the connection."""

@@ -11,13 +11,11 @@ import asyncio
 import datetime as dt
 import fcntl
 import json
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from os import kill
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +99,8 @@ class EmulatorProcess:
     async def stop(self) -> None:
         """End the process; the run is over."""
         try:
-            state = await self.control.state()
-            kill(state["pid"], signal.SIGTERM)
-        except (AdapterError, ProcessLookupError):
+            await self.control.stop()
+        except AdapterError:
             return  # it has ended already
         finally:
             await self.control.close()

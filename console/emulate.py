@@ -65,7 +65,7 @@ def run_alphaess(options: EmulatorOptions, announce: Callable[[dict[str, Any]], 
             },
         }
     )
-    asyncio.run(serve(cloud.app, listener, cloud.advance, options.idle_exit_s))
+    asyncio.run(serve(cloud.app, listener, cloud.advance, options.idle_exit_s, lambda: cloud.stopped))
 
 
 def write_private(path: Path, content: dict[str, Any]) -> None:

@@ -62,11 +62,14 @@ def judge(
         A verdict, or None while readings are too few, or the latest contradict each other.
     """
     settled = in_force_at + dt.timedelta(seconds=settling_s)
-    powers = [
-        reading
-        for reading in readings
-        if settled <= reading.measured_at <= intent.not_after and reading.battery_kw is not None
-    ]
+    # One moment shown on two channels is one reading.
+    powers = list(
+        {
+            reading.measured_at: reading
+            for reading in readings
+            if settled <= reading.measured_at <= intent.not_after and reading.battery_kw is not None
+        }.values()
+    )
     if len(powers) < SAMPLES:
         return None
     inside = [_is_inside(intent, battery, reading, tolerance) for reading in powers]
@@ -140,24 +143,25 @@ def _is_limited(
 ) -> bool:
     """Whether the device does less of what was asked because it can do no more."""
     charging = _direction_kw(intent, tail[-1]) < 0
+    way = -1.0 if charging else 1.0
     for reading in tail:
-        asked_kw = _direction_kw(intent, reading)
         assert reading.battery_kw is not None
-        does_less = abs(reading.battery_kw) < abs(asked_kw) + tolerance.power_kw
-        right_way = reading.battery_kw * asked_kw >= -tolerance.power_kw
-        if not (does_less and right_way):
+        forward_kw = reading.battery_kw * way
+        if not -tolerance.power_kw <= forward_kw < abs(_direction_kw(intent, reading)) + tolerance.power_kw:
             return False
     last = states[-1] if states else None
     if last is None or last.soc is None:
         return False
     if charging:
-        at_edge = last.soc >= battery.max_soc - tolerance.edge_soc
+        edge = min(battery.max_soc, intent.until_soc if intent.until_soc is not None else 1.0)
+        at_edge = last.soc >= edge - tolerance.edge_soc
         allowed_kw = last.charge_limit_kw
     else:
-        at_edge = last.soc <= battery.min_soc + tolerance.edge_soc
+        edge = max(battery.min_soc, intent.until_soc if intent.until_soc is not None else 0.0)
+        at_edge = last.soc <= edge + tolerance.edge_soc
         allowed_kw = last.discharge_limit_kw
-    asked = abs(_direction_kw(intent, tail[-1]))
-    return at_edge or (allowed_kw is not None and allowed_kw < asked - tolerance.power_kw)
+    asked_kw = abs(_direction_kw(intent, tail[-1]))
+    return at_edge or (allowed_kw is not None and allowed_kw < asked_kw - tolerance.power_kw)
 
 
 def _direction_kw(intent: Intent, reading: Telemetry) -> float:

@@ -15,7 +15,7 @@ import asyncio
 import datetime as dt
 from enum import Enum
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from adapters.contract import (
     Accepted,
@@ -35,6 +35,8 @@ from schedules.store.models import SETTLED_LATER, UNRESOLVED, CommandKind
 from schedules.telemetry import latest, read_telemetry
 
 RELEASE_ATTEMPTS = 3
+# How long to wait before repeating what was refused, where commands do not lapse [s].
+REFUSED_AGAIN_S = 60.0
 
 
 class Outcome(Enum):
@@ -109,7 +111,7 @@ class Dispatcher:
     async def _tick(self) -> Outcome:
         row = self._current_intent()
         newest = self._newest_command()
-        if row is None and self._drives(newest):
+        if row is None and self._drives(newest) and not self._has_just_tried_to_release(newest):
             # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
             await self._release()
             return Outcome.SENT
@@ -132,7 +134,22 @@ class Dispatcher:
                 # What the device still does belongs to an intent that is over.
                 await self._release()
             return Outcome.REFUSED
-        return await self._send(command, self._kind(row, newest, command), row)
+        outcome = await self._send(command, self._kind(row, newest, command), row)
+        answer = self._newest_command()
+        refused = answer is not None and answer.state is CommandState.REJECTED and not answer.retryable
+        if refused and newest is not None and newest.intent_id != row.id and self._drives(newest):
+            # The device still does what an older intent wanted, and cannot be told what this one wants.
+            await self._release()
+        return outcome
+
+    def _has_just_tried_to_release(self, newest: CommandRow | None) -> bool:
+        """Whether a release without success is so young that another would only hammer."""
+        if newest is None or newest.kind is not CommandKind.RELEASE or newest.retryable:
+            return False
+        abilities = self._target.adapter.abilities
+        refused = newest.state is CommandState.REJECTED
+        wait_s = (abilities.renew_after_s or REFUSED_AGAIN_S) if refused else abilities.settling_s
+        return self._age_s(newest) < wait_s
 
     async def _release(self) -> bool:
         """Send one release; once accepted it settles whatever came before it."""
@@ -150,14 +167,17 @@ class Dispatcher:
         if intent.mode not in adapter.abilities.modes:
             raise IntentRefusedError(f"mode: {intent.mode.value} is beyond this vendor; plan without it")
         command = adapter.translate(intent, device, latest(self._db, self._target.id, Channel.STATE))
+        self._refuse_above_nameplate(command)
+        return command
+
+    def _refuse_above_nameplate(self, command: Command) -> None:
         battery = self._target.site.battery
         rating_kw = battery.max_charge_kw if command.battery_kw < 0 else battery.max_discharge_kw
-        # A watt of rounding is no overload.
-        if abs(command.battery_kw) > rating_kw + 0.001:
+        # A watt of rounding is no overload; what is no number is below nothing.
+        if not abs(command.battery_kw) <= rating_kw + 0.001:
             raise IntentRefusedError(
                 f"battery_kw: {command.battery_kw:+g} is above the nameplate of {rating_kw:g} kW; correct the adapter"
             )
-        return command
 
     def _shows(self, reading: Telemetry, row: CommandRow) -> bool:
         """Whether a reading shows what a command asks for; a release shows as a battery that follows the house."""
@@ -176,13 +196,17 @@ class Dispatcher:
         if newest is None:
             return True
         renew_after_s = self._target.adapter.abilities.renew_after_s
-        age_s = (self._clock() - newest.sent_at).total_seconds()
-        if newest.state is CommandState.REJECTED and not newest.retryable:
+        own = self._newest_command(CommandRow.intent_id == row.id)
+        if own is not None and own.state is CommandState.REJECTED and not own.retryable:
             # What was refused will be refused again: not more often than a renewal would come.
-            return newest.intent_id != row.id or age_s >= (renew_after_s or 60.0)
+            return self._age_s(own) >= (renew_after_s or REFUSED_AGAIN_S)
         if newest.intent_id != row.id or newest.state is not CommandState.ACCEPTED:
             return True
-        return newest.kind is not CommandKind.RELEASE and renew_after_s is not None and age_s >= renew_after_s
+        is_lapsing = newest.kind is not CommandKind.RELEASE and renew_after_s is not None
+        return is_lapsing and self._age_s(newest) >= (renew_after_s or 0.0)
+
+    def _age_s(self, command: CommandRow) -> float:
+        return (self._clock() - command.sent_at).total_seconds()
 
     def _kind(self, row: IntentRow, newest: CommandRow | None, command: Command) -> CommandKind:
         if command.releases:
@@ -197,8 +221,12 @@ class Dispatcher:
         lifetime_s = self._target.adapter.abilities.command_lifetime_s
         if lifetime_s is None:
             return True
-        driving = self._newest_command(CommandKind.START, CommandKind.RENEW)
-        return driving is not None and self._clock() - driving.sent_at < dt.timedelta(seconds=lifetime_s)
+        driving = self._newest_command(
+            CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)), CommandRow.state != CommandState.REJECTED
+        )
+        # The lease runs from when the vendor had the command, at the latest when it answered.
+        since = None if driving is None else driving.answered_at or driving.sent_at
+        return since is not None and self._clock() - since < dt.timedelta(seconds=lifetime_s)
 
     async def _send(self, command: Command, kind: CommandKind, row: IntentRow | None) -> Outcome:
         journal_id = self._open(command, kind, None if row is None else row.id)
@@ -232,10 +260,8 @@ class Dispatcher:
                 .limit(1)
             )
 
-    def _newest_command(self, *kinds: CommandKind) -> CommandRow | None:
-        query = select(CommandRow).where(CommandRow.site_id == self._target.id)
-        if kinds:
-            query = query.where(CommandRow.kind.in_(kinds), CommandRow.state != CommandState.REJECTED)
+    def _newest_command(self, *conditions: ColumnElement[bool]) -> CommandRow | None:
+        query = select(CommandRow).where(CommandRow.site_id == self._target.id, *conditions)
         with self._db.session() as session:
             return session.scalar(query.order_by(CommandRow.id.desc()).limit(1))
 

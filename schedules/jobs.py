@@ -8,12 +8,13 @@ import pandas as pd
 from sqlalchemy import or_, select
 
 from adapters.contract import Channel, Clock
-from engine import Battery, Plan, TidewattError, optimise
+from engine import Battery, InputError, Plan, TidewattError, optimise
 from engine.intent import self_consumption_kw
 from schedules import confirmation, telemetry
 from schedules.plans import intent_of, intents_between, newest_plan, put_in_force
 from schedules.sites import ControlledSite
 from schedules.store import Database, IntentRow, Verdict
+from schedules.telemetry import FUTURE_MARGIN
 
 # A state of charge older than this says too little about now to plan from.
 OLDEST_STATE = dt.timedelta(minutes=15)
@@ -51,6 +52,10 @@ def plan_site(
     """
     now = clock()
     ahead = series.loc[series.index >= now]
+    if ahead.empty:
+        raise InputError("series", f"it has no rows from {now.isoformat()} on", "give a horizon that is not over")
+    # The last interval alone does not tell its length; the whole series does.
+    ahead = ahead.set_axis(pd.DatetimeIndex(ahead.index, freq=series.index[1] - series.index[0]))
     plan = optimise(
         target.site,
         import_price=ahead["import_price_eur_per_kwh"],
@@ -113,9 +118,11 @@ def soc_deviation(db: Database, target: ControlledSite) -> float | None:
 def _soc_at(db: Database, now: dt.datetime, target: ControlledSite, series: pd.DataFrame, begin: dt.datetime) -> float:
     """The state of charge to expect at a time: the one seen, carried over what is in force until then."""
     state = telemetry.latest(db, target.id, Channel.STATE)
-    if state is None or state.soc is None or now - state.measured_at > OLDEST_STATE:
+    if state is None or state.soc is None or not -FUTURE_MARGIN <= now - state.measured_at <= OLDEST_STATE:
         seen = "never seen" if state is None or state.soc is None else f"seen at {state.measured_at.isoformat()}"
-        raise StaleTelemetryError(f"soc: {seen}, older than {OLDEST_STATE}; read the device's state before planning")
+        raise StaleTelemetryError(
+            f"soc: {seen}, not within {OLDEST_STATE} before {now.isoformat()}; read the device's state before planning"
+        )
     battery, soc = target.site.battery, state.soc
     for row in intents_between(db, target.id, state.measured_at, begin):
         intent = intent_of(row)

@@ -51,6 +51,8 @@ def metered(
     at_start = counters.reindex(starts).set_axis(starts)
     at_end = counters.reindex(starts + step).set_axis(starts)
     table = at_end - at_start
+    # A counter that fell was replaced: what it missed is not known.
+    table = table.where(table >= 0)
     table["cost_eur"] = (
         table["import_kwh"] * import_price
         - table["export_kwh"] * export_price

@@ -229,6 +229,7 @@ class AlphaEssCloud:
         self._systems = {system.serial_number: system for system in systems}
         self._clock = clock
         self._log = log
+        self.stopped = False
         self._tokens: dict[str, tuple[dt.datetime, str]] = {}
         handlers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "GetSystemList": self._system_list,
@@ -240,13 +241,17 @@ class AlphaEssCloud:
         }
         routes = [Route(PATHS["Login"], self._login, methods=["POST"])]
         routes += [Route(PATHS[name], self._data_call(name, call), methods=["POST"]) for name, call in handlers.items()]
-        self.app = Starlette(routes=[*routes, *control_routes(clock, self.advance, self.state)])
+        self.app = Starlette(routes=[*routes, *control_routes(clock, self.advance, self.state, self.stop)])
 
     def advance(self) -> None:
         """Bring all systems to the emulated time."""
         now = self._clock.now()
         for system in self._systems.values():
             system.advance(now)
+
+    def stop(self) -> None:
+        """Whoever serves this cloud should end."""
+        self.stopped = True
 
     def state(self) -> dict[str, Any]:
         """The emulator's own account of itself."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -23,6 +23,7 @@ class Database:
         self.engine = create_engine(url)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _tune_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
         migrate(self.engine)
         self.session: sessionmaker[Session] = sessionmaker(self.engine, expire_on_commit=False)
 
@@ -41,17 +42,25 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     """Bring the tables to a revision."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
+    # Processes that start together take turns, and a killed migration leaves nothing half done.
+    with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
 
 def _tune_sqlite(connection: Any, _: Any) -> None:
+    # The driver would not put changes of tables into transactions: begin them ourselves, in `_begin_sqlite`.
+    connection.isolation_level = None
     cursor = connection.cursor()
+    # Two processes that open a new store at once both want to change its mode: wait for the other.
+    cursor.execute("PRAGMA busy_timeout=5000")
     # Readers never block the writer, and a crash loses nothing that was committed before it: in WAL mode
     # NORMAL survives a killed process. Only a power cut can lose the last commits; the device's own expiry covers that.
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA busy_timeout=5000")
     cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', '')}")

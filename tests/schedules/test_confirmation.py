@@ -1,0 +1,462 @@
+"""The truth table of `judge`: a receipt proves nothing, and neither does half of the evidence."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from adapters.contract import Channel, Telemetry
+from engine import Battery
+from engine.intent import Intent, IntentMode
+from engine.plant import Plant, PlantCommand, PlantMode
+from schedules import confirmation
+from schedules.confirmation import Tolerance, judge
+from schedules.store import Verdict
+
+BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
+QUARTER_HOUR_S = 900
+SETTLING_S = 20.0
+BATTERY = Battery(
+    capacity_kwh=10.0,
+    max_charge_kw=5.0,
+    max_discharge_kw=5.0,
+    charge_efficiency=0.95,
+    discharge_efficiency=0.95,
+    min_soc=0.1,
+)
+CHARGE, DISCHARGE, HOLD, FOLLOW = (
+    IntentMode.CHARGE,
+    IntentMode.DISCHARGE,
+    IntentMode.HOLD,
+    IntentMode.SELF_CONSUMPTION,
+)
+
+
+def at(seconds: float) -> dt.datetime:
+    return BEGIN + dt.timedelta(seconds=seconds)
+
+
+def wanted(mode: IntentMode, power_kw: float = 0.0, until_soc: float | None = None) -> Intent:
+    return Intent(mode, power_kw, BEGIN, at(QUARTER_HOUR_S), until_soc)
+
+
+def power(seconds: float, battery_kw: float | None, load_kw: float | None = 1.0, pv_kw: float | None = 0.0):
+    return Telemetry(Channel.POWER, at(seconds), battery_kw=battery_kw, load_kw=load_kw, pv_kw=pv_kw)
+
+
+def state(seconds: float, soc: float | None, **limits: float) -> Telemetry:
+    """A state of charge alone, so that a case decides by itself what powers were seen."""
+    return Telemetry(Channel.STATE, at(seconds), soc=soc, **limits)
+
+
+def verdict(intent: Intent, readings: list[Telemetry], in_force_s: float = 0.0, battery: Battery = BATTERY):
+    in_order = sorted(readings, key=lambda reading: reading.measured_at)
+    return judge(intent, battery, in_order, at(in_force_s), SETTLING_S)
+
+
+# 5 minutes of 3 kW into 10 kWh at 95 % are 2.4 %; out of it, 2.6 %.
+CHARGED = [state(0, 0.500), state(300, 0.524)]
+DISCHARGED = [state(0, 0.500), state(300, 0.474)]
+UNMOVED = [state(0, 0.500), state(300, 0.500)]
+
+
+def watched(
+    command: PlantCommand, *, soc: float, load_kw: float, pv_kw: float, seconds: int = QUARTER_HOUR_S
+) -> list[Telemetry]:
+    """What the cloud shows of a plant that has one command: powers each minute, a state each five."""
+    plant = Plant(BATTERY, soc)
+    plant.command = command
+    readings = [state(0, soc)]
+    for minute in range(1, seconds // 60 + 1):
+        sample = plant.run(60.0, load_kw, pv_kw)
+        shown = {"battery_kw": round(sample.battery_kw, 3), "load_kw": load_kw, "pv_kw": pv_kw}
+        readings.append(Telemetry(Channel.POWER, at(60 * minute), **shown))
+        if minute % 5 == 0:
+            readings.append(Telemetry(Channel.STATE, at(60 * minute), soc=round(sample.soc, 3), **shown))
+    return readings
+
+
+# What it takes to be CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("mode", "seen_kw", "states"), [(CHARGE, -3.0, CHARGED), (DISCHARGE, 3.0, DISCHARGED)], ids=["charge", "discharge"]
+)
+def test_right_power_twice_and_the_right_slope_confirm(mode, seen_kw, states):
+    assert verdict(wanted(mode, 3.0), [power(60, seen_kw), power(120, seen_kw), *states]) is Verdict.CONFIRMED
+
+
+def test_one_reading_is_too_few():
+    assert verdict(wanted(CHARGE, 3.0), [power(60, -3.0), *CHARGED]) is None
+
+
+def test_one_moment_seen_on_two_channels_is_one_reading():
+    # The cloud shows the same row on both channels when their cadences meet: that is one measurement, not two.
+    both = [power(300, -3.0), Telemetry(Channel.STATE, at(300), battery_kw=-3.0, soc=0.524)]
+    assert verdict(wanted(CHARGE, 3.0), [state(0, 0.5), *both]) is None
+
+
+def test_a_moment_on_two_channels_does_not_hide_the_reading_before_it():
+    readings = [
+        state(0, 0.5),
+        power(240, 0.0),
+        power(300, -3.0),
+        Telemetry(Channel.STATE, at(300), battery_kw=-3.0, soc=0.524),
+    ]
+    assert verdict(wanted(CHARGE, 3.0), readings) is None, "one in, one out"
+
+
+def test_readings_before_the_command_could_work_do_not_count():
+    early = [power(5, -3.0), power(19, -3.0)]
+    assert verdict(wanted(CHARGE, 3.0), [*early, *CHARGED]) is None
+    assert verdict(wanted(CHARGE, 3.0), [*early, power(60, -3.0), *CHARGED]) is None
+
+
+def test_a_reading_exactly_at_the_end_of_settling_counts():
+    assert verdict(wanted(CHARGE, 3.0), [power(20, -3.0), power(60, -3.0), *CHARGED]) is Verdict.CONFIRMED
+
+
+def test_settling_is_counted_from_when_the_command_was_in_force():
+    readings = [power(60, -3.0), power(120, -3.0), state(120, 0.5), state(420, 0.524)]
+    assert verdict(wanted(CHARGE, 3.0), readings, in_force_s=110) is None
+    assert verdict(wanted(CHARGE, 3.0), readings, in_force_s=30) is Verdict.CONFIRMED
+
+
+def test_samples_that_are_fresh_by_http_but_old_by_the_vendor_do_not_count():
+    # Asked for twice, minutes after the command; the vendor's clock says that both were taken before it worked.
+    stuck = [power(-30, -3.0), power(10, -3.0), state(-300, 0.476), state(0, 0.5)]
+    assert verdict(wanted(CHARGE, 3.0), stuck) is None
+
+
+def test_readings_after_the_end_do_not_count():
+    late = [power(QUARTER_HOUR_S + 1, -3.0), power(QUARTER_HOUR_S + 61, -3.0)]
+    assert verdict(wanted(CHARGE, 3.0), [*late, *CHARGED]) is None
+    assert verdict(wanted(CHARGE, 3.0), [power(60, 0.0), power(120, 0.0), *late, *UNMOVED]) is Verdict.NOT_EFFECTIVE
+
+
+def test_readings_without_a_power_do_not_count():
+    assert verdict(wanted(CHARGE, 3.0), [power(60, -3.0), power(120, None), *CHARGED]) is None
+    assert verdict(wanted(CHARGE, 3.0), [power(60, -3.0), power(90, None), power(120, -3.0), *CHARGED]) is (
+        Verdict.CONFIRMED
+    )
+
+
+def test_following_late_is_not_following():
+    readings = [power(60, 0.0), power(120, 0.0), power(180, -3.0), power(240, -3.0), *CHARGED]
+    assert verdict(wanted(CHARGE, 3.0), readings) is Verdict.NOT_EFFECTIVE
+    one_slip_in_six = [power(60, 0.0), *(power(60 * minute, -3.0) for minute in range(2, 7)), *CHARGED]
+    assert verdict(wanted(CHARGE, 3.0), one_slip_in_six) is Verdict.CONFIRMED
+
+
+def test_what_was_lost_in_the_end_is_not_effective():
+    lost = [power(60, -3.0), power(120, -3.0), power(180, 0.0), power(240, 0.0), *CHARGED]
+    assert verdict(wanted(CHARGE, 3.0), lost) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize("pair", [(-3.0, 0.0), (0.0, -3.0)])
+def test_one_in_and_one_out_say_nothing_yet(pair):
+    readings = [power(60, pair[0]), power(120, pair[1]), *CHARGED]
+    assert verdict(wanted(CHARGE, 3.0), readings) is None
+
+
+def test_no_telemetry_says_nothing():
+    assert verdict(wanted(CHARGE, 3.0), []) is None
+
+
+@pytest.mark.parametrize("states", [[], [state(0, 0.5)], [state(0, None), state(300, None)]])
+def test_power_without_a_slope_to_hold_it_against_does_not_confirm(states):
+    assert verdict(wanted(CHARGE, 3.0), [power(60, -3.0), power(120, -3.0), *states]) is None
+
+
+def test_states_from_before_the_command_are_no_slope():
+    old = [state(-600, 0.45), state(-300, 0.474)]
+    assert verdict(wanted(CHARGE, 3.0), [power(60, -3.0), power(120, -3.0), *old]) is None
+
+
+# The tolerance
+
+
+@pytest.mark.parametrize(
+    ("asked_kw", "seen_kw", "inside"),
+    [
+        (1.0, 0.86, True),  # 150 W below 3 kW
+        (1.0, 0.84, False),
+        (5.0, 4.76, True),  # 5 % above it
+        (5.0, 4.74, False),
+        (5.0, 5.24, True),
+        (5.0, 5.26, False),
+    ],
+)
+def test_150_watts_or_5_percent_are_allowed_and_no_more(asked_kw, seen_kw, inside):
+    # Five minutes at 1 kW are 0.9 %, at 5 kW 4.4 %: both states fit a discharge of either.
+    readings = [power(60, seen_kw), power(120, seen_kw), state(0, 0.5), state(300, 0.48)]
+    expected = Verdict.CONFIRMED if inside else Verdict.NOT_EFFECTIVE
+    assert verdict(wanted(DISCHARGE, asked_kw), readings) is expected
+
+
+def test_the_tolerance_is_what_it_is_told_to_be():
+    readings = [power(60, -2.0), power(120, -2.0), *CHARGED]
+    generous = Tolerance(power_kw=1.5)
+    assert judge(wanted(CHARGE, 3.0), BATTERY, [*readings], at(0), SETTLING_S, generous) is not Verdict.NOT_EFFECTIVE
+
+
+# Wrong sign, wrong unit, no effect
+
+
+@pytest.mark.parametrize(("mode", "seen_kw", "states"), [(CHARGE, -3.0, DISCHARGED), (DISCHARGE, 3.0, CHARGED)])
+def test_right_power_and_a_state_of_charge_going_the_wrong_way_is_not_effective(mode, seen_kw, states):
+    assert verdict(wanted(mode, 3.0), [power(60, seen_kw), power(120, seen_kw), *states]) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize(("mode", "seen_kw"), [(CHARGE, -3.0), (DISCHARGE, 3.0)])
+def test_right_power_and_a_state_of_charge_that_stands_still_is_not_effective(mode, seen_kw):
+    assert verdict(wanted(mode, 3.0), [power(60, seen_kw), power(120, seen_kw), *UNMOVED]) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize(("mode", "seen_kw", "states"), [(CHARGE, 3.0, DISCHARGED), (DISCHARGE, -3.0, CHARGED)])
+def test_the_opposite_power_is_not_effective(mode, seen_kw, states):
+    assert verdict(wanted(mode, 3.0), [power(60, seen_kw), power(120, seen_kw), *states]) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize("factor", [1000.0, 1 / 1000], ids=["watts read as kW", "kW read as watts"])
+@pytest.mark.parametrize(("mode", "sign", "states"), [(CHARGE, -1, CHARGED), (DISCHARGE, 1, DISCHARGED)])
+def test_a_wrong_unit_is_not_effective(factor, mode, sign, states):
+    seen_kw = sign * 3.0 * factor
+    assert verdict(wanted(mode, 3.0), [power(60, seen_kw), power(120, seen_kw), *states]) is Verdict.NOT_EFFECTIVE
+
+
+def test_a_command_that_arrived_a_thousandth_as_large_is_not_effective():
+    seen = watched(PlantCommand(PlantMode.SET_POINT, -0.003), soc=0.5, load_kw=1.0, pv_kw=0.0)
+    assert verdict(wanted(CHARGE, 3.0), seen) is Verdict.NOT_EFFECTIVE
+
+
+def test_without_the_slope_an_inverted_battery_would_pass(monkeypatch):
+    inverted = [power(60, -3.0), power(120, -3.0), *DISCHARGED]
+    assert verdict(wanted(CHARGE, 3.0), inverted) is Verdict.NOT_EFFECTIVE
+    monkeypatch.setattr(confirmation, "_slope_agrees", lambda *_: True)
+    assert verdict(wanted(CHARGE, 3.0), inverted) is Verdict.CONFIRMED
+
+
+# HOLD
+
+
+def test_a_battery_that_holds_still_confirms_a_hold():
+    assert verdict(wanted(HOLD), [power(60, 0.0), power(120, 0.05), *UNMOVED]) is Verdict.CONFIRMED
+
+
+def test_standby_consumption_does_not_spoil_a_hold():
+    # 50 W for a quarter of an hour are 0.13 % of 10 kWh.
+    states = [state(0, 0.500), state(900, 0.499)]
+    assert verdict(wanted(HOLD), [power(60, 0.05), power(120, 0.05), *states]) is Verdict.CONFIRMED
+
+
+@pytest.mark.parametrize("drift", [-0.02, 0.02])
+def test_a_hold_whose_state_of_charge_drifts_is_not_effective(drift):
+    states = [state(0, 0.5), state(300, 0.5 + drift)]
+    assert verdict(wanted(HOLD), [power(60, 0.0), power(120, 0.0), *states]) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize("seen_kw", [-0.4, 0.4])
+def test_a_battery_that_moves_does_not_hold(seen_kw):
+    assert verdict(wanted(HOLD), [power(60, seen_kw), power(120, seen_kw), *UNMOVED]) is Verdict.NOT_EFFECTIVE
+
+
+def test_a_full_battery_that_moves_does_not_hold_either():
+    full = [state(0, 1.0), state(300, 1.0)]
+    assert verdict(wanted(HOLD), [power(60, -0.4), power(120, -0.4), *full]) is Verdict.NOT_EFFECTIVE
+
+
+# Self-consumption
+
+
+@pytest.mark.parametrize(
+    ("load_kw", "pv_kw", "seen_kw"),
+    [(1.2, 0.2, 1.0), (0.5, 3.5, -3.0), (0.7, 0.7, 0.0), (9.0, 0.0, 5.0), (0.0, 9.0, -5.0)],
+    ids=["covers the house", "takes the surplus", "balance", "at its rating out", "at its rating in"],
+)
+def test_a_battery_that_follows_the_house_confirms_self_consumption(load_kw, pv_kw, seen_kw):
+    readings = [power(60, seen_kw, load_kw, pv_kw), power(120, seen_kw, load_kw, pv_kw), *UNMOVED]
+    assert verdict(wanted(FOLLOW), readings) is Verdict.CONFIRMED
+
+
+def test_each_reading_is_held_against_the_house_of_its_own_moment():
+    readings = [power(60, 2.0, 2.0), power(120, 0.5, 0.5), *UNMOVED]
+    assert verdict(wanted(FOLLOW), readings) is Verdict.CONFIRMED
+    swapped = [power(60, 0.5, 2.0), power(120, 2.0, 0.5), *UNMOVED]
+    assert verdict(wanted(FOLLOW), swapped) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize("seen_kw", [0.0, -1.0, 3.0], ids=["rests", "goes against it", "overshoots"])
+def test_a_battery_that_does_not_follow_the_house_is_not_effective(seen_kw):
+    readings = [power(60, seen_kw, 1.0), power(120, seen_kw, 1.0), *UNMOVED]
+    assert verdict(wanted(FOLLOW), readings) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize(("load_kw", "pv_kw"), [(None, 0.0), (1.0, None), (None, None)])
+def test_a_house_that_is_not_seen_says_nothing_of_self_consumption(load_kw, pv_kw):
+    readings = [power(60, 1.0, load_kw, pv_kw), power(120, 1.0, load_kw, pv_kw), *UNMOVED]
+    assert verdict(wanted(FOLLOW), readings) is None
+
+
+def test_an_empty_battery_that_leaves_the_house_to_the_grid_follows_as_it_should():
+    empty = [state(0, 0.1), state(300, 0.1)]
+    assert verdict(wanted(FOLLOW), [power(60, 0.0, 1.0), power(120, 0.0, 1.0), *empty]) is Verdict.CONFIRMED
+
+
+def test_a_full_battery_that_leaves_the_surplus_to_the_grid_follows_as_it_should():
+    full = [state(0, 1.0), state(300, 1.0)]
+    readings = [power(60, 0.0, 0.5, 3.0), power(120, 0.0, 0.5, 3.0), *full]
+    assert verdict(wanted(FOLLOW), readings) is Verdict.CONFIRMED
+
+
+# What the device cannot do
+
+
+@pytest.mark.parametrize(
+    ("mode", "sign", "soc"), [(CHARGE, -1, 1.0), (CHARGE, -1, 0.985), (DISCHARGE, 1, 0.1), (DISCHARGE, 1, 0.115)]
+)
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_less_than_asked_near_an_edge_is_limited(mode, sign, soc, share):
+    seen_kw = sign * 3.0 * share
+    readings = [power(60, seen_kw), power(120, seen_kw), state(0, soc), state(300, soc)]
+    assert verdict(wanted(mode, 3.0), readings) is Verdict.DEVICE_LIMITED
+
+
+@pytest.mark.parametrize(("mode", "soc"), [(CHARGE, 0.1), (DISCHARGE, 1.0), (CHARGE, 0.9), (DISCHARGE, 0.2)])
+def test_the_other_edge_is_no_excuse(mode, soc):
+    readings = [power(60, 0.0), power(120, 0.0), state(0, soc), state(300, soc)]
+    assert verdict(wanted(mode, 3.0), readings) is Verdict.NOT_EFFECTIVE
+
+
+def test_the_edges_are_those_of_the_sites_band():
+    narrow = BATTERY.model_copy(update={"min_soc": 0.3, "max_soc": 0.8})
+    readings = [power(60, 0.0), power(120, 0.0), state(0, 0.8), state(300, 0.8)]
+    assert verdict(wanted(CHARGE, 3.0), readings, battery=narrow) is Verdict.DEVICE_LIMITED
+    assert verdict(wanted(CHARGE, 3.0), readings) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize(
+    ("mode", "sign", "limit"), [(CHARGE, -1, "charge_limit_kw"), (DISCHARGE, 1, "discharge_limit_kw")]
+)
+def test_less_than_asked_is_limited_where_the_battery_management_says_so(mode, sign, limit):
+    readings = [power(60, sign * 1.0), power(120, sign * 1.0)]
+    states = [state(0, 0.5, **{limit: 1.0}), state(300, 0.51, **{limit: 1.0})]
+    assert verdict(wanted(mode, 3.0), [*readings, *states]) is Verdict.DEVICE_LIMITED
+
+
+def test_a_limit_of_the_other_direction_is_no_excuse():
+    states = [state(0, 0.5, discharge_limit_kw=0.0), state(300, 0.51, discharge_limit_kw=0.0)]
+    assert verdict(wanted(CHARGE, 3.0), [power(60, -1.0), power(120, -1.0), *states]) is Verdict.NOT_EFFECTIVE
+
+
+def test_a_limit_that_allows_what_was_asked_is_no_excuse():
+    states = [state(0, 0.5, charge_limit_kw=5.0), state(300, 0.51, charge_limit_kw=5.0)]
+    assert verdict(wanted(CHARGE, 3.0), [power(60, -1.0), power(120, -1.0), *states]) is Verdict.NOT_EFFECTIVE
+
+
+@pytest.mark.parametrize("seen_kw", [1.0, -4.0], ids=["the wrong way", "more than asked"])
+def test_a_limit_explains_less_and_nothing_else(seen_kw):
+    readings = [power(60, seen_kw), power(120, seen_kw), state(0, 1.0), state(300, 1.0)]
+    assert verdict(wanted(CHARGE, 3.0), readings) is Verdict.NOT_EFFECTIVE
+
+
+def test_a_small_order_answered_with_a_small_power_the_wrong_way_is_not_effective():
+    # 440 W out of a full battery that was told to take 300 W: a direction, not noise.
+    readings = [power(60, 0.44), power(120, 0.44), state(0, 0.99), state(300, 0.985)]
+    assert verdict(wanted(CHARGE, 0.3), readings) is Verdict.NOT_EFFECTIVE
+
+
+def test_a_full_battery_that_idles_a_few_watts_the_wrong_way_is_limited():
+    # An inverter's own 50 W are within the tolerance of power, however much was asked for.
+    readings = [power(60, 0.05), power(120, 0.05), state(0, 1.0), state(300, 1.0)]
+    assert verdict(wanted(CHARGE, 5.0), readings) is Verdict.DEVICE_LIMITED
+
+
+def test_a_battery_that_stopped_where_it_was_told_to_stop_is_not_called_ineffective():
+    readings = [power(240, 0.0), power(300, 0.0), state(0, 0.58), state(300, 0.6)]
+    assert verdict(wanted(CHARGE, 3.0, until_soc=0.6), readings) is Verdict.DEVICE_LIMITED
+
+
+def test_an_edge_that_is_not_seen_is_no_excuse():
+    assert verdict(wanted(CHARGE, 3.0), [power(60, 0.0), power(120, 0.0)]) is Verdict.NOT_EFFECTIVE
+
+
+# Properties, with the plant of the engine behind the readings
+
+POWERS_KW = st.floats(0.5, 5.0)
+HOUSES_KW = st.floats(0.0, 6.0)
+MIDDLE_SOC = st.floats(0.35, 0.65)
+PROPERTY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+
+@PROPERTY
+@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, load_kw=HOUSES_KW)
+def test_a_plant_that_obeys_is_confirmed(mode, power_kw, soc, load_kw):
+    intent = wanted(mode, power_kw)
+    seen = watched(PlantCommand(PlantMode.SET_POINT, intent.battery_kw), soc=soc, load_kw=load_kw, pv_kw=0.0)
+    assert verdict(intent, seen) is Verdict.CONFIRMED
+
+
+@PROPERTY
+@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, minutes=st.integers(0, 15))
+def test_a_plant_that_does_the_opposite_is_never_confirmed(mode, power_kw, soc, minutes):
+    intent = wanted(mode, power_kw)
+    opposite = PlantCommand(PlantMode.SET_POINT, -intent.battery_kw)
+    seen = watched(opposite, soc=soc, load_kw=1.0, pv_kw=0.0, seconds=60 * minutes)
+    assert verdict(intent, seen) is not Verdict.CONFIRMED
+
+
+@PROPERTY
+@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, minutes=st.integers(0, 15))
+def test_a_sign_that_is_wrong_both_ways_is_never_confirmed(mode, power_kw, soc, minutes):
+    # The command goes out with the wrong sign and the reading comes back with it: only the state of charge tells.
+    intent = wanted(mode, power_kw)
+    opposite = PlantCommand(PlantMode.SET_POINT, -intent.battery_kw)
+    flipped = [
+        Telemetry(r.channel, r.measured_at, None if r.battery_kw is None else -r.battery_kw, soc=r.soc)
+        for r in watched(opposite, soc=soc, load_kw=1.0, pv_kw=0.0, seconds=60 * minutes)
+    ]
+    seen = verdict(intent, flipped)
+    assert seen is not Verdict.CONFIRMED
+    if minutes >= 5:
+        assert seen is Verdict.NOT_EFFECTIVE
+
+
+@PROPERTY
+@given(
+    mode=st.sampled_from([CHARGE, DISCHARGE, HOLD]),
+    power_kw=POWERS_KW,
+    soc=MIDDLE_SOC,
+    load_kw=HOUSES_KW,
+    pv_kw=HOUSES_KW,
+)
+def test_a_plant_that_ignores_the_command_and_follows_the_house_is_never_confirmed(mode, power_kw, soc, load_kw, pv_kw):
+    intent = wanted(mode, 0.0 if mode is HOLD else power_kw)
+    does_kw = max(-5.0, min(5.0, load_kw - pv_kw))
+    assume(abs(does_kw - intent.battery_kw) > Tolerance().power(intent.power_kw) + 0.01)
+    seen = watched(PlantCommand(), soc=soc, load_kw=load_kw, pv_kw=pv_kw)
+    assert verdict(intent, seen) is Verdict.NOT_EFFECTIVE
+
+
+@PROPERTY
+@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, shown=st.floats(-6.0, 6.0))
+def test_a_battery_that_rests_is_never_confirmed_whatever_power_is_shown(mode, power_kw, soc, shown):
+    readings = [power(240, shown), power(300, shown), state(0, round(soc, 3)), state(300, round(soc, 3))]
+    assert verdict(wanted(mode, power_kw), readings) is not Verdict.CONFIRMED
+
+
+@PROPERTY
+@given(
+    power_kw=st.floats(0.5, 5.0),
+    others_kw=st.lists(st.one_of(st.none(), st.floats(-6.0, 6.0)), max_size=8),
+    mode=st.sampled_from(list(IntentMode)),
+)
+def test_any_readings_get_a_verdict_or_none_and_never_an_exception(power_kw, others_kw, mode):
+    intent = wanted(mode, power_kw if mode in (CHARGE, DISCHARGE) else 0.0)
+    readings = [power(60 * minute, kw) for minute, kw in enumerate(others_kw)]
+    seen = verdict(intent, [*readings, *UNMOVED])
+    usable = [reading for reading in readings if reading.battery_kw is not None and reading.measured_at >= at(20)]
+    assert (seen is None) or (isinstance(seen, Verdict) and len(usable) >= 2)

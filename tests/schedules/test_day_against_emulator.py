@@ -1,0 +1,142 @@
+"""Hours of a real day as `tidewatt demo` runs them, the emulator in a thread: planned, dispatched, confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from console.demo import DayRun, EmulatorProcess, InterruptedRunError
+from console.sample import Day, sample_day, sample_site
+from engine.intent import IntentMode
+from schedules import metering, plans, telemetry
+from schedules.store import CommandRow, CommandState, PlanRow, Verdict
+from schedules.store.models import UNRESOLVED
+
+DATE = dt.date(2024, 4, 10)
+# Three hours from 15:00 local time, in which the best plan charges, holds, follows the house and discharges.
+FIRST_QUARTER_HOUR, QUARTER_HOURS = 60, 12
+
+
+@pytest.fixture(scope="module")
+def afternoon() -> Day:
+    whole = sample_day(DATE, seed=1)
+    series = whole.series.iloc[FIRST_QUARTER_HOUR : FIRST_QUARTER_HOUR + QUARTER_HOURS]
+    minutes = whole.house.loc[series.index[0] : series.index[-1] + dt.timedelta(minutes=14)]
+    return Day(DATE, 1, series, minutes)
+
+
+@pytest.fixture
+def cloud(make_cloud, afternoon):
+    return make_cloud(sample_site(), afternoon.house, afternoon.begin, 0.5)
+
+
+def no_progress(*_: Any) -> None:
+    return None
+
+
+def run_day(day: Day, cloud, folder, then: Callable[[DayRun], None], ticks: int | None = None) -> None:
+    """Run from where the emulator stands; after so many ticks the process is gone without a word."""
+
+    class Killed(BaseException):
+        pass
+
+    async def run() -> None:
+        day_run = DayRun(day, folder, EmulatorProcess(folder, cloud.ready), cloud.system.now)
+        left = ticks
+
+        def stop() -> bool:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left = None if left is None else left - 1
+            return False
+
+        try:
+            await day_run.run(no_progress, stop)
+        except Killed:
+            assert ticks is not None
+        finally:
+            then(day_run)
+            await day_run.close()
+            await day_run.emulator.control.close()
+
+    asyncio.run(run())
+
+
+def intents(run: DayRun) -> list:
+    return plans.intents_between(run.db, run.target.id, run.day.begin, run.day.end)
+
+
+def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon, cloud, tmp_path):
+    def check(run: DayRun) -> None:
+        done = intents(run)
+        assert len(done) == QUARTER_HOURS
+        set_points = [row for row in done if row.mode != IntentMode.SELF_CONSUMPTION.value]
+        following = [row for row in done if row.mode == IntentMode.SELF_CONSUMPTION.value]
+        assert len(set_points) >= 8
+        assert following
+        assert {row.mode for row in set_points} >= {"charge", "discharge"}
+        assert {row.verdict for row in set_points} == {Verdict.CONFIRMED}
+        assert {row.verdict for row in following} <= {Verdict.CONFIRMED, Verdict.DEVICE_LIMITED}
+        assert run.runner.failures == []
+        with run.db.session() as session:
+            commands = session.scalars(select(CommandRow).order_by(CommandRow.id)).all()
+        assert {row.state for row in commands} == {CommandState.ACCEPTED}
+        assert_money_is_that_of_the_counters(run)
+        told = [entry for entry in cloud.log.events if entry["event"] in ("started", "renewed", "stopped")]
+        assert len(told) == len(commands)
+
+    def assert_money_is_that_of_the_counters(run: DayRun) -> None:
+        readings = telemetry.between(run.db, run.target.id, afternoon.begin, afternoon.end)
+        buy, sell = (afternoon.series[f"{name}_price_eur_per_kwh"] for name in ("import", "export"))
+        seen = metering.metered(readings, buy, sell, dt.timedelta(minutes=15), 0.0)
+        assert seen.unmetered_intervals == 0
+        for name in metering.REGISTERS:
+            # Each reading is rounded to a watt-hour.
+            assert seen.table[name].sum() == pytest.approx(getattr(cloud.system.plant.registers, name), abs=0.002)
+
+    run_day(afternoon, cloud, tmp_path, check)
+    assert cloud.log.count("lapsed", cloud.serial_number) == 0
+    assert cloud.system.lapse_s == 0
+    assert cloud.system.released
+
+
+@pytest.mark.parametrize("ticks", [7, 301])
+def test_a_run_that_is_killed_is_taken_up_without_a_lapse(afternoon, cloud, tmp_path, ticks):
+    def nothing(_: DayRun) -> None:
+        return None
+
+    def check(run: DayRun) -> None:
+        with run.db.session() as session:
+            assert session.scalars(select(CommandRow).where(CommandRow.state.in_(UNRESOLVED))).all() == []
+            reasons = list(session.scalars(select(PlanRow.why).order_by(PlanRow.id)))
+        assert reasons[:2] == ["start", "taken up after a stop"]
+        begun = [row for row in intents(run) if row.mode != IntentMode.SELF_CONSUMPTION.value]
+        assert begun
+        assert {row.verdict for row in begun} == {Verdict.CONFIRMED}
+
+    run_day(afternoon, cloud, tmp_path, nothing, ticks=ticks)
+    assert cloud.system.now < afternoon.end
+    run_day(afternoon, cloud, tmp_path, check)
+    assert cloud.log.count("lapsed", cloud.serial_number) == 0
+    assert cloud.system.released
+
+
+def test_a_run_that_is_interrupted_leaves_the_battery_to_itself(afternoon, cloud, tmp_path):
+    calls = iter([False] * 40 + [True])
+
+    async def run() -> None:
+        day_run = DayRun(afternoon, tmp_path, EmulatorProcess(tmp_path, cloud.ready), afternoon.begin)
+        with pytest.raises(InterruptedRunError):
+            await day_run.run(no_progress, lambda: next(calls))
+        assert cloud.system.released
+        await day_run.close()
+        await day_run.emulator.control.close()
+
+    asyncio.run(run())
+    assert cloud.log.count("lapsed", cloud.serial_number) == 0

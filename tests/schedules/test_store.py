@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+from contextlib import closing
+from zoneinfo import ZoneInfo
+
+import pytest
+from alembic import op
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from schedules.store import CommandRow, Database, PlanRow, SiteRow
+from schedules.store.database import migrate
+from schedules.store.models import Base, CommandKind, CommandState
+
+NOON = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store.sqlite"
+
+
+@pytest.fixture
+def db(path):
+    opened = Database.at(path)
+    yield opened
+    opened.close()
+
+
+def a_site() -> SiteRow:
+    return SiteRow(name="home", assets={"battery": {"capacity_kwh": 10.0}}, adapter="alphaess", device_id="AL1")
+
+
+def a_command(site_id: int, sent_at: dt.datetime) -> CommandRow:
+    return CommandRow(
+        site_id=site_id,
+        kind=CommandKind.START,
+        battery_kw=-2.5,
+        payload={"ActivePower": 29500},
+        state=CommandState.SENDING,
+        sent_at=sent_at,
+    )
+
+
+def add(db: Database, *rows: Base) -> None:
+    with db.session() as session, session.begin():
+        session.add_all(rows)
+
+
+def differences(db: Database) -> list:
+    with db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return compare_metadata(context, Base.metadata)
+
+
+def test_sqlite_is_in_write_ahead_mode(db, path):
+    with db.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    with sqlite3.connect(path) as outside:
+        assert outside.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    outside.close()
+
+
+def test_every_connection_of_the_pool_is_tuned(db):
+    with db.engine.connect() as one, db.engine.connect() as two:
+        for connection in (one, two):
+            # 1 is NORMAL; SQLite's own defaults are FULL, off and 0.
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
+            assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+            assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 5000
+
+
+def test_a_reader_is_not_blocked_by_an_open_write(db):
+    add(db, a_site())
+    with db.session() as writer, writer.begin():
+        writer.add(SiteRow(name="second", assets={}, adapter="alphaess", device_id="AL2"))
+        writer.flush()
+        with db.session() as reader:
+            assert reader.scalars(select(SiteRow.name)).all() == ["home"]
+
+
+def test_the_migrations_from_empty_make_the_models(db):
+    assert differences(db) == []
+
+
+def test_a_table_that_the_migrations_forgot_is_noticed(db):
+    with db.engine.begin() as connection:
+        connection.execute(text("DROP TABLE telemetry"))
+        connection.execute(text("ALTER TABLE site DROP COLUMN adapter"))
+    kinds = sorted(change[0] for change in differences(db))
+    assert kinds == ["add_column", "add_table"]
+
+
+def test_the_unique_keys_that_dispatch_and_telemetry_rely_on_are_in_the_file(db):
+    def unique(table: str) -> list:
+        return sorted(key["column_names"] for key in inspect(db.engine).get_unique_constraints(table))
+
+    assert unique("telemetry") == [["site_id", "channel", "measured_at"]]
+    assert unique("intent") == [["site_id", "not_before", "plan_id"]]
+    assert unique("site") == [["name"]]
+
+
+def test_opening_twice_is_harmless(path):
+    first = Database.at(path)
+    add(first, a_site())
+    second = Database.at(path)
+    with second.session() as session:
+        assert session.scalars(select(SiteRow.name)).all() == ["home"]
+    add(second, SiteRow(name="second", assets={}, adapter="alphaess", device_id="AL2"))
+    with first.session() as session:
+        assert len(session.scalars(select(SiteRow)).all()) == 2
+    first.close()
+    second.close()
+
+
+def test_migrating_a_store_that_is_up_to_date_changes_nothing(db, path):
+    with sqlite3.connect(path) as outside:
+        before = outside.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        migrate(db.engine)
+        assert outside.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == before
+    outside.close()
+    assert "command" in [name for name, _ in before]
+
+
+def test_a_store_whose_first_migration_was_killed_can_still_be_opened(path, monkeypatch):
+    create_table, made = op.create_table, []
+
+    def killed_in_the_middle(*arguments, **options):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(arguments[0])
+        return create_table(*arguments, **options)
+
+    monkeypatch.setattr(op, "create_table", killed_in_the_middle)
+    with pytest.raises(KeyboardInterrupt):
+        Database.at(path)
+    monkeypatch.undo()
+    assert made == ["site", "plan"]
+    reopened = Database.at(path)
+    assert differences(reopened) == []
+    reopened.close()
+
+
+def test_while_one_process_migrates_no_other_can_begin(path, monkeypatch):
+    # A worker, a beat and a console start together on one machine, and the store is new.
+    create_table, seen = op.create_table, []
+
+    def watched(*arguments, **options):
+        made = create_table(*arguments, **options)
+        with closing(sqlite3.connect(path, timeout=0)) as outside:
+            try:
+                outside.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                seen.append(str(error))
+            else:
+                seen.append("a second process got in")
+        return made
+
+    monkeypatch.setattr(op, "create_table", watched)
+    Database.at(path).close()
+    assert seen == ["database is locked"] * 5
+
+
+def test_a_naive_time_is_refused(db):
+    add(db, a_site())
+    with pytest.raises(StatementError, match="2024-04-10T12:00:00 has no zone"):
+        add(db, a_command(1, NOON.replace(tzinfo=None)))
+    with db.session() as session:
+        assert session.scalars(select(CommandRow)).all() == []
+
+
+def test_a_naive_time_is_refused_in_a_question_too(db):
+    with db.session() as session, pytest.raises(StatementError, match="has no zone"):
+        session.scalars(select(CommandRow).where(CommandRow.sent_at < NOON.replace(tzinfo=None)))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        NOON,
+        NOON.replace(microsecond=123456),
+        NOON.astimezone(ZoneInfo("Europe/Amsterdam")),
+        # Both passes through 02:30 on the day that clocks go back: an hour apart, the same on the wall.
+        dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Amsterdam"), fold=0),
+        dt.datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Amsterdam"), fold=1),
+    ],
+)
+def test_times_come_back_as_the_same_instant_in_aware_utc(db, stored):
+    add(db, a_site())
+    add(db, a_command(1, stored))
+    with db.session() as session:
+        seen = session.scalars(select(CommandRow)).one()
+    assert seen.sent_at == stored.astimezone(dt.UTC)
+    assert seen.sent_at.tzinfo is dt.UTC
+    assert seen.answered_at is None
+
+
+def test_times_of_different_zones_are_ordered_as_instants(db):
+    add(db, a_site())
+    eastern = NOON.astimezone(ZoneInfo("Asia/Tokyo"))  # 21:00 on the wall
+    add(db, a_command(1, NOON + dt.timedelta(hours=1)), a_command(1, eastern))
+    with db.session() as session:
+        first = session.scalars(select(CommandRow).order_by(CommandRow.sent_at)).first()
+    assert first is not None
+    assert first.sent_at == NOON
+
+
+def test_data_survives_close_and_open(path):
+    db = Database.at(path)
+    add(db, a_site())
+    add(db, a_command(1, NOON))
+    db.close()
+    db = Database.at(path)
+    with db.session() as session:
+        site = session.scalars(select(SiteRow)).one()
+        command = session.scalars(select(CommandRow)).one()
+    db.close()
+    assert (site.name, site.assets) == ("home", {"battery": {"capacity_kwh": 10.0}})
+    assert (command.kind, command.state) == (CommandKind.START, CommandState.SENDING)
+    assert (command.battery_kw, command.payload, command.outcome) == (-2.5, {"ActivePower": 29500}, "")
+
+
+def test_what_was_not_committed_is_gone_after_open(path):
+    db = Database.at(path)
+    with db.session() as session:
+        session.add(a_site())
+        session.flush()
+    db.close()
+    db = Database.at(path)
+    with db.session() as session:
+        assert session.scalars(select(SiteRow)).all() == []
+    db.close()
+
+
+def test_a_row_of_a_site_that_is_not_there_is_refused(db):
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        add(db, a_command(99, NOON))
+
+
+def test_states_are_kept_as_words_that_people_can_read(db, path):
+    add(db, a_site())
+    add(db, a_command(1, NOON))
+    with sqlite3.connect(path) as outside:
+        assert outside.execute("SELECT kind, state FROM command").fetchall() == [("start", "sending")]
+    outside.close()
+
+
+def test_the_folder_of_a_store_is_made(tmp_path):
+    db = Database.at(tmp_path / "new" / "folder" / "store.sqlite")
+    db.close()
+    assert (tmp_path / "new" / "folder" / "store.sqlite").exists()
+
+
+def test_an_engine_without_migrations_has_no_tables(tmp_path):
+    # Shows that the tables come from the migrations, not from somewhere that makes them on sight.
+    engine = create_engine(f"sqlite:///{tmp_path / 'bare.sqlite'}")
+    assert inspect(engine).get_table_names() == []
+    migrate(engine)
+    assert {*Base.metadata.tables, "alembic_version"} == set(inspect(engine).get_table_names())
+    engine.dispose()
+
+
+def test_intervals_of_a_plan_come_back_as_they_went(db):
+    add(db, a_site())
+    intervals = [{"start": NOON.isoformat(), "soc": 0.55, "charge_kw": 2.0}]
+    add(
+        db,
+        PlanRow(
+            site_id=1,
+            made_at=NOON,
+            begins_at=NOON,
+            ends_at=NOON + dt.timedelta(minutes=15),
+            initial_soc=0.5,
+            cost_eur=-0.25,
+            cost_without_battery_eur=0.5,
+            solver="lp",
+            intervals=intervals,
+            why="test",
+        ),
+    )
+    with db.session() as session:
+        plan = session.scalars(select(PlanRow)).one()
+    assert plan.intervals == intervals
+    assert plan.cost_eur == -0.25
