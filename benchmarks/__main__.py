@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import track
@@ -17,11 +18,12 @@ from benchmarks.problems import PROBLEMS, BenchmarkProblem
 from engine import optimise
 
 BASELINE = "HiGHS directly, binaries everywhere"
+TIDEWATT = "optimise()"
 SAME_EUR = 1e-6
 
 
-def tidewatt(problem: BenchmarkProblem) -> float:
-    """What users call: checks of the input, model, proof, assembly and the independent checker included."""
+def tidewatt(problem: BenchmarkProblem, solver: Literal["dp", "lp"]) -> float:
+    """What users call: checks of the input, solve, assembly and the independent checker included."""
     series = problem.series
     return optimise(
         problem.site,
@@ -31,13 +33,15 @@ def tidewatt(problem: BenchmarkProblem) -> float:
         pv=series["pv_kw"],
         initial_soc=problem.initial_soc,
         final_soc_min=problem.final_soc_min,
+        solver=solver,
     ).cost_eur
 
 
 SOLVERS: dict[str, Callable[[BenchmarkProblem], float]] = {
     BASELINE: lambda problem: raw_highs.solve(problem, binaries=True),
     "HiGHS directly, relaxation": lambda problem: raw_highs.solve(problem, binaries=False),
-    "tidewatt optimise()": tidewatt,
+    TIDEWATT: lambda problem: tidewatt(problem, "dp"),
+    "optimise(solver='lp')": lambda problem: tidewatt(problem, "lp"),
 }
 
 
@@ -76,7 +80,7 @@ def main() -> int:
                 f"{cost_eur:.6f}",
                 f"{difference:+.1e}",
             )
-        disagree |= abs(results["tidewatt optimise()"][1] - base_eur) > SAME_EUR
+        disagree |= abs(results[TIDEWATT][1] - base_eur) > SAME_EUR
     Console(width=120).print(table)
     return int(disagree)
 

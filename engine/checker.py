@@ -7,7 +7,9 @@ or with the assembly of plans: what they get wrong, this must not get wrong in t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +18,10 @@ from engine.assets import Site
 POWER_TOLERANCE_KW = 1e-6
 SOC_TOLERANCE = 1e-6
 MONEY_TOLERANCE_EUR = 1e-6
+COLUMNS = (
+    *("charge_kw", "discharge_kw", "import_kw", "export_kw", "pv_kw"),
+    *("curtailment_kw", "load_kw", "soc", "cost_eur"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,18 @@ def check(
     if len(table) != len(expected) or any(a != b for a, b in zip(table.index, expected, strict=True)):
         return (Fault("horizon", str(expected[0]), "the plan's intervals are not those asked for"),)
     step_h = _step_h(expected)
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        return (Fault("columns", str(expected[0]), f"the plan lacks {', '.join(missing)}"),)
     judge = _Judge(site, step_h)
     loads = [0.0] * len(expected) if load is None else [float(value) for value in load]
     offers = [0.0] * len(expected) if pv is None else [float(value) for value in pv]
     soc, total_eur = initial_soc, 0.0
-    for position, (start, row) in enumerate(table.iterrows()):
+    for position, (start, row) in enumerate(zip(expected, table.to_dict("records"), strict=True)):
         load_kw, offered_kw = loads[position], offers[position]
         judge.at = str(start)
-        if not all(math.isfinite(float(value)) for value in row):
-            judge.fault("finite", f"row is {row.to_dict()}")
+        if not all(math.isfinite(value) for value in row.values()):
+            judge.fault("finite", f"row is {row}")
             break
         judge.powers(row, load_kw, offered_kw)
         soc = judge.state_of_charge(row, soc)
@@ -102,7 +111,7 @@ class _Judge:
     def fault(self, rule: str, detail: str) -> None:
         self.faults.append(Fault(rule, self.at, detail))
 
-    def powers(self, row: pd.Series, load_kw: float, offered_kw: float) -> None:
+    def powers(self, row: Mapping[Any, Any], load_kw: float, offered_kw: float) -> None:
         """Signs, ratings, both directions at once, curtailment, balance, connection limits."""
         battery, grid = self._site.battery, self._site.grid
         eps = POWER_TOLERANCE_KW
@@ -139,7 +148,7 @@ class _Judge:
             if row["export_kw"] > most + eps:
                 self.fault("export limit", f"{row['export_kw']:.6f} kW is above {most:g} kW")
 
-    def state_of_charge(self, row: pd.Series, before: float) -> float:
+    def state_of_charge(self, row: Mapping[Any, Any], before: float) -> float:
         """The store's physics and its band; returns the state of charge that physics gives."""
         battery = self._site.battery
         into_kwh = row["charge_kw"] * self._step_h * battery.charge_efficiency
@@ -153,7 +162,7 @@ class _Judge:
             self.fault("soc band", f"{after:.6f} is above {max(battery.max_soc, before):.6f}")
         return after
 
-    def money(self, row: pd.Series, import_price: float, export_price: float) -> float:
+    def money(self, row: Mapping[Any, Any], import_price: float, export_price: float) -> float:
         """The interval's cost [EUR], held against the reported one."""
         wear = self._site.battery.wear_eur_per_kwh
         eur = self._step_h * float(
