@@ -10,14 +10,13 @@ Numba compiles the kernels at first use and keeps the result on disk beside them
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 
 from engine.errors import SolveError
 from engine.plan import Solution
-from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, DispatchProblem
-from engine.storage_kernels import INFINITE, curtailment_kwh, solve_convex, solve_general
+from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, DispatchProblem
+from engine.storage_kernels import INFINITE, KernelInput, curtailment_kwh, solve_convex, solve_general
 
 # A value function with more pieces than this is slower here than in the MILP.
 MOST_VALUE_PIECES = 4000
@@ -25,34 +24,6 @@ MOST_VALUE_PIECES = 4000
 
 class TooManyPiecesError(SolveError):
     """The value functions have grown beyond what is worth it; the MILP can still solve the problem."""
-
-
-class KernelInput(NamedTuple):
-    """A problem in the kernels' order and units: energies per interval [kWh], prices [EUR/kWh]."""
-
-    buy: Array
-    sell: Array
-    net: Array
-    most_in: Array
-    most_out: Array
-    spare: Array
-    over_in: Array
-    over_out: Array
-    breach: float
-    most_charge: Array
-    most_discharge: Array
-    eta_in: float
-    eta_out: float
-    wear: float
-    low: float
-    high: float
-    band_low: float
-    band_high: float
-    band_breach: float
-    start: float
-    final: float
-    final_breach: float
-    end_value: float
 
 
 def kernel_input(problem: DispatchProblem) -> KernelInput:
@@ -104,39 +75,20 @@ def solve(problem: DispatchProblem) -> Solution:
     data = kernel_input(problem)
     delta, worth = np.empty(problem.intervals), np.empty(problem.intervals)
     if is_convex(problem):
-        solve_convex(*data, delta, worth)
+        solve_convex(data, delta, worth)
         why = "every interval's cost is convex, so value functions are lists of slopes"
     else:
-        pieces = solve_general(*data, delta, worth, MOST_VALUE_PIECES)
+        pieces = solve_general(data, delta, worth, MOST_VALUE_PIECES)
         if pieces < 0:
             raise TooManyPiecesError(
                 f"storage_dp: a value function has more than {MOST_VALUE_PIECES} pieces; use solver='lp'"
             )
         why = f"some intervals are not convex; lower envelopes of at most {pieces} pieces stay exact"
-    charge_kwh = np.maximum(delta, 0.0) / data.eta_in
-    discharge_kwh = np.maximum(-delta, 0.0) * data.eta_out
-    draw = data.net + charge_kwh - discharge_kwh
-    curtailed = np.array(
-        [
-            curtailment_kwh(
-                data.buy[t],
-                data.sell[t],
-                data.most_in[t],
-                data.most_out[t],
-                data.spare[t],
-                data.over_in[t],
-                data.over_out[t],
-                data.breach,
-                draw[t],
-            )
-            for t in range(problem.intervals)
-        ]
-    )
     h = problem.step_h
     return Solution(
-        charge_kw=charge_kwh / h,
-        discharge_kw=discharge_kwh / h,
-        curtailment_kw=curtailed / h,
+        charge_kw=np.maximum(delta, 0.0) / data.eta_in / h,
+        discharge_kw=np.maximum(-delta, 0.0) * data.eta_out / h,
+        curtailment_kw=curtailment_kwh(data, delta) / h,
         marginal_value_eur_per_kwh=worth,
         solver="storage DP",
         why=why,

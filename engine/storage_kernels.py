@@ -13,17 +13,18 @@ pair is merged, and the lower envelope of all is taken: still exact, with more p
 All kernels are in this one file because numba's cache on disk notices a change of the file that a kernel is in, but
 not of another that it calls into.
 
-Energies are kWh, costs EUR. An interval's cost is built from
-    net     load less PV on offer; what the meter sees with an idle battery and nothing curtailed
-    most_in, most_out   what the connection may carry in the interval
-    spare   PV that may be curtailed
-    over_in, over_out   by how much an idle battery would break those limits; so much is allowed, at the breach price
+Energies are kWh, costs EUR.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
+
+Array = npt.NDArray[np.float64]
 
 INFINITE = 1e300
 # Below this a length [kWh] or a cost [EUR] is arithmetic dust.
@@ -32,6 +33,72 @@ DUST = 1e-13
 ROUNDING_KWH = 1e-9
 MOST_PIECES = 12
 MOST_BRANCHES = 5
+
+
+class KernelInput(NamedTuple):
+    """One site's problem: energies per interval [kWh] of shape (T,), prices [EUR/kWh]."""
+
+    buy: Array
+    sell: Array
+    net: Array
+    """Load less PV on offer: what the meter sees with an idle battery and nothing curtailed."""
+    most_in: Array
+    """What the connection may draw."""
+    most_out: Array
+    """What the connection may feed in."""
+    spare: Array
+    """PV that may be curtailed."""
+    over_in: Array
+    """By how much an idle battery would exceed `most_in`; so much is allowed, at the breach price."""
+    over_out: Array
+    breach: float
+    most_charge: Array
+    """Most that the store can gain in an interval."""
+    most_discharge: Array
+    """Most that the store can lose in an interval."""
+    eta_in: float
+    eta_out: float
+    wear: float
+    low: float
+    """The store moves within `low` and `high`."""
+    high: float
+    band_low: float
+    """Outside the band each kWh and interval costs `band_breach`."""
+    band_high: float
+    band_breach: float
+    start: float
+    final: float
+    """Least store at the end; each kWh short costs `final_breach`."""
+    final_breach: float
+    end_value: float
+    """What a kWh in store is worth at the end."""
+
+
+class Branches(NamedTuple):
+    """Room for the convex branches of one interval's cost; branch i begins at change `at[i]` with cost `value[i]`."""
+
+    at: Array
+    value: Array
+    pieces: npt.NDArray[np.int64]
+    """How many pieces a branch has."""
+    slope: Array
+    length: Array
+    grid_slope: Array
+    """Scratch: the pieces of the meter's cost."""
+    grid_length: Array
+
+
+@njit(cache=True)
+def _new_branches():
+    return Branches(
+        np.empty(MOST_BRANCHES),
+        np.empty(MOST_BRANCHES),
+        np.zeros(MOST_BRANCHES, np.int64),
+        np.empty((MOST_BRANCHES, MOST_PIECES)),
+        np.empty((MOST_BRANCHES, MOST_PIECES)),
+        np.empty(MOST_PIECES),
+        np.empty(MOST_PIECES),
+    )
 
 
 @njit(cache=True)
@@ -56,7 +123,7 @@ def _ascending(slopes, lengths, first, last):
 
 
 @njit(cache=True)
-def _grid_cost(buy, sell, most_in, most_out, spare, over_in, over_out, breach, side, slope, length):
+def _grid_cost(data, t, side, slope, length):
     """Cost of a net draw n at the meter before curtailment, cheapest over curtailment: convex pieces.
 
     With `sell <= buy` one convex function covers buying and selling (side 0). Otherwise it is the lower of two: one
@@ -64,6 +131,9 @@ def _grid_cost(buy, sell, most_in, most_out, spare, over_in, over_out, breach, s
 
     Returns the number of pieces, the left end of n, and the cost there.
     """
+    buy, sell, breach = data.buy[t], data.sell[t], data.breach
+    most_in, most_out, spare = data.most_in[t], data.most_out[t], data.spare[t]
+    over_in, over_out = data.over_in[t], data.over_out[t]
     count = 0
     left, cost = -spare, 0.0
     if side <= 0:
@@ -92,30 +162,15 @@ def _grid_cost(buy, sell, most_in, most_out, spare, over_in, over_out, breach, s
 
 
 @njit(cache=True)
-def _add_store_cost(
-    count,
-    left,
-    cost,
-    grid_slope,
-    grid_length,
-    net,
-    most_charge,
-    most_discharge,
-    eta_in,
-    eta_out,
-    wear,
-    branch,
-    at,
-    value,
-    pieces,
-    slope,
-    length,
-):
+def _add_store_cost(data, t, count, left, cost, branch, branches):
     """Turn a convex cost of the meter into one or two convex costs of the store's change delta.
 
     delta > 0 stores delta and draws delta / eta_in; delta < 0 gives -delta * eta_out, which wears the battery.
     Returns the number of branches so far. Branch i begins at delta `at[i]` with cost `value[i]`.
     """
+    grid_slope, grid_length = branches.grid_slope, branches.grid_length
+    at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
+    net, eta_in, eta_out, wear = data.net[t], data.eta_in, data.eta_out, data.wear
     right = left
     for i in range(count):
         right += grid_length[i]
@@ -126,8 +181,8 @@ def _add_store_cost(
     if count > 0 and abs(left - net) < ROUNDING_KWH:
         grid_length[0] += left - net
         left = net
-    low = max(left, net - most_discharge * eta_out)
-    high = min(right, net + most_charge / eta_in)
+    low = max(left, net - data.most_discharge[t] * eta_out)
+    high = min(right, net + data.most_charge[t] / eta_in)
     if high < low:
         return branch
     # Cost at the left end, and at rest (delta 0) where the function may be split.
@@ -177,159 +232,69 @@ def _add_store_cost(
 
 
 @njit(cache=True)
-def interval_cost(
-    buy,
-    sell,
-    net,
-    most_in,
-    most_out,
-    spare,
-    over_in,
-    over_out,
-    breach,
-    most_charge,
-    most_discharge,
-    eta_in,
-    eta_out,
-    wear,
-    grid_slope,
-    grid_length,
-    at,
-    value,
-    pieces,
-    slope,
-    length,
-):
-    """The convex branches of one interval's cost in the change of the store; returns how many."""
+def interval_cost(data, t, branches):
+    """Fill in the convex branches of one interval's cost in the change of the store; returns how many."""
     branch = 0
-    sides = 1 if sell <= buy else 2
+    sides = 1 if data.sell[t] <= data.buy[t] else 2
     for index in range(sides):
         side = 0 if sides == 1 else 2 * index - 1
-        count, left, cost = _grid_cost(
-            buy, sell, most_in, most_out, spare, over_in, over_out, breach, side, grid_slope, grid_length
-        )
-        branch = _add_store_cost(
-            count,
-            left,
-            cost,
-            grid_slope,
-            grid_length,
-            net,
-            most_charge,
-            most_discharge,
-            eta_in,
-            eta_out,
-            wear,
-            branch,
-            at,
-            value,
-            pieces,
-            slope,
-            length,
-        )
+        count, left, cost = _grid_cost(data, t, side, branches.grid_slope, branches.grid_length)
+        branch = _add_store_cost(data, t, count, left, cost, branch, branches)
     return branch
 
 
 @njit(cache=True)
-def curtailment_kwh(buy, sell, most_in, most_out, spare, over_in, over_out, breach, draw):
-    """How much PV to leave unused when the meter would see `draw` with all of it [kWh]: the cheapest that is allowed.
+def curtailment_kwh(data, delta):
+    """How much PV to leave unused for given changes of the store [kWh], shape (T,): the cheapest that is allowed.
 
     The cost is piecewise linear in it, with kinks where the meter is at zero or at a limit: an end or a kink is best.
     """
-    least = max(0.0, -draw - most_out - over_out)
-    most = min(spare, most_in + over_in - draw)
-    best, best_cost = least, INFINITE
-    for kink in (least, -draw, most_in - draw, -most_out - draw, most):
-        tried = min(max(kink, least), most)
-        meter = draw + tried
-        cost = buy * meter if meter > 0.0 else sell * meter
-        cost += breach * (max(0.0, meter - most_in) + max(0.0, -most_out - meter))
-        if cost < best_cost - DUST:
-            best, best_cost = tried, cost
-    return best
+    curtailed = np.empty(delta.shape[0])
+    for t in range(delta.shape[0]):
+        most_in, most_out = data.most_in[t], data.most_out[t]
+        draw = data.net[t] + (delta[t] / data.eta_in if delta[t] > 0.0 else delta[t] * data.eta_out)
+        least = max(0.0, -draw - most_out - data.over_out[t])
+        most = min(data.spare[t], most_in + data.over_in[t] - draw)
+        best, best_cost = least, INFINITE
+        for kink in (least, -draw, most_in - draw, -most_out - draw, most):
+            tried = min(max(kink, least), most)
+            meter = draw + tried
+            cost = data.buy[t] * meter if meter > 0.0 else data.sell[t] * meter
+            cost += data.breach * (max(0.0, meter - most_in) + max(0.0, -most_out - meter))
+            if cost < best_cost - DUST:
+                best, best_cost = tried, cost
+        curtailed[t] = best
+    return curtailed
 
 
 @njit(cache=True)
-def solve_convex(
-    buy,
-    sell,
-    net,
-    most_in,
-    most_out,
-    spare,
-    over_in,
-    over_out,
-    breach,
-    most_charge,
-    most_discharge,
-    eta_in,
-    eta_out,
-    wear,
-    low,
-    high,
-    band_low,
-    band_high,
-    band_breach,
-    start,
-    final,
-    final_breach,
-    end_value,
-    delta,
-    worth,
-):
+def solve_convex(data, delta, worth):
     """Solve one site whose interval costs are all convex.
 
-    Args: as `interval_cost`, arrays of shape (T,) for the first eight; the store may move in [low, high], and outside
-    [band_low, band_high] each kWh and interval costs `band_breach`; `final` is the least store at the end, `end_value`
-    what a kWh is worth there.
-
-    Fills `delta` [kWh] and `worth` [EUR/kWh] of shape (T,).
+    Fills in `delta`, the changes of the store [kWh], and `worth`, what a kWh in store is worth after each interval
+    [EUR/kWh], of shape (T,).
     """
-    count = buy.shape[0]
-    grid_slope, grid_length = np.empty(MOST_PIECES), np.empty(MOST_PIECES)
-    at, value = np.empty(MOST_BRANCHES), np.empty(MOST_BRANCHES)
-    pieces = np.zeros(MOST_BRANCHES, np.int64)
+    count = data.buy.shape[0]
+    low, high = data.low, data.high
+    branches = _new_branches()
     slopes = np.empty((count, MOST_PIECES))
     lengths = np.empty((count, MOST_PIECES))
     cost_pieces = np.zeros(count, np.int64)
     most_up = np.empty(count)
-    slope, length = np.empty((MOST_BRANCHES, MOST_PIECES)), np.empty((MOST_BRANCHES, MOST_PIECES))
     # All value functions behind each other; `first[t]` is where that of interval t begins.
     first = np.zeros(count + 2, np.int64)
     v_slope, v_length = np.empty(64 * (count + 1)), np.empty(64 * (count + 1))
     used = 0
     # first[k] holds V[count - k]: the list grows backwards in time.
-    target = min(max(final, low), high)
-    used = _push(v_slope, v_length, first[0], used, -final_breach - end_value, target - low)
-    used = _push(v_slope, v_length, first[0], used, -end_value, high - target)
-    used = _add_band(v_slope, v_length, first[0], used, low, band_low, band_high, band_breach)
+    target = min(max(data.final, low), high)
+    used = _push(v_slope, v_length, first[0], used, -data.final_breach - data.end_value, target - low)
+    used = _push(v_slope, v_length, first[0], used, -data.end_value, high - target)
+    used = _add_band(data, v_slope, v_length, first[0], used)
     first[1] = used
     for k in range(1, count):
         t = count - k
-        interval_cost(
-            buy[t],
-            sell[t],
-            net[t],
-            most_in[t],
-            most_out[t],
-            spare[t],
-            over_in[t],
-            over_out[t],
-            breach,
-            most_charge[t],
-            most_discharge[t],
-            eta_in,
-            eta_out,
-            wear,
-            grid_slope,
-            grid_length,
-            at,
-            value,
-            pieces,
-            slope,
-            length,
-        )
-        _keep(slope, length, pieces, at, slopes, lengths, cost_pieces, most_up, t)
+        interval_cost(data, t, branches)
+        _keep(branches, slopes, lengths, cost_pieces, most_up, t)
         begin, end = first[k - 1], first[k]
         room = used + (end - begin) + 2 * MOST_PIECES
         if room > v_slope.shape[0]:
@@ -351,33 +316,11 @@ def solve_convex(
             piece = min(piece, wanted)
             wanted -= piece
             used = _push(v_slope, v_length, first[k], used, piece_slope, piece)
-        used = _add_band(v_slope, v_length, first[k], used, low, band_low, band_high, band_breach)
+        used = _add_band(data, v_slope, v_length, first[k], used)
         first[k + 1] = used
-    interval_cost(
-        buy[0],
-        sell[0],
-        net[0],
-        most_in[0],
-        most_out[0],
-        spare[0],
-        over_in[0],
-        over_out[0],
-        breach,
-        most_charge[0],
-        most_discharge[0],
-        eta_in,
-        eta_out,
-        wear,
-        grid_slope,
-        grid_length,
-        at,
-        value,
-        pieces,
-        slope,
-        length,
-    )
-    _keep(slope, length, pieces, at, slopes, lengths, cost_pieces, most_up, 0)
-    stored = start
+    interval_cost(data, 0, branches)
+    _keep(branches, slopes, lengths, cost_pieces, most_up, 0)
+    stored = data.start
     for t in range(count):
         k = count - 1 - t
         begin, end = first[k], first[k + 1]
@@ -427,19 +370,20 @@ def _grown(array, size):
 
 
 @njit(cache=True)
-def _keep(slope, length, pieces, at, slopes, lengths, cost_pieces, most_up, t):
+def _keep(branches, slopes, lengths, cost_pieces, most_up, t):
     """Store the only branch of a convex interval."""
-    cost_pieces[t] = pieces[0]
-    top = at[0]
-    for i in range(pieces[0]):
-        slopes[t, i], lengths[t, i] = slope[0, i], length[0, i]
-        top += length[0, i]
+    cost_pieces[t] = branches.pieces[0]
+    top = branches.at[0]
+    for i in range(branches.pieces[0]):
+        slopes[t, i], lengths[t, i] = branches.slope[0, i], branches.length[0, i]
+        top += branches.length[0, i]
     most_up[t] = top
 
 
 @njit(cache=True)
-def _add_band(slope, length, begin, used, low, band_low, band_high, band_breach):
+def _add_band(data, slope, length, begin, used):
     """Add the price of being outside the band to a value function's slopes; splits pieces at the band's edges."""
+    low, band_low, band_high = data.low, data.band_low, data.band_high
     if low >= band_low and band_high == INFINITE:
         return used
     place = low
@@ -454,72 +398,43 @@ def _add_band(slope, length, begin, used, low, band_low, band_high, band_breach)
                 used += 1
                 end = edge
         if end <= band_low + DUST:
-            slope[i] -= band_breach
+            slope[i] -= data.band_breach
         elif place >= band_high - DUST:
-            slope[i] += band_breach
+            slope[i] += data.band_breach
         place = end
         i += 1
     return used
 
 
 @njit(cache=True)
-def solve_general(
-    buy,
-    sell,
-    net,
-    most_in,
-    most_out,
-    spare,
-    over_in,
-    over_out,
-    breach,
-    most_charge,
-    most_discharge,
-    eta_in,
-    eta_out,
-    wear,
-    low,
-    high,
-    band_low,
-    band_high,
-    band_breach,
-    start,
-    final,
-    final_breach,
-    end_value,
-    delta,
-    worth,
-    most_pieces,
-):
-    """Solve one site; arguments as `solve_convex`.
+def solve_general(data, delta, worth, most_pieces):
+    """Solve one site, convex or not; fills in `delta` and `worth` as `solve_convex` does.
 
     Returns the largest number of pieces of a value function, or -1 if it would exceed `most_pieces`: then nothing is
     solved and the caller needs another way.
     """
-    count = buy.shape[0]
-    grid_slope, grid_length = np.empty(MOST_PIECES), np.empty(MOST_PIECES)
-    at, value = np.empty(MOST_BRANCHES), np.empty(MOST_BRANCHES)
-    pieces = np.zeros(MOST_BRANCHES, np.int64)
-    slope, length = np.empty((MOST_BRANCHES, MOST_PIECES)), np.empty((MOST_BRANCHES, MOST_PIECES))
+    count = data.buy.shape[0]
+    low, high, end_value = data.low, data.high, data.end_value
+    branches = _new_branches()
     size = most_pieces + 2 * MOST_PIECES
     # All value functions behind each other, V[count] first; `first[k]` is where V[count - k] begins.
     first = np.zeros(count + 2, np.int64)
     v_begin, v_cost, v_slope = np.empty(64 * (count + 1)), np.empty(64 * (count + 1)), np.empty(64 * (count + 1))
     one, other, merged = np.empty((3, size)), np.empty((3, size)), np.empty((3, size))
 
-    target = min(max(final, low), high)
+    target = min(max(data.final, low), high)
     used = 0
     if target > low:
         one[0, 0], one[1, 0], one[2, 0] = (
             low,
-            final_breach * (target - low) - end_value * low,
-            -final_breach - end_value,
+            data.final_breach * (target - low) - end_value * low,
+            -data.final_breach - end_value,
         )
         used = 1
     if high > target or used == 0:
         one[0, used], one[1, used], one[2, used] = target, -end_value * target, -end_value
         used += 1
-    used = _add_band_to_pieces(one, used, high, band_low, band_high, band_breach)
+    used = _add_band_to_pieces(data, one, used)
     widest = used
     total = 0
     for k in range(count):
@@ -534,29 +449,7 @@ def solve_general(
         if k == count - 1:
             break
         t = count - 1 - k
-        branches = interval_cost(
-            buy[t],
-            sell[t],
-            net[t],
-            most_in[t],
-            most_out[t],
-            spare[t],
-            over_in[t],
-            over_out[t],
-            breach,
-            most_charge[t],
-            most_discharge[t],
-            eta_in,
-            eta_out,
-            wear,
-            grid_slope,
-            grid_length,
-            at,
-            value,
-            pieces,
-            slope,
-            length,
-        )
+        many = interval_cost(data, t, branches)
         one[0, 0], one[1, 0], one[2, 0] = low, INFINITE, 0.0
         used = 1
         begin, end = first[k], first[k + 1]
@@ -566,22 +459,9 @@ def solve_general(
             while after < end and v_slope[after] >= v_slope[after - 1]:
                 after += 1
             run_high = high if after >= end else v_begin[after]
-            for branch in range(branches):
+            for branch in range(many):
                 fresh, fresh_high = _convolve(
-                    at[branch],
-                    value[branch],
-                    pieces[branch],
-                    slope[branch],
-                    length[branch],
-                    v_begin,
-                    v_cost,
-                    v_slope,
-                    run,
-                    after,
-                    run_high,
-                    low,
-                    high,
-                    merged,
+                    data, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, merged
                 )
                 if fresh == 0:
                     continue
@@ -592,59 +472,26 @@ def solve_general(
             run = after
         if used > most_pieces:
             return -1
-        used = _add_band_to_pieces(one, used, high, band_low, band_high, band_breach)
+        used = _add_band_to_pieces(data, one, used)
         widest = max(widest, used)
 
-    stored = start
+    stored = data.start
     for t in range(count):
         k = count - 1 - t
-        branches = interval_cost(
-            buy[t],
-            sell[t],
-            net[t],
-            most_in[t],
-            most_out[t],
-            spare[t],
-            over_in[t],
-            over_out[t],
-            breach,
-            most_charge[t],
-            most_discharge[t],
-            eta_in,
-            eta_out,
-            wear,
-            grid_slope,
-            grid_length,
-            at,
-            value,
-            pieces,
-            slope,
-            length,
-        )
+        many = interval_cost(data, t, branches)
         delta[t], worth[t] = _best_change(
-            stored,
-            low,
-            high,
-            v_begin,
-            v_cost,
-            v_slope,
-            first[k],
-            first[k + 1],
-            branches,
-            at,
-            value,
-            pieces,
-            slope,
-            length,
+            data, stored, v_begin, v_cost, v_slope, first[k], first[k + 1], many, branches
         )
         stored = min(max(stored + delta[t], low), high)
     return widest
 
 
 @njit(cache=True)
-def _convolve(at, value, pieces, slope, length, v_begin, v_cost, v_slope, run, after, run_high, low, high, out):
+def _convolve(data, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, out):
     """Min-plus convolution of a convex branch, mirrored, with a convex run, cut to [low, high]."""
-    top, top_cost = at, value
+    low, high = data.low, data.high
+    pieces, slope, length = branches.pieces[branch], branches.slope[branch], branches.length[branch]
+    top, top_cost = branches.at[branch], branches.value[branch]
     for i in range(pieces):
         top += length[i]
         top_cost += slope[i] * length[i]
@@ -726,8 +573,9 @@ def _emit(out, count, place, cost, slope):
 
 
 @njit(cache=True)
-def _add_band_to_pieces(one, used, high, band_low, band_high, band_breach):
+def _add_band_to_pieces(data, one, used):
     """Add the price of being outside the band; splits pieces at its edges."""
+    high, band_low, band_high, band_breach = data.high, data.band_low, data.band_high, data.band_breach
     if one[0, 0] >= band_low and band_high == INFINITE:
         return used
     for edge in (band_low, band_high):
@@ -751,10 +599,12 @@ def _add_band_to_pieces(one, used, high, band_low, band_high, band_breach):
 
 
 @njit(cache=True)
-def _best_change(stored, low, high, v_begin, v_cost, v_slope, begin, end, branches, at, value, pieces, slope, length):
+def _best_change(data, stored, v_begin, v_cost, v_slope, begin, end, many, branches):
     """The cheapest change of the store now, and what a kWh is worth after it: it lies at a kink of either function."""
+    low, high = data.low, data.high
+    at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
     best, best_cost, best_worth = 0.0, INFINITE, 0.0
-    for branch in range(branches):
+    for branch in range(many):
         place, cost = at[branch], value[branch]
         j = begin
         # Kinks of the interval's cost.
