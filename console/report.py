@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,9 +54,9 @@ class Figures:
         orphaned = self.lapses_while_nobody_was_in_control
         return [
             ("planned cost", f"{self.planned_cost_eur:.2f} EUR"),
-            ("realised cost", f"{self.realised_cost_eur:.2f} EUR{unmetered}"),
+            ("realised cost", f"{_eur(self.realised_cost_eur)}{unmetered}"),
             ("cost without a battery", f"{self.cost_without_battery_eur:.2f} EUR"),
-            ("saved by the battery", f"{self.saved_eur:.2f} EUR"),
+            ("saved by the battery", _eur(self.saved_eur)),
             ("state of charge", f"{_percent(self.soc_at_start)} at the start, {_percent(self.soc_at_end)} at the end"),
             ("plans made", str(self.plans_made)),
             ("commands sent", str(self.commands_sent)),
@@ -76,8 +77,9 @@ class Figures:
         ]
 
     def as_json(self) -> dict[str, float | int | None]:
-        """Name and value, as programs read them."""
-        return asdict(self)
+        """Name and value, as programs read them; what is not known is null."""
+        known = asdict(self)
+        return {name: None if value is None or math.isnan(value) else value for name, value in known.items()}
 
 
 async def settle_run(run: DayRun) -> tuple[Figures, Settlement]:
@@ -147,6 +149,10 @@ def write_html(path: Path, run: DayRun, figures: Figures, result: Settlement) ->
         ),
         encoding="utf-8",
     )
+
+
+def _eur(amount: float) -> str:
+    return "not known" if math.isnan(amount) else f"{amount:.2f} EUR"
 
 
 def _percent(fraction: float | None) -> str:

@@ -37,6 +37,8 @@ from schedules.telemetry import latest, read_telemetry
 RELEASE_ATTEMPTS = 3
 # How long to wait before repeating what was refused, where commands do not lapse [s].
 REFUSED_AGAIN_S = 60.0
+# Limits that the battery management reported are believed for so many of the vendor's cadences.
+LIMITS_HOLD_CADENCES = 3
 
 
 class Outcome(Enum):
@@ -166,7 +168,11 @@ class Dispatcher:
         adapter, device = self._target.adapter, self._target.device
         if intent.mode not in adapter.abilities.modes:
             raise IntentRefusedError(f"mode: {intent.mode.value} is beyond this vendor; plan without it")
-        command = adapter.translate(intent, device, latest(self._db, self._target.id, Channel.STATE))
+        state = latest(self._db, self._target.id, Channel.STATE)
+        oldest = self._clock() - LIMITS_HOLD_CADENCES * dt.timedelta(seconds=adapter.abilities.state_cadence_s)
+        if state is not None and state.measured_at < oldest:
+            state = None  # what the battery allowed then says nothing of now
+        command = adapter.translate(intent, device, state)
         self._refuse_above_nameplate(command)
         return command
 

@@ -21,8 +21,8 @@ class Metered:
 
     @property
     def cost_eur(self) -> float:
-        """Realised cost over the metered intervals [EUR]."""
-        return float(self.table["cost_eur"].sum())
+        """Realised cost over the metered intervals [EUR]; NaN where there is none."""
+        return float(self.table["cost_eur"].sum(min_count=1))
 
     @property
     def unmetered_intervals(self) -> int:

@@ -151,6 +151,15 @@ def test_what_the_battery_management_allows_now_reaches_the_translation(charging
     assert wire(charging) == [(0.0, "start", -1.25)]
 
 
+def test_what_it_allowed_long_ago_says_nothing_of_now(bench):
+    bench.vendor.charge_limit_kw = 0.0
+    asyncio.run(read_telemetry(bench.db, bench.clock, bench.target, Channel.STATE))
+    bench.plan(bench.intent("charge", CHARGE_KW, 1200, 2100))
+    bench.move(1200)
+    bench.tick()
+    assert wire(bench) == [(1200.0, "start", -CHARGE_KW)]
+
+
 # Renewal
 
 

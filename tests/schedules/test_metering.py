@@ -89,6 +89,12 @@ def test_nothing_that_moved_costs_nothing_and_is_not_missing():
 # What is missing
 
 
+def test_where_nothing_was_metered_the_cost_is_not_known():
+    seen = settle([counters(0, 7.0)], prices(0.30, 0.30), prices(0.10, 0.10))
+    assert math.isnan(seen.cost_eur)
+    assert seen.unmetered_intervals == 2
+
+
 def test_a_missing_boundary_leaves_both_its_intervals_open_and_counted():
     readings = [counters(0, 0.0), counters(1, 1.0), counters(3, 3.0), counters(4, 4.0)]
     seen = settle(readings, prices(0.10, 0.10, 0.10, 0.10), prices(0.0, 0.0, 0.0, 0.0))
