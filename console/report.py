@@ -189,6 +189,7 @@ table {{ border-collapse: collapse; }} th, td {{ text-align: left; padding: .15r
 th {{ font-weight: 600; }} td {{ font-variant-numeric: tabular-nums; }}
 .slots th, .slots td {{ text-align: right; }} .slots :nth-child(3), .slots :last-child {{ text-align: left; }}
 tr.look td:last-child {{ font-weight: 600; }} tr.look td:last-child::before {{ content: "\\25B2 "; }}
+details {{ overflow-x: auto; }}
 summary {{ cursor: pointer; margin-top: 1rem; font-weight: 600; }}
 </style></head><body>
 <h1>{title}</h1>

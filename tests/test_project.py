@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pytest_socket import SocketConnectBlockedError
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_no_test_can_reach_beyond_loopback() -> None:
+    # An address reserved for documentation (RFC 5737): nobody is there, and the guard stops before it is tried.
+    # The guard warns before it raises, and warnings are errors here.
+    with (
+        socket.socket() as outside,
+        pytest.warns(UserWarning, match="192.0.2.1"),
+        pytest.raises(SocketConnectBlockedError),
+    ):
+        outside.connect(("192.0.2.1", 80))
 
 
 def test_make_alone_prints_a_line_of_help_for_every_target() -> None:
