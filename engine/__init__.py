@@ -10,12 +10,17 @@ Importing this package loads no solver; that happens with the first plan.
 """
 
 from engine.assets import Battery, GridConnection, PvArray, Site
+from engine.demand import DemandCharge
 from engine.errors import InputError, PlanRejectedError, SolveError, TidewattError
+from engine.fleet import FleetPlan, optimise_fleet
 from engine.plan import Plan
 from engine.planner import optimise
+from engine.strategy import Strategy
 
 __all__ = [
     "Battery",
+    "DemandCharge",
+    "FleetPlan",
     "GridConnection",
     "InputError",
     "Plan",
@@ -23,6 +28,8 @@ __all__ = [
     "PvArray",
     "Site",
     "SolveError",
+    "Strategy",
     "TidewattError",
     "optimise",
+    "optimise_fleet",
 ]
