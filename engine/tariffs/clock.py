@@ -62,7 +62,7 @@ class LocalClock:
     @property
     def monday_to_friday(self) -> BoolArray:
         """Whether the local date is a Monday to Friday, holiday or not."""
-        return np.asarray(self.wall.weekday <= FRIDAY)
+        return np.asarray(self.wall.day_of_week <= FRIDAY)
 
     @property
     def holiday(self) -> BoolArray:

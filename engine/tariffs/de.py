@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.tariffs.components import Charge, Spot, Vat
-from engine.tariffs.rates import Band, Frozen, Hours, Rates, Window
+from engine.tariffs.rates import Band, Frozen, Hours, Rates, minutes_held
 from engine.tariffs.tariff import Tariff
 
 TIMEZONE = "Europe/Berlin"
@@ -73,12 +73,14 @@ class Module3(Frozen):
         if len(self.quarters) < LEAST_QUARTERS:
             raise ValueError(f"{len(self.quarters)} quarter has windows, the rules ask for at least 2; add the others")
         for quarter, windows in self.quarters.items():
-            minutes = sum(Window.parse(text).minutes for text in windows.high)
-            if minutes < LEAST_HIGH_MINUTES:
+            low, high = minutes_held(windows.low), minutes_held(windows.high)
+            if high.sum() < LEAST_HIGH_MINUTES:
                 raise ValueError(
-                    f"the high level lasts {minutes} min a day in quarter {quarter}, the rules ask for 120; "
+                    f"the high level lasts {high.sum()} min a day in quarter {quarter}, the rules ask for 120; "
                     "check the windows"
                 )
+            if (low & high).any():
+                raise ValueError(f"the low and the high windows overlap in quarter {quarter}; check the windows")
         return self
 
     @property

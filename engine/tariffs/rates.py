@@ -52,14 +52,10 @@ class Window:
         start_hour, start_minute, end_hour, end_minute = map(int, match.groups(default="0"))
         return cls(start_hour * 60 + start_minute, end_hour * 60 + end_minute or MINUTES_PER_DAY)
 
-    @property
-    def minutes(self) -> int:
-        """Length on an ordinary day [min]."""
-        return (self.end - self.start) % MINUTES_PER_DAY or MINUTES_PER_DAY
-
     def holds(self, minutes: npt.NDArray[np.int64]) -> BoolArray:
         """Whether each minute since local midnight lies in the window; shape (T,)."""
-        return np.asarray((minutes - self.start) % MINUTES_PER_DAY < self.minutes)
+        length = (self.end - self.start) % MINUTES_PER_DAY or MINUTES_PER_DAY
+        return np.asarray((minutes - self.start) % MINUTES_PER_DAY < length)
 
 
 def _is_window(text: str) -> str:
@@ -69,6 +65,12 @@ def _is_window(text: str) -> str:
 
 Hours = tuple[Annotated[str, AfterValidator(_is_window)], ...]
 """Windows of the local day, [start, end), as ``"17:00-21:00"``; ``"22:00-06:00"`` goes over midnight."""
+
+
+def minutes_held(hours: Hours) -> BoolArray:
+    """Whether each minute since local midnight lies in one of the windows; shape (1440,)."""
+    minutes = np.arange(MINUTES_PER_DAY)
+    return np.asarray(np.any([Window.parse(text).holds(minutes) for text in hours], axis=0))
 
 
 class Band(Frozen):
@@ -83,11 +85,6 @@ class Band(Frozen):
     days: DayKind = "every day"
     """Kind of the local date on which the interval starts, also in a window over midnight."""
 
-    @property
-    def windows(self) -> tuple[Window, ...]:
-        """The hours, read."""
-        return tuple(Window.parse(text) for text in self.hours)
-
     def holds(self, clock: LocalClock) -> BoolArray:
         """Whether the band is in force in each interval; shape (T,).
 
@@ -96,7 +93,7 @@ class Band(Frozen):
         """
         inside = np.isin(clock.months, self.months)
         if self.hours:
-            inside &= np.any([window.holds(clock.minutes) for window in self.windows], axis=0)
+            inside &= minutes_held(self.hours)[clock.minutes]
         if self.days in ("Monday-Friday", "working day"):
             inside &= clock.monday_to_friday
         elif self.days == "Saturday-Sunday":
@@ -136,7 +133,7 @@ class Rates(Frozen):
     @property
     def edges(self) -> set[int]:
         """Minutes since local midnight at which the price may change."""
-        windows = [window for band in self.bands for window in band.windows]
+        windows = [Window.parse(text) for band in self.bands for text in band.hours]
         midnight = {0} if self.bands or self.valid_from or self.valid_to else set()
         return midnight | {edge % MINUTES_PER_DAY for window in windows for edge in (window.start, window.end)}
 
