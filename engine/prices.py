@@ -80,16 +80,20 @@ class PriceCurve:
 
         Args:
             currency: ISO 4217 code of the new currency.
-            rate: Units of the new currency per unit of the old: one number, or a series that has every interval
-                of this curve. A daily fixing is held on the curve's index by whoever knows when it takes effect.
+            rate: Units of the new currency per unit of the old: one number, or a series on a regular index that has
+                every interval of this curve. Whoever knows when a daily fixing takes effect holds it on that index.
 
         Returns:
             The curve in the new currency.
 
         Raises:
-            InputError: A rate is missing, not a number, or not above 0; or the currency is no ISO code.
+            InputError: A rate is missing, not a number, or not above 0; its index has no zone or a gap; or the currency
+                is no ISO code.
         """
-        rates = pd.Series(rate, index=self.index) if not isinstance(rate, pd.Series) else rate.reindex(self.index)
+        if isinstance(rate, pd.Series):
+            rates = rate.set_axis(utc_index("rate", rate.index)).reindex(self.index)
+        else:
+            rates = pd.Series(rate, index=self.index)
         factors = _numbers("rate", rates, self.index)
         if not (factors > 0).all():
             at = int((factors <= 0).argmax())

@@ -10,7 +10,7 @@
 Countries with published figures: `dk`, `de`, `gb`; any other contract: `generic`, or components put together.
 """
 
-from engine.tariffs.bill import Bill, bill
+from engine.tariffs.billing import Bill, bill
 from engine.tariffs.components import Basis, Cap, Charge, Component, Spot, Vat
 from engine.tariffs.rates import Band, Rates
 from engine.tariffs.tariff import Tariff

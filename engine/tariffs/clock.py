@@ -18,18 +18,26 @@ from engine.errors import InputError
 from engine.timeline import step_hours
 
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+Dates = npt.NDArray[np.datetime64]
 MINUTES_PER_DAY = 24 * 60
-FRIDAY = 4
+SATURDAY = 5
 
 
 @dataclass(frozen=True, eq=False)
 class LocalClock:
-    """Local dates and minutes of the starts of T intervals; arrays of shape (T,)."""
+    """What the wall clock shows at the starts of T intervals; arrays of shape (T,)."""
 
-    index: pd.DatetimeIndex
-    """Starts of the intervals [UTC]."""
-    wall: pd.DatetimeIndex
-    """The same starts as the wall clock shows them, without a zone."""
+    starts: Dates
+    """The instants [UTC]."""
+    dates: Dates
+    """Local dates."""
+    minutes: IntArray
+    """Minutes since local midnight as the wall clock shows them, 0 to 1439."""
+    months: IntArray
+    """Local months, 1 to 12."""
+    monday_to_friday: BoolArray
+    """Whether the local date is a Monday to Friday, holiday or not."""
     step_minutes: int
     """Length of an interval [min]."""
     holidays: frozenset[dt.date]
@@ -47,22 +55,31 @@ class LocalClock:
         Raises:
             InputError: There is one interval only and its index carries no `freq` that tells its length.
         """
-        return cls(index, wall_clock(index, timezone), round(step_hours(index) * 60), holidays)
+        wall = wall_clock(index, timezone)
+        return cls(
+            starts=index.tz_localize(None).to_numpy(),
+            dates=wall.to_numpy().astype("datetime64[D]"),
+            minutes=(wall.hour * 60 + wall.minute).to_numpy(dtype=np.int64),
+            months=wall.month.to_numpy(dtype=np.int64),
+            monday_to_friday=wall.day_of_week.to_numpy() < SATURDAY,
+            step_minutes=round(step_hours(index) * 60),
+            holidays=holidays,
+        )
 
-    @property
-    def minutes(self) -> npt.NDArray[np.int64]:
-        """Minutes since local midnight as the wall clock shows them: 0 to 1439."""
-        return np.asarray(self.wall.hour * 60 + self.wall.minute, dtype=np.int64)
+    def __len__(self) -> int:
+        return len(self.starts)
 
-    @property
-    def months(self) -> npt.NDArray[np.int64]:
-        """Local months, 1 to 12."""
-        return np.asarray(self.wall.month, dtype=np.int64)
-
-    @property
-    def monday_to_friday(self) -> BoolArray:
-        """Whether the local date is a Monday to Friday, holiday or not."""
-        return np.asarray(self.wall.day_of_week <= FRIDAY)
+    def at(self, chosen: BoolArray) -> LocalClock:
+        """The clock of some of the intervals only; `chosen` has shape (T,)."""
+        return LocalClock(
+            self.starts[chosen],
+            self.dates[chosen],
+            self.minutes[chosen],
+            self.months[chosen],
+            self.monday_to_friday[chosen],
+            self.step_minutes,
+            self.holidays,
+        )
 
     @property
     def holiday(self) -> BoolArray:
@@ -71,25 +88,27 @@ class LocalClock:
         Raises:
             InputError: A year has no holiday listed, so nobody can tell.
         """
-        listed = {date.year for date in self.holidays}
-        unlisted = ~np.isin(self.wall.year, list(listed))
+        years = self.dates.astype("datetime64[Y]")
+        listed = np.array(sorted(self.holidays), dtype="datetime64[D]")
+        unlisted = ~np.isin(years, listed.astype("datetime64[Y]"))
         if unlisted.any():
-            first = self.wall[unlisted][0]
-            raise InputError("holidays", f"none are listed for {first.year}", "list the public holidays of every year")
-        return np.asarray(self.wall.normalize().isin(pd.DatetimeIndex(sorted(self.holidays))))
-
-    def at(self, chosen: BoolArray) -> LocalClock:
-        """The clock of some of the intervals only; `chosen` has shape (T,)."""
-        return LocalClock(self.index[chosen], self.wall[chosen], self.step_minutes, self.holidays)
+            raise InputError(
+                "holidays", f"none are listed for {years[unlisted][0]}", "list the public holidays of every year"
+            )
+        return np.isin(self.dates, listed)
 
     def between(self, first: dt.date | None, end: dt.date | None) -> BoolArray:
         """Whether the local date lies in [first, end); None is no bound."""
-        inside = np.ones(len(self.wall), dtype=np.bool_)
+        inside = np.ones(len(self), dtype=np.bool_)
         if first is not None:
-            inside &= np.asarray(self.wall >= pd.Timestamp(first))
+            inside &= self.dates >= np.datetime64(first)
         if end is not None:
-            inside &= np.asarray(self.wall < pd.Timestamp(end))
+            inside &= self.dates < np.datetime64(end)
         return inside
+
+    def first(self, chosen: BoolArray) -> str:
+        """The first of some of the intervals as errors spell it: 2025-03-30T01:00:00Z."""
+        return stamp(pd.Timestamp(self.starts[chosen][0]))
 
     def refuse_straddled(self, name: str, edges: Iterable[int]) -> None:
         """Refuse intervals so long that a price would change inside them.
@@ -108,7 +127,7 @@ class LocalClock:
                 raise InputError(
                     "step",
                     f"{name} changes at {edge // 60:02}:{edge % 60:02} local time, inside the {self.step_minutes} min "
-                    f"interval from {stamp(self.index[inside][0])}",
+                    f"interval from {self.first(inside)}",
                     "hold the price to a finer step, for example .hold('15min')",
                 )
 
@@ -119,5 +138,5 @@ def wall_clock(index: pd.DatetimeIndex, timezone: str) -> pd.DatetimeIndex:
 
 
 def stamp(time: pd.Timestamp) -> str:
-    """An instant as errors spell it: 2025-03-30T01:00:00Z."""
+    """An instant in UTC as errors spell it: 2025-03-30T01:00:00Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")

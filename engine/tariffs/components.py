@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from engine.errors import InputError
-from engine.tariffs.clock import LocalClock, stamp
+from engine.tariffs.clock import LocalClock
 from engine.tariffs.rates import Array, Frozen, Money, Rates
 
 
@@ -93,16 +93,18 @@ class Dated(Component):
         Raises:
             InputError: No sheet is valid at an instant, the figure changes inside an interval, or bands overlap.
         """
-        figures = np.full(len(clock.index), np.nan)
+        figures = np.full(len(clock), np.nan)
         for sheet in self.sheets:
             valid = clock.between(sheet.valid_from, sheet.valid_to)
             if valid.any():
                 then = clock.at(valid)
                 then.refuse_straddled(self.name, sheet.edges)
                 figures[valid] = sheet.prices(then)
-        if np.isnan(figures).any():
-            first = clock.index[np.isnan(figures)][0]
-            raise InputError(self.name, f"nothing is valid at {stamp(first)}", "add the price sheet of that date")
+        missing = np.isnan(figures)
+        if missing.any():
+            raise InputError(
+                self.name, f"nothing is valid at {clock.first(missing)}", "add the price sheet of that date"
+            )
         return figures
 
 

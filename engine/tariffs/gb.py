@@ -46,9 +46,10 @@ AGILE_2018 = {
     "N": AgileTerms(multiplier=2.1, peak=0.13, cap=_CAP_2018),
     "P": AgileTerms(multiplier=2.4, peak=0.12, cap=_CAP_2018),
 }
-"""The first product by region letter, capped at 35 p with VAT: coefficients as collected by Guy Lipman, not published
-by Octopus as a table. The half-hourly prices of region A in 2020 and 2021 agree with 2.1, 13 p and a cap of 33.33 p.
-Octopus rounds to a hundredth of a penny before VAT; this module does not."""
+"""The first product by region letter, capped at 35 p with VAT: coefficients from public notes on Agile, within the
+ranges of Guy Lipman ("A Winter's Tale", 2021: 2 to 2.4 and 11 to 14 p); Octopus published no table. The half-hourly
+prices of region A in 2020 and 2021 agree with 2.1, 13 p and a cap of 33.33 p. Octopus rounds to a hundredth of a penny
+before VAT; this module does not."""
 
 AGILE_EXAMPLE = AgileTerms(multiplier=2.2, peak=0.12, cap=0.5238)
 """Octopus's own worked example, min(2.20 W + P, 52.38): "Agile pricing explained", version of 2022 (55 p with VAT).

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from engine.errors import InputError
-from engine.tariffs.clock import MINUTES_PER_DAY, BoolArray, LocalClock, stamp
+from engine.tariffs.clock import MINUTES_PER_DAY, BoolArray, IntArray, LocalClock
 
 Array = npt.NDArray[np.float64]
 Money = Annotated[float, Field(allow_inf_nan=False)]
@@ -52,7 +52,7 @@ class Window:
         start_hour, start_minute, end_hour, end_minute = map(int, match.groups(default="0"))
         return cls(start_hour * 60 + start_minute, end_hour * 60 + end_minute or MINUTES_PER_DAY)
 
-    def holds(self, minutes: npt.NDArray[np.int64]) -> BoolArray:
+    def holds(self, minutes: IntArray) -> BoolArray:
         """Whether each minute since local midnight lies in the window; shape (T,)."""
         length = (self.end - self.start) % MINUTES_PER_DAY or MINUTES_PER_DAY
         return np.asarray((minutes - self.start) % MINUTES_PER_DAY < length)
@@ -143,14 +143,15 @@ class Rates(Frozen):
         Raises:
             InputError: Two bands hold at once, or a band asks for holidays that are not listed.
         """
-        prices = np.full(len(clock.index), self.standard)
-        taken = np.zeros(len(clock.index), dtype=np.bool_)
+        prices = np.full(len(clock), self.standard)
+        taken = np.zeros(len(clock), dtype=np.bool_)
         for band in self.bands:
             holds = band.holds(clock)
             if (taken & holds).any():
-                first = clock.index[taken & holds][0]
                 raise InputError(
-                    "bands", f"two hold at {stamp(first)}", "let windows, months or days exclude each other"
+                    "bands",
+                    f"two hold at {clock.first(taken & holds)}",
+                    "let windows, months or days exclude each other",
                 )
             prices[holds] = band.price
             taken |= holds

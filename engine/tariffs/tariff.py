@@ -53,7 +53,7 @@ class Tariff(Frozen):
 
     @field_validator("billing_resolution")
     @classmethod
-    def _divides_the_day(cls, value: dt.timedelta | None) -> dt.timedelta | None:
+    def _divides_the_hour(cls, value: dt.timedelta | None) -> dt.timedelta | None:
         if value is not None and (value <= dt.timedelta(0) or dt.timedelta(hours=1) % value):
             raise ValueError(f"value {value} does not divide the hour; use 15, 30 or 60 minutes, or none")
         return value

@@ -62,6 +62,7 @@ def test_conversion_takes_one_rate_or_one_per_interval():
         (-7.46, "not above 0"),
         (float("nan"), r"^rate: nan at 2025-03-29T23:00:00Z"),
         (pd.Series([7.46, 7.46], HOURS[:2]), r"^rate: nan at 2025-03-30T01:00:00Z"),
+        (pd.Series([7.46] * 3, HOURS.tz_localize(None)), r"^rate\.index: times have no zone"),
     ],
 )
 def test_a_rate_that_is_missing_or_not_positive_is_refused(rate, fault):

@@ -197,3 +197,17 @@ def test_a_business_pays_losses_and_the_standard_rate_of_vat():
     price = tariff.import_price(PriceCurve(pd.Series(0.10, index), "GBP")).series
     assert price.iloc[34] == pytest.approx(1.2 * (0.108 + 0.005 + 0.09 + 0.06))
     assert tariff.export_price(index).series.tolist() == [0.05] * 48
+
+
+@pytest.mark.parametrize("day", [dt.date(2020, 3, 29), dt.date(2020, 10, 25), dt.date(2021, 3, 28)])
+def test_real_agile_prices_step_by_the_peak_charge_where_it_begins_and_ends(data_folder, day):
+    """Without the charge, the wholesale price behind the published one goes on without a step, clock change or not."""
+    published = pd.read_csv(data_folder / "prices_gb_agile_region_a_2020_2021.csv.gz", index_col=0).squeeze() / 100
+    index = local_day(day, gb.TIMEZONE, HALF_HOUR)
+    billed = published.set_axis(pd.to_datetime(published.index)).reindex(index).to_numpy() / 1.05
+    terms = gb.AGILE_2018["A"]
+    peak = np.array(day_of(gb.agile(terms), day, "peak", step=HALF_HOUR))
+    edges = np.flatnonzero(np.diff(peak))
+    assert len(edges) == 2
+    assert (np.abs(np.diff(billed / terms.multiplier))[edges] > 0.05).all()
+    assert (np.abs(np.diff((billed - peak) / terms.multiplier))[edges] < 0.01).all()
