@@ -15,6 +15,8 @@ from engine.errors import InputError, PlanRejectedError, SolveError, TidewattErr
 from engine.fleet import FleetPlan, optimise_fleet
 from engine.plan import Plan
 from engine.planner import optimise
+from engine.prices import PriceCurve
+from engine.scenarios import Scenario, ScenarioPlan, optimise_scenarios
 from engine.strategy import Strategy
 
 __all__ = [
@@ -25,11 +27,15 @@ __all__ = [
     "InputError",
     "Plan",
     "PlanRejectedError",
+    "PriceCurve",
     "PvArray",
+    "Scenario",
+    "ScenarioPlan",
     "Site",
     "SolveError",
     "Strategy",
     "TidewattError",
     "optimise",
     "optimise_fleet",
+    "optimise_scenarios",
 ]

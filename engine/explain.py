@@ -77,7 +77,7 @@ def summary(plan: Plan) -> str:
     cycles = energy["discharge"] / plan.site.battery.discharge_efficiency / plan.site.battery.capacity_kwh
     lines = [
         f"{plan.site.name}: {local[0]:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M %Z}, {len(table)} x {h * 60:g} min",
-        f"cost {plan.cost_eur:.4f} EUR: import {money.import_eur:.4f}, export {-money.export_eur:.4f}, "
+        f"cost {plan.cost_eur:.4f} EUR: import {money.import_eur:.4f}, export {0.0 - money.export_eur:.4f}, "
         f"wear {money.wear_eur:.4f}, demand charge {money.demand_eur:.4f}",
         f"without the battery {idle_eur:.4f} EUR for energy",
         ", ".join(f"{name} {kwh:.2f} kWh" for name, kwh in energy.items()) + f", {cycles:.2f} cycles",

@@ -20,9 +20,10 @@ from engine import checker
 from engine.assets import Site
 from engine.decisions import Decisions, Outcome, reckon
 from engine.demand import DemandCharge
-from engine.inputs import Figure, Series, TerminalValue, build_stack
+from engine.inputs import Figure, Series, TerminalValue, build_stack, in_euros
 from engine.plan import Plan, Solution, assemble
 from engine.planner import MONEY_TOLERANCE_EUR, TIME_LIMIT_S, refuse_faults, solve
+from engine.prices import PriceCurve
 from engine.problem import Array, ProblemStack
 from engine.strategy import Strategy
 
@@ -86,8 +87,8 @@ class FleetPlan:
 def optimise_fleet(
     sites: Sequence[Site],
     *,
-    import_price: Series,
-    export_price: Series,
+    import_price: Series | PriceCurve,
+    export_price: Series | PriceCurve,
     load: Series | None = None,
     pv: Series | None = None,
     initial_soc: Figure,
@@ -142,8 +143,8 @@ def optimise_fleet(
     begin = time.perf_counter()
     stack = build_stack(
         sites,
-        import_price=import_price,
-        export_price=export_price,
+        import_price=in_euros("import_price", import_price),
+        export_price=in_euros("export_price", export_price),
         load=load,
         pv=pv,
         initial_soc=initial_soc,

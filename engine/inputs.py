@@ -7,7 +7,7 @@ bound and the way out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pandas as pd
 from engine.assets import Site
 from engine.demand import DemandCharge
 from engine.errors import InputError
+from engine.prices import PriceCurve
 from engine.problem import Array, Mask, ProblemStack
 from engine.strategy import Strategy
 from engine.timeline import step_hours, utc_index
@@ -104,6 +105,31 @@ def build_stack(
     _refuse_pv_without_array(stack)
     _refuse_watts(stack, connection)
     return stack
+
+
+@overload
+def in_euros(name: str, price: pd.Series | PriceCurve) -> pd.Series: ...
+@overload
+def in_euros(name: str, price: Series | PriceCurve) -> Series: ...
+def in_euros(name: str, price: Series | PriceCurve) -> Series:
+    """A price as plain euros per kWh; one that carries another currency is refused.
+
+    Args:
+        name: What to call it in an error.
+        price: Prices [EUR/kWh], with their currency or without.
+
+    Raises:
+        InputError: The curve is in another currency.
+    """
+    if not isinstance(price, PriceCurve):
+        return price
+    if price.currency != "EUR":
+        raise InputError(
+            name,
+            f"value {price.series.iloc[0]:g} {price.currency}/kWh at {price.index[0]:%Y-%m-%dT%H:%M:%SZ} is not in EUR",
+            "convert it with .to('EUR', rate)",
+        )
+    return price.series
 
 
 class _Reader:

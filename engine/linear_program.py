@@ -85,7 +85,7 @@ def solve_scenarios(
     cvar_level: float,
     time_limit_s: float,
     money_tolerance_eur: float,
-) -> tuple[list[Solution], float]:
+) -> list[Solution]:
     """Plan several futures at once whose first intervals share one battery set-point each.
 
     Minimises (1 - weight) * expected cost + weight * CVaR; the conditional value at risk is that of Rockafellar and
@@ -101,7 +101,7 @@ def solve_scenarios(
         money_tolerance_eur: Accepted gap between a MILP's answer and its proved bound [EUR].
 
     Returns:
-        A solution per scenario, and what was minimised [EUR].
+        A solution per scenario; marginal values are in that scenario's own money.
 
     Raises:
         SolveError: HiGHS ended without a proved optimum.
@@ -112,24 +112,35 @@ def solve_scenarios(
     for name, model in itertools.product(("charge", "discharge"), models[1:]):
         for t in range(first_stage):
             program.require(model.of[name][t] == models[0].of[name][t])
-    terms = [(variable, (1 - cvar_weight) * p * eur) for model, p in zip(models, probabilities, strict=True)
-             for variable, eur in model.terms]  # fmt: skip
+    terms = [
+        (variable, (1 - cvar_weight) * p * eur)
+        for model, p in zip(models, probabilities, strict=True)
+        for variable, eur in model.terms
+    ]
+    tail_rows = []
     if cvar_weight > 0:
         value_at_risk = program.variable("value_at_risk", None, None)
         terms.append((value_at_risk, cvar_weight))
         for number, (model, p) in enumerate(zip(models, probabilities, strict=True)):
             excess = program.variable(f"excess_{number}", 0, None)
-            program.require(excess >= pulp.LpAffineExpression(model.terms) - value_at_risk)
+            tail_rows.append(program.require(excess >= pulp.LpAffineExpression(model.terms) - value_at_risk))
             terms.append((excess, cvar_weight * p / (1 - cvar_level)))
     program.minimise(terms)
-    solutions = [
-        Solution(model.decisions(model.marginal_value()), program.name, program.why, 0.0, program.gap_eur)
-        for model in models
-    ]
+    # What a scenario's money counts for: its share of the expectation, and of the tail by the dual of its row.
+    weights = (1 - cvar_weight) * probabilities + np.array([row.pi for row in tail_rows] or 0.0)
     seconds = time.perf_counter() - begin
     return [
-        Solution(one.decisions, one.solver, one.why, seconds, one.gap_eur) for one in solutions
-    ], program.objective_eur
+        Solution(
+            decisions=model.decisions(
+                model.marginal_value() / weight if weight > 0 else np.zeros(len(model.of["charge"]))
+            ),
+            solver=program.name,
+            why=f"one of {len(models)} scenarios planned together; {program.why}",
+            seconds=seconds,
+            gap_eur=program.gap_eur,
+        )
+        for model, weight in zip(models, weights, strict=True)
+    ]
 
 
 def _may_cheat(problem: DispatchProblem) -> tuple[Mask, Mask]:

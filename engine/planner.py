@@ -13,8 +13,9 @@ from engine.assets import Site
 from engine.decisions import reckon
 from engine.demand import DemandCharge
 from engine.errors import InputError, PlanRejectedError, SolveError
-from engine.inputs import TerminalValue, build_stack
+from engine.inputs import TerminalValue, build_stack, in_euros
 from engine.plan import Plan, Solution, assemble
+from engine.prices import PriceCurve
 from engine.problem import DispatchProblem
 from engine.strategy import Strategy
 
@@ -26,8 +27,8 @@ MONEY_TOLERANCE_EUR = 1e-9
 def optimise(
     site: Site,
     *,
-    import_price: pd.Series,
-    export_price: pd.Series,
+    import_price: pd.Series | PriceCurve,
+    export_price: pd.Series | PriceCurve,
     load: pd.Series | None = None,
     pv: pd.Series | None = None,
     initial_soc: float,
@@ -51,7 +52,7 @@ def optimise(
 
     Args:
         site: Battery, grid connection and PV array.
-        import_price: All-in price of a bought kWh [EUR/kWh].
+        import_price: All-in price of a bought kWh [EUR/kWh]; a `PriceCurve` must be in euros.
         export_price: All-in price of a sold kWh [EUR/kWh].
         load: Mean consumption [kW], never negative. None is no load.
         pv: Mean power that the sun offers [kW], never negative. None is no PV.
@@ -86,6 +87,7 @@ def optimise(
     """
     if solver not in ("auto", "dp", "lp"):
         raise InputError("solver", f"value {solver!r} is unknown", "choose 'auto', 'dp' or 'lp'")
+    import_price, export_price = in_euros("import_price", import_price), in_euros("export_price", export_price)
     stack = build_stack(
         [site],
         import_price=import_price,

@@ -268,9 +268,7 @@ def test_an_answer_of_the_solver_that_the_checker_faults_is_withheld(small, monk
     def answer(problem, *_):
         nothing = np.zeros((1, problem.intervals))
         powers = [nothing + decided.get(name, 0.0) for name in ("charge_kw", "discharge_kw", "curtailment_kw")]
-        return linear_program.Solution(
-            linear_program.Decisions(*powers, nothing), solver="a liar", why="", seconds=0.0
-        )
+        return linear_program.Solution(linear_program.Decisions(*powers, nothing), solver="a liar", why="", seconds=0.0)
 
     monkeypatch.setattr(linear_program, "solve", answer)
     with pytest.raises(
