@@ -14,8 +14,8 @@ import pandas as pd
 from adapters.emulation import with_fluctuation
 from engine import Battery, GridConnection, PvArray, Site
 from engine.errors import InputError
-from engine.plan import cost_without_battery_eur
 from engine.inputs import build_stack
+from engine.plan import cost_without_battery_eur
 from engine.timeline import hold, local_day
 
 # A Dutch household contract by the hour in 2024. Energy tax of the first bracket: 0.10880 EUR/kWh before VAT
