@@ -352,7 +352,7 @@ def _terminal_value(value: TerminalValue | None) -> dict[str, Array]:
     if isinstance(pieces, int | float | np.number):
         pieces = ((1.0, float(pieces)),)
     try:
-        edges, values = np.array([[float(edge), float(worth)] for edge, worth in pieces]).T
+        edges, values = np.array([[float(edge), float(worth)] for edge, worth in pieces]).T.copy()
     except (TypeError, ValueError):
         raise InputError(
             "terminal_value_eur_per_kwh",
@@ -381,4 +381,4 @@ def _terminal_value(value: TerminalValue | None) -> dict[str, Array]:
             "give a worth that falls or stays as the store fills",
         )
     edges[-1] = np.inf
-    return {"terminal_up_to_soc": edges, "terminal_value": values[np.newaxis, :]}
+    return {"terminal_up_to_soc": edges, "terminal_value": np.array(values[np.newaxis, :], order="C")}

@@ -275,7 +275,7 @@ class ProblemStack:
     def convex(self) -> Mask:
         """Sites whose interval costs are all convex in the change of the store, shape (N,)."""
         odd = self.burning_pays | self.selling_beats_buying | self.solar_guard_binds | (self.idle_over_export_kw > 0)
-        return np.broadcast_to(~odd.any(axis=1), (len(self),))
+        return np.array(np.broadcast_to(~odd.any(axis=1), (len(self),)))
 
     def site(self, number: int) -> DispatchProblem:
         """One site's problem."""
