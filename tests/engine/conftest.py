@@ -15,6 +15,7 @@ import pytest
 
 from console.sample import DEFAULT_DAY, sample_series, sample_site
 from engine import Battery, GridConnection, Plan, PvArray, Site, checker, optimise
+from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY
 
 STEPS = ("15min", "30min", "60min")
 
@@ -53,6 +54,37 @@ class Case:
         """What the plan minimises: its cost less the worth of what it leaves in store."""
         left_kwh = float(plan.table["soc"].iloc[-1]) * self.site.battery.capacity_kwh
         return plan.cost_eur - (self.terminal_value or 0.0) * left_kwh
+
+    def breach_eur(self, plan: Plan) -> float:
+        """What the breaches of the plan weigh in what the solvers minimise."""
+        h, capacity_kwh = self.step_h, self.site.battery.capacity_kwh
+        weight_kwh = {
+            "import_limit_kw": LIMIT_PRIORITY * h,
+            "export_limit_kw": LIMIT_PRIORITY * h,
+            "min_soc": BAND_PRIORITY * h * capacity_kwh,
+            "max_soc": BAND_PRIORITY * h * capacity_kwh,
+            "final_soc_min": capacity_kwh,
+        }
+        weighed_kwh = sum(weight_kwh[breach.limit] * abs(breach.value - breach.bound) for breach in plan.breaches)
+        return plan.problem.breach_price_eur_per_kwh * weighed_kwh
+
+    def turnover_eur(self, plan: Plan) -> float:
+        """All the money that the plan moves, whichever way, and its breaches: what rounding is relative to."""
+        table, battery = plan.table, self.site.battery
+        moved = table["import_kw"] * self.import_price.abs() + table["export_kw"] * self.export_price.abs()
+        worn = table["discharge_kw"] * battery.wear_eur_per_kwh
+        left_eur = abs((self.terminal_value or 0.0) * table["soc"].iloc[-1] * battery.capacity_kwh)
+        return float((moved + worn).sum()) * self.step_h + left_eur + self.breach_eur(plan)
+
+    def disagreement(self, plan: Plan, reference: Plan) -> float:
+        """Difference of what two plans minimise, breaches included, relative to the money turned over."""
+        difference = (
+            self.objective_eur(plan)
+            + self.breach_eur(plan)
+            - self.objective_eur(reference)
+            - self.breach_eur(reference)
+        )
+        return abs(difference) / max(1.0, self.turnover_eur(reference))
 
     def faults(self, table: pd.DataFrame, cost_eur: float) -> tuple[checker.Fault, ...]:
         return checker.check(self.site, table, cost_eur, **self.judged_inputs())
