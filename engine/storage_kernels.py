@@ -105,11 +105,14 @@ class KernelInput(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """One interval of a `KernelInput`: numbers only, which compile fast."""
+    """One interval of a `KernelInput`, numbers only.
+
+    Taking an array out of a tuple counts a reference, which in the inner loops costs more than the arithmetic: `_rows`
+    gathers all that an interval needs in one array first.
+    """
 
     buy: float
     sell: float
-    breach: float
     net: float
     most_in: float
     most_out: float
@@ -118,10 +121,21 @@ class Interval(NamedTuple):
     over_out: float
     most_charge: float
     most_discharge: float
+    wear: float
     solar_only: bool
+    breach: float
     eta_in: float
     eta_out: float
-    wear: float
+
+
+class Band(NamedTuple):
+    """Where the store should be, and what it costs elsewhere; numbers only, as `Interval`."""
+
+    low: float
+    band_low: float
+    band_high: float
+    breach: float
+    floor_breach: float
 
 
 class Branches(NamedTuple):
@@ -152,22 +166,31 @@ def _new_branches():
 
 
 @_inner
-def _interval(data, t):
+def _rows(data):
+    """What changes from interval to interval, a row for each."""
+    columns = (
+        data.buy, data.sell, data.net, data.most_in, data.most_out, data.spare, data.over_in, data.over_out,
+        data.most_charge, data.most_discharge, data.wear,
+    )  # fmt: skip
+    rows = np.empty((data.buy.shape[0], 13))
+    for column in range(11):
+        rows[:, column] = columns[column]
+    rows[:, 11] = data.solar_only
+    rows[:, 12] = data.floor
+    return rows
+
+
+@_inner
+def _interval(rows, t, breach, eta_in, eta_out):
     return Interval(
-        data.buy[t], data.sell[t], data.breach, data.net[t], data.most_in[t], data.most_out[t], data.spare[t],
-        data.over_in[t], data.over_out[t], data.most_charge[t], data.most_discharge[t], data.solar_only[t],
-        data.eta_in, data.eta_out, data.wear[t],
+        rows[t, 0], rows[t, 1], rows[t, 2], rows[t, 3], rows[t, 4], rows[t, 5], rows[t, 6], rows[t, 7], rows[t, 8],
+        rows[t, 9], rows[t, 10], rows[t, 11] != 0.0, breach, eta_in, eta_out,
     )  # fmt: skip
 
 
 @_inner
-def _append(slope, length, branch, count, piece_slope, piece_length):
-    """Add a piece to a branch under construction; an empty piece is nothing."""
-    if piece_length > 0.0:
-        slope[branch, count] = piece_slope
-        length[branch, count] = piece_length
-        return count + 1
-    return count
+def _band(data):
+    return Band(data.low, data.band_low, data.band_high, data.band_breach, data.floor_breach)
 
 
 @_inner
@@ -220,15 +243,15 @@ def _grid_cost(now, side, slope, length):
 
 
 @_inner
-def _add_store_cost(now, most_charge, most_discharge, count, left, cost, branch, branches):
-    """Turn a convex cost of the meter into one or two convex costs of the store's change delta.
+def _store_pieces(now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope, length):
+    """Turn a convex cost of the meter's draw, given from `left` on, into one of the store's change delta.
 
     delta > 0 stores delta and draws delta / eta_in; delta < 0 gives -delta * eta_out, which wears the battery.
-    Returns the number of branches so far. Branch i begins at delta `at[i]` with cost `value[i]`.
+
+    Returns the number of pieces (-1 where nothing is possible), how many of them discharge, the change that they begin
+    at, and the draw there.
     """
-    grid_slope, grid_length = branches.grid_slope, branches.grid_length
-    at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
-    net, eta_in, eta_out, wear = now.net, now.eta_in, now.eta_out, now.wear
+    net, eta_in, eta_out = now.net, now.eta_in, now.eta_out
     right = left
     for i in range(count):
         right += grid_length[i]
@@ -242,50 +265,60 @@ def _add_store_cost(now, most_charge, most_discharge, count, left, cost, branch,
     low = max(left, net - most_discharge * eta_out)
     high = min(right, net + most_charge / eta_in)
     if high < low:
-        return branch
-    # Cost at the left end, and at rest (delta 0) where the function may be split.
-    at_low, at_rest = cost, cost
-    begin = left
-    for i in range(count):
-        end = begin + grid_length[i]
-        at_low += grid_slope[i] * max(0.0, min(end, low) - begin)
-        at_rest += grid_slope[i] * max(0.0, min(end, net) - begin)
-        begin = end
-    n = 0
-    last = -INFINITE
+        return -1, 0, 0.0, low
+    n, at = 0, (low - net) * eta_in
     if low < net:
-        at[branch] = (low - net) / eta_out
-        value[branch] = at_low + wear * (net - low)
-        begin = left
+        at = (low - net) / eta_out
+        begin, until = left, min(high, net)
         for i in range(count):
             end = begin + grid_length[i]
-            last_slope = (grid_slope[i] - wear) * eta_out
-            before = n
-            n = _append(slope, length, branch, n, last_slope, (min(end, high, net) - max(begin, low)) / eta_out)
-            if n > before:
-                last = last_slope
+            piece = min(end, until) - max(begin, low)
+            if piece > 0.0:
+                slope[n], length[n] = (grid_slope[i] - now.wear) * eta_out, piece / eta_out
+                n += 1
             begin = end
-    else:
-        at[branch] = (low - net) * eta_in
-        value[branch] = at_low
+    discharging = n
+    if high > net:
+        begin, since = left, max(low, net)
+        for i in range(count):
+            end = begin + grid_length[i]
+            piece = min(end, high) - max(begin, since)
+            if piece > 0.0:
+                slope[n], length[n] = grid_slope[i] / eta_in, piece * eta_in
+                n += 1
+            begin = end
+    return n, discharging, at, low
+
+
+@_inner
+def _add_branches(now, most_charge, most_discharge, side, branch, branches):
+    """Add one or two convex branches of the interval's cost; returns the number of branches so far."""
+    grid_slope, grid_length = branches.grid_slope, branches.grid_length
+    slope, length = branches.slope, branches.length
+    count, left, cost = _grid_cost(now, side, grid_slope, grid_length)
+    n, discharging, at, low = _store_pieces(
+        now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope[branch], length[branch]
+    )
+    if n < 0:
+        return branch
     begin = left
-    split = False
     for i in range(count):
         end = begin + grid_length[i]
-        piece = (min(end, high) - max(begin, low, net)) * eta_in
-        if piece > 0.0:
-            charge_slope = grid_slope[i] / eta_in
-            if not split and n > 0 and charge_slope < last:
-                # Here both directions at once would pay: two branches, of which only one can be taken.
-                pieces[branch] = n
-                branch += 1
-                n = 0
-                at[branch] = 0.0
-                value[branch] = at_rest
-            split = True
-            n = _append(slope, length, branch, n, charge_slope, piece)
+        cost += grid_slope[i] * max(0.0, min(end, low) - begin)
         begin = end
-    pieces[branch] = n
+    branches.at[branch], branches.value[branch] = at, cost + now.wear * max(0.0, now.net - low)
+    branches.pieces[branch] = n
+    if 0 < discharging < n and slope[branch, discharging] < slope[branch, discharging - 1]:
+        # Here both directions at once would pay: two branches that meet at rest, of which only one can be taken.
+        branches.pieces[branch] = discharging
+        branches.pieces[branch + 1] = n - discharging
+        branches.at[branch + 1], branches.value[branch + 1] = 0.0, branches.value[branch]
+        for i in range(discharging):
+            branches.value[branch + 1] += slope[branch, i] * length[branch, i]
+        for i in range(discharging, n):
+            slope[branch + 1, i - discharging] = slope[branch, i]
+            length[branch + 1, i - discharging] = length[branch, i]
+        branch += 1
     return branch + 1
 
 
@@ -293,18 +326,15 @@ def _add_store_cost(now, most_charge, most_discharge, count, left, cost, branch,
 def _interval_cost(now, branches):
     """Fill in the convex branches of one interval's cost in the change of the store; returns how many."""
     branch = 0
-    most_charge, most_discharge = now.most_charge, now.most_discharge
+    most_charge = now.most_charge
     if now.solar_only:
         # Charging is a branch of its own, with a meter that cannot buy.
-        count, left, cost = _grid_cost(now, -1, branches.grid_slope, branches.grid_length)
-        branch = _add_store_cost(now, most_charge, 0.0, count, left, cost, branch, branches)
+        branch = _add_branches(now, most_charge, 0.0, -1, branch, branches)
         most_charge = 0.0
-    sides = 1 if now.sell <= now.buy else 2
-    for index in range(sides):
-        side = 0 if sides == 1 else 2 * index - 1
-        count, left, cost = _grid_cost(now, side, branches.grid_slope, branches.grid_length)
-        branch = _add_store_cost(now, most_charge, most_discharge, count, left, cost, branch, branches)
-    return branch
+    if now.sell <= now.buy:
+        return _add_branches(now, most_charge, now.most_discharge, 0, branch, branches)
+    branch = _add_branches(now, most_charge, now.most_discharge, -1, branch, branches)
+    return _add_branches(now, most_charge, now.most_discharge, 1, branch, branches)
 
 
 @_inner
@@ -340,15 +370,16 @@ def _solve_convex(data, delta, worth):
     [EUR/kWh], of shape (T,).
     """
     count = data.buy.shape[0]
-    low, high = data.low, data.high
-    branches = _new_branches()
-    slopes = np.empty((count, MOST_PIECES))
-    lengths = np.empty((count, MOST_PIECES))
+    low, high, kept, start, tie = data.low, data.high, data.kept, data.start, data.tie
+    breach, eta_in, eta_out, smooth = data.breach, data.eta_in, data.eta_out, data.smooth
+    rows, band = _rows(data), _band(data)
+    grid_slope, grid_length = np.empty(MOST_PIECES), np.empty(MOST_PIECES)
+    slopes, lengths = np.empty((count, MOST_PIECES)), np.empty((count, MOST_PIECES))
     cost_pieces = np.zeros(count, np.int64)
     most_up = np.empty(count)
     # All value functions behind each other; `first[t]` is where that of interval t begins.
     first = np.zeros(count + 2, np.int64)
-    room = 64 * (count + 1) + data.end_at.shape[0]
+    room = 16 * (count + 4) + data.end_at.shape[0]
     v_slope, v_length = np.empty(room), np.empty(room)
     used = 0
     # first[k] holds V[count - k]: the list grows backwards in time.
@@ -359,45 +390,31 @@ def _solve_convex(data, delta, worth):
         place = max(place, end)
     if low < data.final:
         used = _bend(v_slope, v_length, first[0], used, low, data.final, -data.final_breach, 0.0)
-    used = _add_band(data, count - 1, v_slope, v_length, first[0], used)
+    used = _add_band(band, rows[count - 1, 12], v_slope, v_length, first[0], used)
     first[1] = used
     for k in range(1, count):
         t = count - k
-        _interval_cost(_interval(data, t), branches)
-        _keep(data, branches, slopes, lengths, cost_pieces, most_up, t)
+        cost_pieces[t], most_up[t] = _convex_cost(
+            _interval(rows, t, breach, eta_in, eta_out), smooth, grid_slope, grid_length, slopes[t], lengths[t]
+        )
         begin, end = first[k - 1], first[k]
         room = used + (end - begin) + 2 * MOST_PIECES
         if room > v_slope.shape[0]:
             v_slope, v_length = _grown(v_slope, 2 * room), _grown(v_length, 2 * room)
-        # Merge, dropping what would come from below the band (all-out charging) and stopping at its top.
         # The list is in kept * s: it covers what `kept` makes of the band, and is stretched back to the band.
-        kept, stretch = data.kept, 1.0 / data.kept
         skip, wanted = most_up[t] + (kept - 1.0) * low, kept * (high - low)
-        i, j = cost_pieces[t] - 1, begin
-        while wanted > 0.0 and (i >= 0 or j < end):
-            if j >= end or (i >= 0 and -slopes[t, i] <= v_slope[j]):
-                piece_slope, piece = -slopes[t, i], lengths[t, i]
-                i -= 1
-            else:
-                piece_slope, piece = v_slope[j], v_length[j]
-                j += 1
-            if skip > 0.0:
-                cut = min(skip, piece)
-                skip -= cut
-                piece -= cut
-            piece = min(piece, wanted)
-            wanted -= piece
-            used = _push(v_slope, v_length, first[k], used, piece_slope * kept, piece * stretch)
-        used = _add_band(data, t - 1, v_slope, v_length, first[k], used)
+        used = _merge(slopes[t], lengths[t], cost_pieces[t], v_slope, v_length, begin, end, skip, wanted, kept)
+        used = _add_band(band, rows[t - 1, 12], v_slope, v_length, first[k], used)
         first[k + 1] = used
-    _interval_cost(_interval(data, 0), branches)
-    _keep(data, branches, slopes, lengths, cost_pieces, most_up, 0)
-    stored, before = data.start, 0.0
+    cost_pieces[0], most_up[0] = _convex_cost(
+        _interval(rows, 0, breach, eta_in, eta_out), smooth, grid_slope, grid_length, slopes[0], lengths[0]
+    )
+    stored, before = start, 0.0
     for t in range(count):
         k = count - 1 - t
         begin, end = first[k], first[k + 1]
         # Walk the merged list to the store's place: what was taken from the interval's cost says where it goes.
-        left = data.kept * stored - low + most_up[t]
+        left = kept * stored - low + most_up[t]
         change = most_up[t]
         i, j = cost_pieces[t] - 1, begin
         # The slope where the walk stops is what energy is worth to both lists, and so explains the step taken.
@@ -422,10 +439,10 @@ def _solve_convex(data, delta, worth):
             else:
                 # A tie between acting now and acting later: every change between these two costs the same.
                 lowest, highest = change - min(from_cost, left), change - max(0.0, left - from_value)
-                change = _settle_tie(data.tie, before, lowest, highest)
+                change = _settle_tie(tie, before, lowest, highest)
                 left = 0.0
         delta[t] = before = change
-        stored = min(max(data.kept * stored + change, low), high)
+        stored = min(max(kept * stored + change, low), high)
 
 
 @_inner
@@ -436,6 +453,40 @@ def _settle_tie(tie, before, lowest, highest):
     if lowest <= 0.0 <= highest and (tie == REST_FIRST or before < lowest - DUST or before > highest + DUST):
         return 0.0
     return min(max(before, lowest), highest)
+
+
+@_inner
+def _merge(cost_slope, cost_length, pieces, v_slope, v_length, begin, end, skip, wanted, kept):
+    """Merge an interval's mirrored cost with the list from `begin` to `end` and append the result at `end`.
+
+    What would come from below the band (all-out charging) is dropped, and it stops at the band's top.
+
+    Returns where the new list ends.
+    """
+    stretch = 1.0 / kept
+    i, j, used = pieces - 1, begin, end
+    while wanted > 0.0 and (i >= 0 or j < end):
+        if j >= end or (i >= 0 and -cost_slope[i] <= v_slope[j]):
+            slope, piece = -cost_slope[i], cost_length[i]
+            i -= 1
+        else:
+            slope, piece = v_slope[j], v_length[j]
+            j += 1
+        if skip > 0.0:
+            cut = min(skip, piece)
+            skip -= cut
+            piece -= cut
+        piece = min(piece, wanted)
+        if piece <= 0.0:
+            continue
+        wanted -= piece
+        slope *= kept
+        if used > end and v_slope[used - 1] == slope:
+            v_length[used - 1] += piece * stretch
+        else:
+            v_slope[used], v_length[used] = slope, piece * stretch
+            used += 1
+    return used
 
 
 @_inner
@@ -458,26 +509,36 @@ def _grown(array, size):
 
 
 @_inner
-def _keep(data, branches, slopes, lengths, cost_pieces, most_up, t):
-    """Store the only branch of a convex interval, its top first in mind; `smooth` splits it by power levels."""
-    kept, top = 0, branches.at[0]
-    for i in range(branches.pieces[0]):
-        place, end = top, top + branches.length[0, i]
-        while data.smooth > 0.0 and end - place > DUST:
-            step = (data.most_charge[t] if place >= -DUST else data.most_discharge[t]) / SMOOTH_LEVELS
-            if step <= DUST:
-                break
+def _convex_cost(now, smooth, grid_slope, grid_length, slope, length):
+    """The cost of an interval, known to be convex; returns its number of pieces and the largest change of the store."""
+    count, left, _ = _grid_cost(now, 0, grid_slope, grid_length)
+    n, _, at, _ = _store_pieces(
+        now, now.most_charge, now.most_discharge, left, count, grid_slope, grid_length, slope, length
+    )
+    if smooth > 0.0:
+        n = _smoothed(smooth, now, n, at, slope, length, grid_slope, grid_length)
+    top = at
+    for i in range(n):
+        top += length[i]
+    return n, top
+
+
+@_inner
+def _smoothed(smooth, now, n, at, slope, length, old_slope, old_length):
+    """Split the pieces of a cost by power levels, each dearer by `smooth`; returns how many there are then."""
+    old_slope[:n], old_length[:n] = slope[:n], length[:n]
+    kept, place = 0, at
+    for i in range(n):
+        end = place + old_length[i]
+        while end - place > DUST:
+            step = (now.most_charge if place >= -DUST else now.most_discharge) / SMOOTH_LEVELS
             level = np.floor((place + DUST) / step)
             cut = min(end, (level + 1.0) * step)
-            slopes[t, kept] = branches.slope[0, i] + data.smooth * (level + 0.5)
-            lengths[t, kept] = cut - place
+            slope[kept], length[kept] = old_slope[i] + smooth * (level + 0.5), cut - place
             kept += 1
             place = cut
-        if end - place > 0.0:
-            slopes[t, kept], lengths[t, kept] = branches.slope[0, i], end - place
-            kept += 1
-        top = end
-    cost_pieces[t], most_up[t] = kept, top
+        place = end
+    return kept
 
 
 @_inner
@@ -500,15 +561,15 @@ def _bend(slope, length, begin, used, low, edge, below, above):
 
 
 @_inner
-def _add_band(data, t, slope, length, begin, used):
-    """Add what being outside the band, or below the floor, at the end of interval t costs."""
-    low = data.low
-    if low < data.band_low:
-        used = _bend(slope, length, begin, used, low, data.band_low, -data.band_breach, 0.0)
-    if low < data.floor[t]:
-        used = _bend(slope, length, begin, used, low, data.floor[t], -data.floor_breach, 0.0)
-    if data.band_high < INFINITE:
-        used = _bend(slope, length, begin, used, low, data.band_high, 0.0, data.band_breach)
+def _add_band(band, floor, slope, length, begin, used):
+    """Add what being outside the band, or below a floor, at the end of an interval costs."""
+    low = band.low
+    if low < band.band_low:
+        used = _bend(slope, length, begin, used, low, band.band_low, -band.breach, 0.0)
+    if low < floor:
+        used = _bend(slope, length, begin, used, low, floor, -band.floor_breach, 0.0)
+    if band.band_high < INFINITE:
+        used = _bend(slope, length, begin, used, low, band.band_high, 0.0, band.breach)
     return used
 
 
@@ -520,7 +581,9 @@ def _solve_general(data, delta, worth, most_pieces):
     solved and the caller needs another way.
     """
     count = data.buy.shape[0]
-    low, high = data.low, data.high
+    low, high, kept = data.low, data.high, data.kept
+    breach, eta_in, eta_out = data.breach, data.eta_in, data.eta_out
+    rows, band = _rows(data), _band(data)
     branches = _new_branches()
     size = most_pieces + 2 * MOST_PIECES
     # All value functions behind each other, V[count] first; `first[k]` is where V[count - k] begins.
@@ -537,7 +600,7 @@ def _solve_general(data, delta, worth, most_pieces):
             place = end
     if low < data.final:
         used = _bend_pieces(one, used, high, data.final, data.final_breach, 0.0)
-    used = _add_band_to_pieces(data, count - 1, one, used)
+    used = _add_band_to_pieces(band, rows[count - 1, 12], one, used, high)
     widest = used
     total = 0
     for k in range(count):
@@ -552,7 +615,7 @@ def _solve_general(data, delta, worth, most_pieces):
         if k == count - 1:
             break
         t = count - 1 - k
-        many = _interval_cost(_interval(data, t), branches)
+        many = _interval_cost(_interval(rows, t, breach, eta_in, eta_out), branches)
         one[0, 0], one[1, 0], one[2, 0] = low, INFINITE, 0.0
         used = 1
         begin, end = first[k], first[k + 1]
@@ -564,7 +627,7 @@ def _solve_general(data, delta, worth, most_pieces):
             run_high = high if after >= end else v_begin[after]
             for branch in range(many):
                 fresh, fresh_high = _convolve(
-                    data, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, merged
+                    low, high, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, merged
                 )
                 if fresh == 0:
                     continue
@@ -575,26 +638,25 @@ def _solve_general(data, delta, worth, most_pieces):
             run = after
         if used > most_pieces:
             return -1
-        used = _stretch(one, used, data.kept, low, high)
-        used = _add_band_to_pieces(data, t - 1, one, used)
+        used = _stretch(one, used, kept, low, high)
+        used = _add_band_to_pieces(band, rows[t - 1, 12], one, used, high)
         widest = max(widest, used)
 
     stored, before = data.start, 0.0
     for t in range(count):
         k = count - 1 - t
-        many = _interval_cost(_interval(data, t), branches)
+        many = _interval_cost(_interval(rows, t, breach, eta_in, eta_out), branches)
         delta[t], worth[t] = _best_change(
-            data, data.kept * stored, before, v_begin, v_cost, v_slope, first[k], first[k + 1], many, branches
+            low, high, data.tie, kept * stored, before, v_begin, v_cost, v_slope, first[k], first[k + 1], many, branches
         )
         before = delta[t]
-        stored = min(max(data.kept * stored + delta[t], low), high)
+        stored = min(max(kept * stored + delta[t], low), high)
     return widest
 
 
 @_inner
-def _convolve(data, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, out):
+def _convolve(low, high, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, out):
     """Min-plus convolution of a convex branch, mirrored, with a convex run, cut to [low, high]."""
-    low, high = data.low, data.high
     pieces, slope, length = branches.pieces[branch], branches.slope[branch], branches.length[branch]
     top, top_cost = branches.at[branch], branches.value[branch]
     for i in range(pieces):
@@ -722,26 +784,25 @@ def _bend_pieces(one, used, high, edge, below, above):
 
 
 @_inner
-def _add_band_to_pieces(data, t, one, used):
-    """Add what being outside the band, or below the floor, at the end of interval t costs."""
-    low, high = data.low, data.high
-    if low < data.band_low:
-        used = _bend_pieces(one, used, high, data.band_low, data.band_breach, 0.0)
-    if low < data.floor[t]:
-        used = _bend_pieces(one, used, high, data.floor[t], data.floor_breach, 0.0)
-    if data.band_high < INFINITE:
-        used = _bend_pieces(one, used, high, data.band_high, 0.0, data.band_breach)
+def _add_band_to_pieces(band, floor, one, used, high):
+    """Add what being outside the band, or below a floor, at the end of an interval costs."""
+    low = band.low
+    if low < band.band_low:
+        used = _bend_pieces(one, used, high, band.band_low, band.breach, 0.0)
+    if low < floor:
+        used = _bend_pieces(one, used, high, floor, band.floor_breach, 0.0)
+    if band.band_high < INFINITE:
+        used = _bend_pieces(one, used, high, band.band_high, 0.0, band.breach)
     return used
 
 
 @_inner
-def _best_change(data, stored, before, v_begin, v_cost, v_slope, begin, end, many, branches):
+def _best_change(low, high, tie, stored, before, v_begin, v_cost, v_slope, begin, end, many, branches):
     """The cheapest change of the store now, and what a kWh is worth after it: it lies at a kink of either function.
 
     `stored` is what the interval would end with at rest, `before` the last interval's change.
     """
-    low, high = data.low, data.high
-    wished = -INFINITE if data.tie == LATER else before if data.tie == AS_BEFORE else 0.0
+    wished = -INFINITE if tie == LATER else before if tie == AS_BEFORE else 0.0
     at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
     best, best_cost, best_worth = 0.0, INFINITE, 0.0
     for branch in range(many):
@@ -806,8 +867,9 @@ def curtail_many(data, delta, curtailed):
 
 @_inner
 def _curtail(data, delta, curtailed):
+    rows = _rows(data)
     for t in range(delta.shape[0]):
-        curtailed[t] = _curtailment(_interval(data, t), delta[t])
+        curtailed[t] = _curtailment(_interval(rows, t, data.breach, data.eta_in, data.eta_out), delta[t])
 
 
 @_inner
