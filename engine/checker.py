@@ -295,13 +295,14 @@ class _Judge:
         asked, battery = self._asked, self._asked.sites[number].battery
         limits = self._limits()
         shape = self._of["soc"].shape
-        draw, most_import, most_export, available = (
+        draw, most_import, most_export, available, price = (
             np.broadcast_to(array, shape)[number]
             for array in (
                 asked.load_kw - asked.offered_kw,
                 limits["import_kw"],
                 limits["export_kw"],
                 asked.charge_available_kw,
+                asked.import_price,
             )
         )
         kept = (1 - battery.standing_loss_per_h) ** asked.step_h
@@ -311,7 +312,9 @@ class _Judge:
             if room_kw < 0 or (-draw[t] > most_export[t] and not self._curtailable[number, 0]):
                 return -math.inf
             if not asked.strategy.grid_charging:
-                room_kw = min(room_kw, max(-draw[t], 0.0))
+                # Charging with PV there may cost the whole array's curtailment: it is all or nothing, and not demanded.
+                paid_to_buy = price[t] <= 0 and self._curtailable[number, 0]
+                room_kw = 0.0 if paid_to_buy else min(room_kw, max(-draw[t], 0.0))
             if soc > battery.max_soc:  # above its band it must come down first
                 soc -= battery.max_discharge_kw / battery.discharge_efficiency * asked.step_h / battery.capacity_kwh
                 soc = max(soc, battery.max_soc) if kept == 1 else min(soc, battery.max_soc) * kept
