@@ -72,7 +72,7 @@ def build_stack(
     strategy = strategy or Strategy()
     kinds = (pd.Series, pd.DataFrame) if frames else (pd.Series,)
     _refuse_no_series("import_price", import_price, kinds)
-    reader = _Reader(sites, utc_index("import_price", import_price.index), kinds)
+    reader = _Reader(sites, import_price.index, kinds)
     load_kw = reader.power("load", load, 0.0)
     pv_kw = reader.power("pv", pv, 0.0)
     connection = {
@@ -135,10 +135,11 @@ def in_euros(name: str, price: Series | PriceCurve) -> Series:
 class _Reader:
     """Reads series and figures of some sites on one index."""
 
-    def __init__(self, sites: Sequence[Site], index: pd.DatetimeIndex, kinds: tuple[type, ...]) -> None:
+    def __init__(self, sites: Sequence[Site], given_index: pd.Index, kinds: tuple[type, ...]) -> None:
         self.sites = sites
         self._kinds = kinds
-        self.index = index
+        self._given_index = given_index
+        self.index = utc_index("import_price", given_index)
 
     def price(self, name: str, series: Series) -> Array:
         """Prices [EUR/kWh]."""
@@ -260,7 +261,7 @@ class _Reader:
     def _values(self, name: str, series: Series) -> Array:
         """A series as (1, T), a frame as (N, T)."""
         _refuse_no_series(name, series, self._kinds)
-        own = utc_index(name, series.index)
+        own = self.index if series.index is self._given_index else utc_index(name, series.index)
         if not own.equals(self.index):
             raise InputError(f"{name}.index", _first_difference(own, self.index), "put all series on one index")
         frame = isinstance(series, pd.DataFrame)
@@ -298,7 +299,9 @@ def _first_difference(own: pd.DatetimeIndex, index: pd.DatetimeIndex) -> str:
     for position, (mine, other) in enumerate(zip(own, index, strict=False)):
         if mine != other:
             return f"interval {position} starts {mine.isoformat()}, that of import_price {other.isoformat()}"
-    return f"it has {len(own)} intervals, import_price {len(index)}"
+    longer, whose = (own, "import_price") if len(own) > len(index) else (index, "it")
+    first = longer[min(len(own), len(index))]
+    return f"it has {len(own)} intervals, import_price {len(index)}: {whose} lacks the one from {first.isoformat()}"
 
 
 def _refuse_pv_without_array(stack: ProblemStack) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 
 from engine.errors import InputError
@@ -40,7 +41,11 @@ def utc_index(name: str, index: pd.Index) -> pd.DatetimeIndex:
             "add the offset, for example 2026-02-03T00:00:00+01:00, or use tz_localize",
         )
     if index.hasnans:
-        raise InputError(f"{name}.index", "a time is missing (NaT)", "give every interval its start")
+        position = int(index.isna().argmax())
+        after = f", after {index[position - 1].isoformat()}" if position else ""
+        raise InputError(
+            f"{name}.index", f"the time of interval {position} is missing (NaT){after}", "give every interval its start"
+        )
     try:
         utc = index.tz_convert("UTC").as_unit("ns")
     except pd.errors.OutOfBoundsDatetime:
@@ -51,31 +56,33 @@ def utc_index(name: str, index: pd.Index) -> pd.DatetimeIndex:
 
 
 def _refuse_irregular(name: str, utc: pd.DatetimeIndex) -> None:
-    differences = utc[1:] - utc[:-1]
-    smallest = differences.min()
-    if smallest <= pd.Timedelta(0):
-        position = int((differences <= pd.Timedelta(0)).argmax())
-        fault = "is repeated" if differences[position] == pd.Timedelta(0) else "comes after a later one"
+    differences = np.diff(utc.asi8)
+    if differences.min() <= 0:
+        position = int((differences <= 0).argmax())
+        fault = "is repeated" if differences[position] == 0 else "comes after a later one"
         raise InputError(
             f"{name}.index",
             f"{_stamp(utc[position + 1])} {fault}",
             "give each interval once, in order of time",
         )
-    step = pd.Series(differences).mode().iloc[0]
-    if (differences != step).any():
-        position = int((differences != step).argmax())
+    lengths, counts = np.unique(differences, return_counts=True)
+    step = pd.Timedelta(int(lengths[counts.argmax()]), unit="ns")
+    if len(lengths) > 1:
+        position = int((differences != step.value).argmax())
         raise InputError(
             f"{name}.index",
             f"after {_stamp(utc[position])} comes {_stamp(utc[position + 1])}, but the step is {_minutes(step)}",
             "fill the gap or resample to one step",
         )
-    _refuse_odd_step(f"{name}.index", step)
+    _refuse_odd_step(f"{name}.index", utc[0], step)
 
 
-def _refuse_odd_step(field: str, step: pd.Timedelta) -> None:
+def _refuse_odd_step(field: str, first: pd.Timestamp, step: pd.Timedelta) -> None:
     if ONE_HOUR % step != pd.Timedelta(0):
         raise InputError(
-            field, f"the step {_minutes(step)} does not divide the hour", "use 5, 10, 15, 30 or 60 minutes"
+            field,
+            f"the step {_minutes(step)} from {_stamp(first)} on does not divide the hour",
+            "use 5, 10, 15, 30 or 60 minutes",
         )
 
 
@@ -90,7 +97,7 @@ def step_hours(index: pd.DatetimeIndex) -> float:
     if index.freq is None:
         raise InputError("start", "one interval alone does not tell its length", "give two or more")
     step = index[0] + index.freq - index[0]
-    _refuse_odd_step("start", step)
+    _refuse_odd_step("start", index[0], step)
     return float(step / ONE_HOUR)
 
 
