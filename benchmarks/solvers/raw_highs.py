@@ -1,0 +1,126 @@
+"""The strongest plain alternative: the same problem handed to HiGHS as arrays, cold, with nothing in between.
+
+Written from the mathematics, not from the engine, so that it is a check of the optimum too. The matrix is laid out by
+numpy without a loop over intervals.
+"""
+
+from __future__ import annotations
+
+import highspy
+import numpy as np
+
+from benchmarks.problems import Array, BenchmarkProblem, limits
+from benchmarks.solvers.contract import TIME_LIMIT_S, Answer, GaveUpError
+
+FREE = np.inf
+
+
+def solve(problem: BenchmarkProblem, binaries: bool) -> Answer:
+    """Build and solve.
+
+    Args:
+        problem: What to solve.
+        binaries: Whether to forbid both directions at once on every interval; without, it is the relaxation.
+    """
+    highs = highspy.Highs()
+    options = {"output_flag": False, "mip_rel_gap": 0.0, "mip_abs_gap": 1e-9, "time_limit": TIME_LIMIT_S}
+    for option, value in options.items():
+        highs.setOptionValue(option, value)
+    highs.passModel(_model(problem, binaries))
+    highs.run()
+    if highs.getModelStatus() == highspy.HighsModelStatus.kTimeLimit:
+        raise GaveUpError(f"no proved optimum within {TIME_LIMIT_S:.0f} s")
+    if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise RuntimeError(f"HiGHS ended with {highs.modelStatusToString(highs.getModelStatus())}")
+    values = np.array(highs.getSolution().col_value[: 2 * problem.intervals])
+    charge, discharge = values.reshape(2, -1)
+    return Answer(charge, discharge, float(highs.getObjectiveValue()), "MILP" if binaries else "LP")
+
+
+def _model(problem: BenchmarkProblem, binaries: bool) -> highspy.HighsLp:
+    battery, h, count = problem.site.battery, problem.step_h, problem.intervals
+    import_limit, export_limit = limits(problem)
+    buy, sell, load, sun = problem.arrays.values()
+    capacity = battery.capacity_kwh
+
+    # Blocks of T columns: charge, discharge, import, export, stored, then curtailment and binaries where needed.
+    upper = [battery.max_charge_kw, battery.max_discharge_kw, import_limit, export_limit, battery.max_soc * capacity]
+    blocks = [np.full(count, most) for most in upper]
+    cost = [np.zeros(count), np.full(count, h * battery.wear_eur_per_kwh), h * buy, -h * sell, np.zeros(count)]
+    lower = np.zeros((5, count))
+    lower[4] = battery.min_soc * capacity
+    lower[4, -1] = max(battery.min_soc, problem.final_soc_min) * capacity
+    if problem.curtailable:
+        blocks.append(sun)
+    continuous = len(blocks)
+    if binaries:
+        blocks += [np.ones(count)] * 2
+    more = np.zeros((len(blocks) - 5, count))
+
+    rows = _Rows(count)
+    charge, discharge, bought, sold, stored = range(5)
+    start = np.zeros(count)
+    start[0] = problem.initial_soc * capacity
+    gain, loss = h * battery.charge_efficiency, h / battery.discharge_efficiency
+    rows.add(start, start, {stored: 1.0, charge: -gain, discharge: loss}, before={stored: -1.0})
+    balance = {bought: 1.0, discharge: 1.0, charge: -1.0, sold: -1.0} | ({5: -1.0} if problem.curtailable else {})
+    rows.add(load - sun, load - sun, balance)
+    if binaries:
+        for one, other, which in ((charge, discharge, continuous), (bought, sold, continuous + 1)):
+            rows.add(-FREE, 0.0, {one: 1.0, which: -upper[one]})
+            rows.add(-FREE, upper[other], {other: 1.0, which: upper[other]})
+
+    model = highspy.HighsLp()
+    model.num_col_ = count * len(blocks)
+    model.col_cost_ = np.concatenate([*cost, *more])
+    model.col_lower_ = np.concatenate([*lower, *more])
+    model.col_upper_ = np.concatenate(blocks)
+    rows.write(model)
+    if binaries:
+        real, whole = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger
+        model.integrality_ = [real] * (continuous * count) + [whole] * (2 * count)
+    return model
+
+
+class _Rows:
+    """Constraints in blocks of one row per interval, gathered for HiGHS row by row."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lower: list[Array] = []
+        self._upper: list[Array] = []
+        self._entries: list[tuple[Array, Array, Array]] = []
+
+    def add(
+        self,
+        lower: Array | float,
+        upper: Array | float,
+        terms: dict[int, float],
+        before: dict[int, float] | None = None,
+    ) -> None:
+        """Add ``lower <= sum of terms <= upper`` on every interval.
+
+        Args:
+            lower: Bound per interval, or one for all.
+            upper: Likewise.
+            terms: Coefficient by block of columns, taken at the row's interval.
+            before: Coefficient by block, taken at the interval before; none at the first.
+        """
+        first = len(self._lower) * self._count
+        self._lower.append(np.broadcast_to(lower, self._count))
+        self._upper.append(np.broadcast_to(upper, self._count))
+        steps = np.arange(self._count)
+        for block, value in terms.items():
+            self._entries.append((first + steps, block * self._count + steps, np.full(self._count, value)))
+        for block, value in (before or {}).items():
+            self._entries.append((first + steps[1:], block * self._count + steps[:-1], np.full(self._count - 1, value)))
+
+    def write(self, model: highspy.HighsLp) -> None:
+        """Put the rows into a model, as a compressed matrix by rows."""
+        row, column, value = (np.concatenate(part) for part in zip(*self._entries, strict=True))
+        order = np.lexsort((column, row))
+        model.num_row_ = len(self._lower) * self._count
+        model.row_lower_, model.row_upper_ = np.concatenate(self._lower), np.concatenate(self._upper)
+        model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        model.a_matrix_.start_ = np.concatenate([[0], np.cumsum(np.bincount(row))])
+        model.a_matrix_.index_, model.a_matrix_.value_ = column[order], value[order]
