@@ -49,7 +49,7 @@ MODES = {
 }
 
 
-def run(mode: Mode, only: Sequence[str], peers: bool, solvers: Sequence[Solver] = SOLVERS) -> Report:
+def run(mode: Mode, only: Sequence[str], peers: bool, solvers: Sequence[Solver]) -> Report:
     """Measure what is asked for.
 
     Args:
@@ -90,7 +90,7 @@ def run(mode: Mode, only: Sequence[str], peers: bool, solvers: Sequence[Solver] 
     return report
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, solvers: Sequence[Solver] = SOLVERS) -> int:
     """Print the tables; 1 if an exact solver disagrees, breaks, or gives a plan that cannot be carried out."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     size = parser.add_mutually_exclusive_group()
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--save", metavar="FILE", type=Path, help="write Markdown there, and JSON beside it")
     chosen = parser.parse_args(arguments)
     mode = MODES["smoke" if chosen.smoke else "full" if chosen.full else "default"]
-    report = run(mode, chosen.only, chosen.peers)
+    report = run(mode, chosen.only, chosen.peers, solvers)
     if chosen.json:
         print(json.dumps(report.to_dict(), indent=1))
     else:

@@ -123,17 +123,17 @@ def _row(
     verdict = judge(problem, answer.charge_kw, answer.discharge_kw)
     difference = None if optimum is None else verdict.cost_eur - optimum
     # A plan that cannot be carried out is told by what it claims to earn beyond the optimum.
-    honest = answer.claimed_eur >= verdict.cost_eur - SAME_EUR
+    claimed_eur = verdict.cost_eur if answer.claimed_eur is None else answer.claimed_eur
     faults = []
     if verdict.both_ways_kwh > SAME_KW:
         faults.append(f"charges and discharges {verdict.both_ways_kwh:.1f} kWh at once")
     if verdict.excess > SAME_KW:
         faults.append(f"exceeds a limit by {verdict.excess:.1e}")
-    if not honest:
+    if claimed_eur < verdict.cost_eur - SAME_EUR:
         faults.append("buys and sells at once")
     note = ""
     if faults:
-        claim = "" if optimum is None else f"claims {optimum - answer.claimed_eur:.4f} EUR less than can be had, "
+        claim = "" if optimum is None else f"claims {optimum - claimed_eur:.4f} EUR less than can be had, "
         note = f"{claim}not physical: {', '.join(faults)}"
     elif difference is None:
         note = "no optimum to compare with"

@@ -34,13 +34,17 @@ class PeerProcess:
     """
 
     def __init__(self, python: Path, module: str, arguments: tuple[str, ...], log: Path) -> None:
+        self._command = [str(python), "-W", "ignore", "-m", f"benchmarks.peers.{module}", *arguments]
         self._log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        self._start()
+
+    def _start(self) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
         # Nothing of this process's environment may leak into the peer's.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        with log.open("w", encoding="utf-8") as file:
+        with self._log.open("w", encoding="utf-8") as file:
             self._process = subprocess.Popen(
-                [str(python), "-W", "ignore", "-m", f"benchmarks.peers.{module}", *arguments],
+                self._command,
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.PIPE,
@@ -48,7 +52,11 @@ class PeerProcess:
                 stderr=file,
                 text=True,
             )
-        self.versions: dict[str, str] = self._answer(START_LIMIT_S)["versions"]
+        try:
+            self.versions: dict[str, str] = self._answer(START_LIMIT_S)["versions"]
+        except NotAvailableError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -57,14 +65,15 @@ class PeerProcess:
         self.close()
 
     def solve(self, problem: BenchmarkProblem) -> Answer:
-        """Ask for a plan.
+        """Ask for a plan; a driver that was ended over an earlier problem is started anew.
 
         Raises:
             NotAvailableError: The driver is gone or its library failed; says why.
             GaveUpError: It took too long and was ended.
         """
         if self._process.poll() is not None:
-            raise NotAvailableError("ended after an earlier problem")
+            self.close()
+            self._start()
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(problem.to_dict()) + "\n")
         self._process.stdin.flush()

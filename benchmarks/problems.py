@@ -146,7 +146,7 @@ def _negative_day() -> BenchmarkProblem:
 def _export_above_import_day() -> BenchmarkProblem:
     """The grid operator pays 0.10 EUR/kWh on top for evening export: buying and selling at once would pay then."""
     series = sample_run(DEFAULT_DAY, 1)
-    evening = series.index.tz_convert(sample_site().timezone).hour.isin((18, 19, 20))
+    evening = pd.DatetimeIndex(series.index).tz_convert(sample_site().timezone).hour.isin((18, 19, 20))
     series.loc[evening, "export_price_eur_per_kwh"] += 0.10
     return BenchmarkProblem("export-above-import-day", sample_site(), series)
 

@@ -25,8 +25,8 @@ class Answer:
 
     charge_kw: Array
     discharge_kw: Array
-    claimed_eur: float
-    """The cost that the solver itself reports [EUR]."""
+    claimed_eur: float | None
+    """The cost that the solver itself reports, if it does [EUR]."""
     method: str
     """Kind of model: ``LP``, ``MILP``, ..."""
     seconds: float | None = None

@@ -5,6 +5,7 @@ Written from the mathematics, not from the engine.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -73,7 +74,15 @@ def solve(problem: BenchmarkProblem, solver: Literal["HiGHS", "CBC"], binaries: 
 def _solver(name: Literal["HiGHS", "CBC"]) -> Any:
     if name == "HiGHS":
         return pulp.HiGHS(msg=False, gapRel=0.0, gapAbs=1e-9, timeLimit=TIME_LIMIT_S)
-    cbc = pulp.PULP_CBC_CMD(msg=False, gapRel=0.0, gapAbs=1e-9, timeLimit=TIME_LIMIT_S)
-    if not cbc.available():
-        raise NotAvailableError("not available: this PuLP brings no CBC for this platform")
-    return cbc
+    options = {"msg": False, "gapRel": 0.0, "gapAbs": 1e-9, "timeLimit": TIME_LIMIT_S}
+    installed = pulp.COIN_CMD(**options)
+    if installed.available():
+        return installed
+    # PuLP 3 brings a CBC and warns that PuLP 4 will not.
+    if hasattr(pulp, "PULP_CBC_CMD"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            bundled = pulp.PULP_CBC_CMD(**options)
+        if bundled.available():
+            return bundled
+    raise NotAvailableError("not available: no CBC is installed, and this PuLP brings none for this platform")

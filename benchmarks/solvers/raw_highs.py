@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import highspy
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.problems import Array, BenchmarkProblem, limits
 from benchmarks.solvers.contract import TIME_LIMIT_S, Answer, GaveUpError
 
 FREE = np.inf
+Indices = npt.NDArray[np.int64]
 
 
 def solve(problem: BenchmarkProblem, binaries: bool) -> Answer:
@@ -89,7 +91,7 @@ class _Rows:
         self._count = count
         self._lower: list[Array] = []
         self._upper: list[Array] = []
-        self._entries: list[tuple[Array, Array, Array]] = []
+        self._entries: list[tuple[Indices, Indices, Array]] = []
 
     def add(
         self,
@@ -109,7 +111,7 @@ class _Rows:
         first = len(self._lower) * self._count
         self._lower.append(np.broadcast_to(lower, self._count))
         self._upper.append(np.broadcast_to(upper, self._count))
-        steps = np.arange(self._count)
+        steps = np.arange(self._count, dtype=np.int64)
         for block, value in terms.items():
             self._entries.append((first + steps, block * self._count + steps, np.full(self._count, value)))
         for block, value in (before or {}).items():
