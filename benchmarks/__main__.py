@@ -21,7 +21,7 @@ from benchmarks.report import Report
 from benchmarks.solvers import BASELINES, SOLVERS, TIDEWATT
 from benchmarks.solvers.contract import NotAvailableError, Solver
 
-STATE = Path("var/benchmarks")
+STATE = Path(__file__).parents[1] / "var" / "benchmarks"
 FLEET, SCALE, COLD = "fleet", "fleet-scale", cold_start.PROBLEM
 SECTIONS = (*PROBLEMS, FLEET, SCALE, COLD)
 # One by one, these are asked for a sample of the fleet's sites.
@@ -35,6 +35,7 @@ class Mode:
     name: str
     tiers: tuple[Tier, ...]
     rounds: int
+    start_rounds: int
     fleet_sites: int
     fleet_sample: int
     scale: tuple[tuple[int, int], ...]
@@ -43,9 +44,11 @@ class Mode:
 
 
 MODES = {
-    "smoke": Mode("smoke", ("smoke",), 1, 50, 3, (), 2.0),
-    "default": Mode("default", ("smoke", "default"), 9, 1000, 20, fleet_scale.HORIZONS, 20.0),
-    "full": Mode("full", ("smoke", "default", "full"), 9, 1000, 50, (*fleet_scale.HORIZONS, fleet_scale.LARGEST), 60.0),
+    "smoke": Mode("smoke", ("smoke",), 1, 1, 50, 3, (), 2.0),
+    "default": Mode("default", ("smoke", "default"), 9, 5, 1000, 20, fleet_scale.HORIZONS, 20.0),
+    "full": Mode(
+        "full", ("smoke", "default", "full"), 9, 5, 1000, 50, (*fleet_scale.HORIZONS, fleet_scale.LARGEST), 60.0
+    ),
 }
 
 
@@ -86,7 +89,7 @@ def run(mode: Mode, only: Sequence[str], peers: bool, solvers: Sequence[Solver])
         if not only or COLD in only:
             problem = PROBLEMS["day"].make()
             others = first_plans(problem, STATE, say) if peers else None
-            report.starts += cold_start.measure_cold_start(problem, mode.rounds, others, say)
+            report.starts += cold_start.measure_cold_start(problem, mode.start_rounds, others, say)
     return report
 
 
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str] | None = None, solvers: Sequence[Solver] = SOL
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--smoke", action="store_true", help="one run of the small problems, to see that all works")
     size.add_argument("--full", action="store_true", help="the large ones too: a year, 100,000 sites; takes long")
-    parser.add_argument("--peers", action="store_true", help=f"other libraries too, installed into {STATE}/venvs")
+    parser.add_argument("--peers", action="store_true", help="other libraries too, installed into var/benchmarks/venvs")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--only", metavar="NAME", action="append", default=[], choices=SECTIONS, help=", ".join(SECTIONS)

@@ -34,8 +34,7 @@ def solve(problem: BenchmarkProblem, binaries: bool) -> Answer:
         raise GaveUpError(f"no proved optimum within {TIME_LIMIT_S:.0f} s")
     if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise RuntimeError(f"HiGHS ended with {highs.modelStatusToString(highs.getModelStatus())}")
-    values = np.array(highs.getSolution().col_value[: 2 * problem.intervals])
-    charge, discharge = values.reshape(2, -1)
+    charge, discharge = np.array(highs.getSolution().col_value).reshape(problem.intervals, -1).T[:2]
     return Answer(charge, discharge, float(highs.getObjectiveValue()), "MILP" if binaries else "LP")
 
 
@@ -45,7 +44,7 @@ def _model(problem: BenchmarkProblem, binaries: bool) -> highspy.HighsLp:
     buy, sell, load, sun = problem.arrays.values()
     capacity = battery.capacity_kwh
 
-    # Blocks of T columns: charge, discharge, import, export, stored, then curtailment and binaries where needed.
+    # Per interval, one column of each kind: charge, discharge, import, export, stored, then curtailment and binaries where needed.
     upper = [battery.max_charge_kw, battery.max_discharge_kw, import_limit, export_limit, battery.max_soc * capacity]
     blocks = [np.full(count, most) for most in upper]
     cost = [np.zeros(count), np.full(count, h * battery.wear_eur_per_kwh), h * buy, -h * sell, np.zeros(count)]
@@ -59,7 +58,7 @@ def _model(problem: BenchmarkProblem, binaries: bool) -> highspy.HighsLp:
         blocks += [np.ones(count)] * 2
     more = np.zeros((len(blocks) - 5, count))
 
-    rows = _Rows(count)
+    rows = _Rows(count, kinds=len(blocks))
     charge, discharge, bought, sold, stored = range(5)
     start = np.zeros(count)
     start[0] = problem.initial_soc * capacity
@@ -74,24 +73,29 @@ def _model(problem: BenchmarkProblem, binaries: bool) -> highspy.HighsLp:
 
     model = highspy.HighsLp()
     model.num_col_ = count * len(blocks)
-    model.col_cost_ = np.concatenate([*cost, *more])
-    model.col_lower_ = np.concatenate([*lower, *more])
-    model.col_upper_ = np.concatenate(blocks)
+    model.col_cost_ = _by_interval([*cost, *more])
+    model.col_lower_ = _by_interval([*lower, *more])
+    model.col_upper_ = _by_interval(blocks)
     rows.write(model)
     if binaries:
         real, whole = highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger
-        model.integrality_ = [real] * (continuous * count) + [whole] * (2 * count)
+        model.integrality_ = ([real] * continuous + [whole] * 2) * count
     return model
 
 
-class _Rows:
-    """Constraints in blocks of one row per interval, gathered for HiGHS row by row."""
+def _by_interval(parts: list[Array]) -> Array:
+    return np.stack(parts, axis=1).ravel()
 
-    def __init__(self, count: int) -> None:
+
+class _Rows:
+    """Constraints, one of each sort per interval, gathered for HiGHS row by row, interval by interval."""
+
+    def __init__(self, count: int, kinds: int) -> None:
         self._count = count
+        self._kinds = kinds
         self._lower: list[Array] = []
         self._upper: list[Array] = []
-        self._entries: list[tuple[Indices, Indices, Array]] = []
+        self._entries: list[tuple[int, Indices, Indices, Array]] = []
 
     def add(
         self,
@@ -105,24 +109,28 @@ class _Rows:
         Args:
             lower: Bound per interval, or one for all.
             upper: Likewise.
-            terms: Coefficient by block of columns, taken at the row's interval.
-            before: Coefficient by block, taken at the interval before; none at the first.
+            terms: Coefficient by kind of column, taken at the row's interval.
+            before: Coefficient by kind, taken at the interval before; none at the first.
         """
-        first = len(self._lower) * self._count
+        sort = len(self._lower)
         self._lower.append(np.broadcast_to(lower, self._count))
         self._upper.append(np.broadcast_to(upper, self._count))
         steps = np.arange(self._count, dtype=np.int64)
-        for block, value in terms.items():
-            self._entries.append((first + steps, block * self._count + steps, np.full(self._count, value)))
-        for block, value in (before or {}).items():
-            self._entries.append((first + steps[1:], block * self._count + steps[:-1], np.full(self._count - 1, value)))
+        for kind, value in terms.items():
+            self._entries.append((sort, steps, steps * self._kinds + kind, np.full(self._count, value)))
+        for kind, value in (before or {}).items():
+            earlier = steps[:-1] * self._kinds + kind
+            self._entries.append((sort, steps[1:], earlier, np.full(self._count - 1, value)))
 
     def write(self, model: highspy.HighsLp) -> None:
         """Put the rows into a model, as a compressed matrix by rows."""
-        row, column, value = (np.concatenate(part) for part in zip(*self._entries, strict=True))
+        sorts = len(self._lower)
+        row = np.concatenate([steps * sorts + sort for sort, steps, _, _ in self._entries])
+        column = np.concatenate([entry[2] for entry in self._entries])
+        value = np.concatenate([entry[3] for entry in self._entries])
         order = np.lexsort((column, row))
-        model.num_row_ = len(self._lower) * self._count
-        model.row_lower_, model.row_upper_ = np.concatenate(self._lower), np.concatenate(self._upper)
+        model.num_row_ = sorts * self._count
+        model.row_lower_, model.row_upper_ = _by_interval(self._lower), _by_interval(self._upper)
         model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         model.a_matrix_.start_ = np.concatenate([[0], np.cumsum(np.bincount(row))])
         model.a_matrix_.index_, model.a_matrix_.value_ = column[order], value[order]
