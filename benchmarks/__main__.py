@@ -35,7 +35,9 @@ class Mode:
     name: str
     tiers: tuple[Tier, ...]
     rounds: int
+    """Counted rounds after one that warms up; 0: only that one, and it counts."""
     start_rounds: int
+    """The same for fresh processes."""
     fleet_sites: int
     fleet_sample: int
     scale: tuple[tuple[int, int], ...]
@@ -44,7 +46,7 @@ class Mode:
 
 
 MODES = {
-    "smoke": Mode("smoke", ("smoke",), 1, 1, 50, 3, (), 2.0),
+    "smoke": Mode("smoke", ("smoke",), 0, 0, 50, 3, (), 2.0),
     "default": Mode("default", ("smoke", "default"), 9, 5, 1000, 20, fleet_scale.HORIZONS, 20.0),
     "full": Mode(
         "full", ("smoke", "default", "full"), 9, 5, 1000, 50, (*fleet_scale.HORIZONS, fleet_scale.LARGEST), 60.0

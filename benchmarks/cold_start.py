@@ -35,7 +35,7 @@ def measure_cold_start(
 
     Args:
         problem: What to plan.
-        rounds: Counted rounds.
+        rounds: Counted rounds; 0: the first counts.
         others: More starts by name; each runs one fresh process to its first plan.
         say: Told what is being measured.
     """
@@ -63,7 +63,7 @@ def measure_cold_start(
                 except NotAvailableError as error:
                     trouble[name] = str(error)
                     continue
-                if number:
+                if number or not rounds:
                     seconds[name].append(time.perf_counter() - begin)
     base_s = statistics.median(seconds[IMPORTS]) if seconds[IMPORTS] else None
     return [

@@ -126,7 +126,7 @@ def measure_fleet(
         fleet: The sites.
         singles: Solvers of one site; the first tells the optimum.
         baselines: Names of those that ratios refer to.
-        rounds: Counted rounds, after one that warms up.
+        rounds: Counted rounds, after one that warms up; 0: that one counts.
         sample: How many sites the single solvers get.
         batch: `optimise_fleet`, or None where the engine has none.
         say: Told what is being measured.
@@ -151,7 +151,7 @@ def measure_fleet(
             cost_eur = run()
             took = time.perf_counter() - begin
             costs[who] = cost_eur()
-            if number:
+            if number or not rounds:
                 seconds[who].append(took / solved[who])
     optimum = costs[singles[0].name]
     rows = []

@@ -15,6 +15,7 @@ from benchmarks.problems import Array, BenchmarkProblem, limits
 # Solvers stop within 1e-6 of their rows, and some hand over printed decimals.
 SAME_EUR = 1e-6
 SAME_KW = 1e-5
+ROUNDING_KW = 1e-9
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def judge(problem: BenchmarkProblem, charge_kw: Array, discharge_kw: Array) -> V
     # Where no curtailment keeps the limits, the plan is at fault, and its cost is that of the least breach.
     breach = beyond.min(axis=0)
     cost = h * np.where(net > 0, buy * net, sell * net)
-    cost = np.where(beyond <= breach + SAME_KW, cost, np.inf).min(axis=0)
+    cost = np.where(beyond <= breach + ROUNDING_KW, cost, np.inf).min(axis=0)
     wear = h * battery.wear_eur_per_kwh * discharge_kw
     faults = (
         breach,

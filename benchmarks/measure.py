@@ -66,7 +66,7 @@ def measure(
         problem: What to solve.
         solvers: Who solves it. One that skips it with a reason gets a row with the reason; with an empty one, none.
         baselines: Names of the solvers that ratios refer to.
-        rounds: Counted runs of each solver.
+        rounds: Counted runs of each solver, after one that warms up; 0: that one counts.
         budget_s: A solver that has used up so much takes no further turns [s]; if its first turn did, that turn counts.
         say: Told what is being measured.
     """

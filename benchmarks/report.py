@@ -72,7 +72,7 @@ class Report:
     def save(self, path: Path) -> None:
         """Write Markdown to `path` and JSON beside it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        parts = [f"Mode {self.mode}, median of {self.rounds} rounds. {_sentence(machine())}\n"]
+        parts = [f"Mode {self.mode}, median of {max(1, self.rounds)} rounds. {_sentence(machine())}\n"]
         for title, head, lines in self._tables():
             rule = ["---" if name in _WORDS else "---:" for name in head]
             parts.append(

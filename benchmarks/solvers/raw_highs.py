@@ -44,7 +44,8 @@ def _model(problem: BenchmarkProblem, binaries: bool) -> highspy.HighsLp:
     buy, sell, load, sun = problem.arrays.values()
     capacity = battery.capacity_kwh
 
-    # Per interval, one column of each kind: charge, discharge, import, export, stored, then curtailment and binaries where needed.
+    # One column of each kind per interval: charge, discharge, import, export, stored; where needed, curtailment
+    # and two binaries. Interval by interval, because branch and bound is much slower on kind by kind.
     upper = [battery.max_charge_kw, battery.max_discharge_kw, import_limit, export_limit, battery.max_soc * capacity]
     blocks = [np.full(count, most) for most in upper]
     cost = [np.zeros(count), np.full(count, h * battery.wear_eur_per_kwh), h * buy, -h * sell, np.zeros(count)]

@@ -7,27 +7,22 @@ time, though no other solver here does the like. What is left without it, `solve
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-from benchmarks.problems import BenchmarkProblem
-from benchmarks.solvers.contract import Answer
-from engine import optimise, storage_dp
+from benchmarks.problems import COLUMNS, BenchmarkProblem
+from benchmarks.solvers.contract import Answer, GaveUpError
+from engine import SolveError, optimise, storage_dp
 from engine.problem import DispatchProblem, build_problem
 
 
 def solve(problem: BenchmarkProblem, solver: Literal["dp", "lp"]) -> Answer:
     """Plan with `engine.optimise`."""
-    series = problem.series
-    plan = optimise(
-        problem.site,
-        import_price=series["import_price_eur_per_kwh"],
-        export_price=series["export_price_eur_per_kwh"],
-        load=series["load_kw"],
-        pv=series["pv_kw"],
-        initial_soc=problem.initial_soc,
-        final_soc_min=problem.final_soc_min,
-        solver=solver,
-    )
+    try:
+        plan = optimise(problem.site, **_input(problem), solver=solver)
+    except SolveError as error:
+        if "Time limit" in str(error):
+            raise GaveUpError(str(error)) from error
+        raise
     return Answer(
         charge_kw=plan.table["charge_kw"].to_numpy(),
         discharge_kw=plan.table["discharge_kw"].to_numpy(),
@@ -46,14 +41,10 @@ def solve_alone(problem: BenchmarkProblem) -> Answer:
 @lru_cache(maxsize=1)
 def _dispatch(problem: BenchmarkProblem) -> DispatchProblem:
     # Made in the round that warms up; its time belongs to `optimise`.
-    series = problem.series
-    return build_problem(
-        problem.site,
-        import_price=series["import_price_eur_per_kwh"],
-        export_price=series["export_price_eur_per_kwh"],
-        load=series["load_kw"],
-        pv=series["pv_kw"],
-        initial_soc=problem.initial_soc,
-        final_soc_min=problem.final_soc_min,
-        terminal_value_eur_per_kwh=None,
-    )
+    return build_problem(problem.site, **_input(problem), terminal_value_eur_per_kwh=None)
+
+
+def _input(problem: BenchmarkProblem) -> dict[str, Any]:
+    names = ("import_price", "export_price", "load", "pv")
+    series = {name: problem.series[column] for name, column in zip(names, COLUMNS, strict=True)}
+    return {**series, "initial_soc": problem.initial_soc, "final_soc_min": problem.final_soc_min}
