@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import cold_start, fleet_scale
-from benchmarks.fleet import make_fleet, measure_fleet, optimise_fleet
+from benchmarks.fleet import make_fleet, measure_fleet
 from benchmarks.measure import measure
 from benchmarks.peer_solvers import first_plans, peers_running
 from benchmarks.problems import PROBLEMS, Tier
@@ -79,15 +79,13 @@ def run(mode: Mode, only: Sequence[str], peers: bool, solvers: Sequence[Solver])
         if not only or FLEET in only:
             singles = [solver for solver in solvers if solver.name in SINGLES]
             fleet = make_fleet(mode.fleet_sites, 96)
-            report.plans += measure_fleet(
-                fleet, singles, BASELINES, mode.rounds, mode.fleet_sample, optimise_fleet(), say
-            )
+            report.plans += measure_fleet(fleet, singles, BASELINES, mode.rounds, mode.fleet_sample, say=say)
         if not only or SCALE in only:
             for sites, intervals in mode.scale:
                 try:
                     report.scale.append(fleet_scale.measure_scale(sites, intervals, say))
                 except NotAvailableError as error:
-                    report.remarks.append(f"{SCALE} {sites:,} x {intervals}: {error}")
+                    report.failures.append(f"{SCALE} {sites:,} x {intervals}: {error}")
         if not only or COLD in only:
             problem = PROBLEMS["day"].make()
             others = first_plans(problem, STATE, say) if peers else None

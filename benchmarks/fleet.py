@@ -9,20 +9,17 @@ import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from benchmarks.judge import SAME_EUR, judge
+from benchmarks.judge import SAME_EUR, Verdict, judge
 from benchmarks.measure import Row
 from benchmarks.problems import PRICES, Array, BenchmarkProblem, sample_run
-from benchmarks.solvers.contract import Solver
+from benchmarks.solvers.contract import Answer, Solver
 from console.sample import sample_site
-from engine import Battery, Site
+from engine import Battery, FleetPlan, Site, optimise_fleet
 
-NOT_YET = "skipped: this engine has no optimise_fleet"
 BATCH = "Tidewatt batch, per site"
 FIRST_DAY = dt.date(2024, 4, 8)
 
@@ -45,13 +42,6 @@ class Fleet:
         """One of its sites alone."""
         series = self.prices.assign(load_kw=self.load.iloc[:, number], pv_kw=self.pv.iloc[:, number])
         return BenchmarkProblem(f"site {number}", self.sites[number], series, self.initial_soc, self.final_soc_min)
-
-
-def optimise_fleet() -> Callable[..., Any] | None:
-    """The engine's batch, if this engine has it."""
-    import engine
-
-    return getattr(engine, "optimise_fleet", None)
 
 
 def make_fleet(count: int, intervals: int) -> Fleet:
@@ -97,9 +87,9 @@ def _scaled(series: pd.Series, factors: Array) -> pd.DataFrame:
     return pd.DataFrame(np.outer(series.to_numpy(), factors), index=series.index)
 
 
-def solve_fleet(fleet: Fleet, batch: Callable[..., Any]) -> Array:
-    """Costs of all sites [EUR], shape (N,)."""
-    result = batch(
+def solve_fleet(fleet: Fleet) -> FleetPlan:
+    """Plan all sites in one call."""
+    return optimise_fleet(
         fleet.sites,
         import_price=fleet.prices["import_price_eur_per_kwh"],
         export_price=fleet.prices["export_price_eur_per_kwh"],
@@ -108,7 +98,6 @@ def solve_fleet(fleet: Fleet, batch: Callable[..., Any]) -> Array:
         initial_soc=fleet.initial_soc,
         final_soc_min=fleet.final_soc_min,
     )
-    return np.asarray(result.cost_eur, dtype=np.float64)
 
 
 def measure_fleet(
@@ -117,48 +106,54 @@ def measure_fleet(
     baselines: Sequence[str],
     rounds: int,
     sample: int,
-    batch: Callable[..., Any] | None,
+    batch: Callable[[Fleet], FleetPlan] = solve_fleet,
     say: Callable[[str], None] = lambda _text: None,
 ) -> list[Row]:
     """Time the batch and, on a sample of its sites, solvers of single sites; times and ratios are per site.
 
     Args:
         fleet: The sites.
-        singles: Solvers of one site; the first tells the optimum.
+        singles: Exact solvers of one site; the first tells the optimum.
         baselines: Names of those that ratios refer to.
         rounds: Counted rounds, after one that warms up; 0: that one counts.
-        sample: How many sites the single solvers get.
-        batch: `optimise_fleet`, or None where the engine has none.
+        sample: How many sites the single solvers get, and are compared.
+        batch: Plans all sites.
         say: Told what is being measured.
     """
     count, name = len(fleet.sites), f"fleet of {len(fleet.sites):,}"
-    chosen = np.linspace(0, count - 1, min(sample, count)).astype(int)
-    problems = [fleet.problem(int(number)) for number in chosen]
-    # What runs returns the cost of the sample as a function: working it out is not part of the time.
-    contestants: dict[str, Callable[[], Callable[[], float]]] = {
-        solver.name: _one_by_one(solver, problems) for solver in singles
+    chosen = [int(number) for number in np.linspace(0, count - 1, min(sample, count))]
+    problems = [fleet.problem(number) for number in chosen]
+    # What runs returns its answers as a function: reading them is not part of the time.
+    contestants: dict[str, Callable[[], Callable[[], list[Answer]]]] = {
+        **{solver.name: _one_by_one(solver, problems) for solver in singles},
+        BATCH: _all_at_once(fleet, batch, chosen),
     }
-    if batch is not None:
-        contestants[BATCH] = _whole(fleet, batch, chosen)
     solved = {who: count if who == BATCH else len(problems) for who in contestants}
-
     seconds: dict[str, list[float]] = {who: [] for who in contestants}
-    costs: dict[str, float] = {}
+    answers: dict[str, list[Answer]] = {}
     for number in range(rounds + 1):
         for who, run in contestants.items():
             say(f"{name}: {who}, round {number} of {rounds}")
             begin = time.perf_counter()
-            cost_eur = run()
+            read = run()
             took = time.perf_counter() - begin
-            costs[who] = cost_eur()
+            answers[who] = read()
             if number or not rounds:
                 seconds[who].append(took / solved[who])
-    optimum = costs[singles[0].name]
+
+    verdicts = {who: _verdicts(problems, answers[who]) for who in contestants}
+    optima = np.array([verdict.cost_eur for verdict in verdicts[singles[0].name]])
     rows = []
     for who in contestants:
-        difference = costs[who] - optimum
+        costs = np.array([verdict.cost_eur for verdict in verdicts[who]])
+        claims = np.array([answer.claimed_eur or 0.0 for answer in answers[who]])
+        faults = {
+            "not the optimum": np.abs(costs - optima).max() > SAME_EUR,
+            "not physical": not all(verdict.physical for verdict in verdicts[who]),
+            "claims another cost than its plans have": np.abs(claims - costs).max() > SAME_EUR,
+        }
+        found = [text for text, is_so in faults.items() if is_so]
         median_s = float(np.median(seconds[who]))
-        wrong = abs(difference) > SAME_EUR * len(problems)
         rows.append(
             Row(
                 problem=name,
@@ -167,31 +162,37 @@ def measure_fleet(
                 method=f"mean of {solved[who]:,}",
                 seconds=tuple(seconds[who]),
                 ratios={other: median_s / float(np.median(seconds[other])) for other in baselines},
-                cost_eur=costs[who],
-                difference_eur=difference,
-                note="not the optimum" if wrong else f"cost of the same {len(problems)} sites",
-                fault=wrong,
+                cost_eur=float(costs.sum()),
+                difference_eur=float((costs - optima)[np.abs(costs - optima).argmax()]),
+                note=", ".join(found) or f"{len(problems)} sites compared; largest difference of one",
+                fault=bool(found),
             )
         )
-    if batch is None:
-        rows.append(Row(name, problems[0].size, BATCH, note=NOT_YET))
     return rows
 
 
-def _one_by_one(solver: Solver, problems: list[BenchmarkProblem]) -> Callable[[], Callable[[], float]]:
-    def run() -> Callable[[], float]:
+def _verdicts(problems: list[BenchmarkProblem], answers: list[Answer]) -> list[Verdict]:
+    return [
+        judge(problem, answer.charge_kw, answer.discharge_kw) for problem, answer in zip(problems, answers, strict=True)
+    ]
+
+
+def _one_by_one(solver: Solver, problems: list[BenchmarkProblem]) -> Callable[[], Callable[[], list[Answer]]]:
+    def run() -> Callable[[], list[Answer]]:
         answers = [solver.solve(problem) for problem in problems]
-        return lambda: sum(
-            judge(problem, answer.charge_kw, answer.discharge_kw).cost_eur
-            for problem, answer in zip(problems, answers, strict=True)
-        )
+        return lambda: answers
 
     return run
 
 
-def _whole(fleet: Fleet, batch: Callable[..., Any], chosen: npt.NDArray[np.int_]) -> Callable[[], Callable[[], float]]:
-    def run() -> Callable[[], float]:
-        costs = solve_fleet(fleet, batch)
-        return lambda: float(costs[chosen].sum())
+def _all_at_once(
+    fleet: Fleet, batch: Callable[[Fleet], FleetPlan], chosen: list[int]
+) -> Callable[[], Callable[[], list[Answer]]]:
+    def run() -> Callable[[], list[Answer]]:
+        plan = batch(fleet)
+        return lambda: [
+            Answer(plan.charge_kw[number], plan.discharge_kw[number], float(plan.cost_eur[number]), "DP")
+            for number in chosen
+        ]
 
     return run

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.fleet import NOT_YET, make_fleet, optimise_fleet, solve_fleet
+from benchmarks.fleet import make_fleet, solve_fleet
 from benchmarks.solvers.contract import NotAvailableError
 
 # Horizons at one fleet size show whether time is linear in intervals; the last line is the promise of scale.
@@ -51,10 +51,8 @@ def measure_scale(sites: int, intervals: int, say: Callable[[str], None] = lambd
     """Measure one size in a fresh process, so that its peak of memory is its own.
 
     Raises:
-        NotAvailableError: The engine has no batch, or the process failed.
+        NotAvailableError: The process failed; says why.
     """
-    if optimise_fleet() is None:
-        raise NotAvailableError(NOT_YET)
     say(f"fleet of {sites:,} x {intervals} intervals")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.fleet_scale", str(sites), str(intervals)],
@@ -80,16 +78,14 @@ def _memory_mb(field: str) -> float:
 def main() -> None:
     """Measure one size in this process."""
     sites, intervals = (int(text) for text in sys.argv[1:])
-    batch = optimise_fleet()
-    assert batch is not None, NOT_YET
     # Compiled code is warm already, and the inputs of the size measured are the only large ones.
-    solve_fleet(make_fleet(8, intervals), batch)
+    solve_fleet(make_fleet(8, intervals))
     fleet = make_fleet(sites, intervals)
     before_mb = _memory_mb("VmRSS")
     times = []
     for _ in range(RUNS if (sites, intervals) != LARGEST else 1):
         begin = time.perf_counter()
-        solve_fleet(fleet, batch)
+        solve_fleet(fleet)
         times.append(time.perf_counter() - begin)
     print(
         json.dumps(

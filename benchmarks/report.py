@@ -33,12 +33,13 @@ class Report:
     """Single sites, and fleets per site."""
     scale: list[ScaleRow] = field(default_factory=list)
     starts: list[Row] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """What could not be measured at all."""
 
     @property
     def failed(self) -> bool:
         """Whether an exact solver disagreed, broke, or gave a plan that cannot be carried out."""
-        return any(row.fault for row in (*self.plans, *self.starts))
+        return bool(self.failures) or any(row.fault for row in (*self.plans, *self.starts))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -53,7 +54,7 @@ class Report:
                 for row in self.scale
             ],
             "starts": [_plain(row) for row in self.starts],
-            "remarks": self.remarks,
+            "failures": self.failures,
         }
 
     def print(self) -> None:
@@ -66,8 +67,8 @@ class Report:
             for line in lines:
                 table.add_row(*line)
             console.print(table)
-        for remark in self.remarks:
-            console.print(remark)
+        for failure in self.failures:
+            console.print(failure)
 
     def save(self, path: Path) -> None:
         """Write Markdown to `path` and JSON beside it."""
@@ -78,7 +79,7 @@ class Report:
             parts.append(
                 "\n".join([f"**{title}**\n", *("| " + " | ".join(line) + " |" for line in (head, rule, *lines)), ""])
             )
-        parts.extend(self.remarks)
+        parts.extend(self.failures)
         path.write_text("\n".join(parts).rstrip() + "\n", encoding="utf-8")
         path.with_suffix(".json").write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 

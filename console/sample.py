@@ -14,8 +14,8 @@ import pandas as pd
 from adapters.emulation import with_fluctuation
 from engine import Battery, GridConnection, PvArray, Site
 from engine.errors import InputError
+from engine.inputs import build_stack
 from engine.plan import cost_without_battery_eur
-from engine.problem import build_problem
 from engine.timeline import hold, local_day
 
 # A Dutch household contract by the hour in 2024. Energy tax of the first bracket: 0.10880 EUR/kWh before VAT
@@ -113,17 +113,16 @@ class Day:
     def cost_without_battery_eur(self) -> float:
         """What the meter would cost that day with the battery idle, minute by minute [EUR]."""
         prices = self.series.reindex(self.house.index, method="ffill")
-        problem = build_problem(
-            sample_site(),
+        stack = build_stack(
+            [sample_site()],
             import_price=prices["import_price_eur_per_kwh"],
             export_price=prices["export_price_eur_per_kwh"],
             load=self.house["load_kw"],
             pv=self.house["pv_kw"],
             initial_soc=0.5,
             final_soc_min=None,
-            terminal_value_eur_per_kwh=None,
         )
-        return cost_without_battery_eur(problem)
+        return cost_without_battery_eur(stack.site(0))
 
 
 def sample_day(date: dt.date, seed: int) -> Day:

@@ -10,19 +10,32 @@ Importing this package loads no solver; that happens with the first plan.
 """
 
 from engine.assets import Battery, GridConnection, PvArray, Site
+from engine.demand import DemandCharge
 from engine.errors import InputError, PlanRejectedError, SolveError, TidewattError
+from engine.fleet import FleetPlan, optimise_fleet
 from engine.plan import Plan
 from engine.planner import optimise
+from engine.prices import PriceCurve
+from engine.scenarios import Scenario, ScenarioPlan, optimise_scenarios
+from engine.strategy import Strategy
 
 __all__ = [
     "Battery",
+    "DemandCharge",
+    "FleetPlan",
     "GridConnection",
     "InputError",
     "Plan",
     "PlanRejectedError",
+    "PriceCurve",
     "PvArray",
+    "Scenario",
+    "ScenarioPlan",
     "Site",
     "SolveError",
+    "Strategy",
     "TidewattError",
     "optimise",
+    "optimise_fleet",
+    "optimise_scenarios",
 ]

@@ -6,10 +6,13 @@ Sign convention of everything that leaves this package: battery + discharges, gr
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 # A battery that needs longer than this to fill, or fills faster than this, was given in W or Wh.
 LONGEST_DURATION_H = 200.0
@@ -19,7 +22,12 @@ DEAREST_WEAR_EUR_PER_KWH = 5.0
 LARGEST_CONNECTION_PER_BATTERY = 1000.0
 LARGEST_BATTERY_PER_CONNECTION = 100.0
 
+# A store that loses more than this per hour is no battery; a figure above it was given in % or per day.
+LARGEST_STANDING_LOSS_PER_H = 0.05
+
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PowerAtSoc = tuple[tuple[Fraction, Power], ...]
 Efficiency = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -50,6 +58,14 @@ class Battery(_Asset):
     """Upper edge of the band that plans keep to [fraction]."""
     wear_eur_per_kwh: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Cost of ageing per kWh discharged at the AC side [EUR/kWh]."""
+    standing_loss_per_h: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Part of the stored energy that is lost in an hour at rest [fraction/h]."""
+    charge_kw_at_soc: PowerAtSoc = ()
+    """Charging power that the cells take, falling with the state of charge: (soc, kW) points joined by straight lines,
+    the last at soc 1, level below the first. Empty: only `max_charge_kw` limits."""
+    discharge_kw_at_soc: PowerAtSoc = ()
+    """Discharging power that the cells give, falling towards empty: (soc, kW) points joined by straight
+    lines, the first at soc 0, level above the last. Empty: only `max_discharge_kw` limits."""
 
     @field_validator("min_soc", "max_soc", "charge_efficiency", "discharge_efficiency", mode="before")
     @classmethod
@@ -67,6 +83,41 @@ class Battery(_Asset):
                 "if it is in EUR/MWh, divide it by 1000"
             )
         return value
+
+    @field_validator("standing_loss_per_h")
+    @classmethod
+    def _is_per_hour(cls, value: float) -> float:
+        if value > LARGEST_STANDING_LOSS_PER_H:
+            raise ValueError(
+                f"value {value:g} is above {LARGEST_STANDING_LOSS_PER_H:g} of the store per hour; "
+                "give a fraction per hour (3 % a month is 0.00004)"
+            )
+        return value
+
+    @field_validator("charge_kw_at_soc", "discharge_kw_at_soc")
+    @classmethod
+    def _is_concave_limit(cls, points: PowerAtSoc, info: ValidationInfo) -> PowerAtSoc:
+        charging = info.field_name == "charge_kw_at_soc"
+        sign = -1.0 if charging else 1.0
+        if points and points[-1 if charging else 0][0] != (1.0 if charging else 0.0):
+            raise ValueError(
+                f"the points end at soc {points[-1][0]:g}; give the last one at soc 1"
+                if charging
+                else f"the points begin at soc {points[0][0]:g}; give the first one at soc 0"
+            )
+        slopes = []
+        for (soc, kw), (next_soc, next_kw) in itertools.pairwise(points):
+            if next_soc <= soc:
+                raise ValueError(f"soc {next_soc:g} comes after {soc:g}; give the points in order of soc")
+            slopes.append((next_kw - kw) / (next_soc - soc))
+            if sign * slopes[-1] < 0:
+                raise ValueError(
+                    f"power goes from {kw:g} kW at soc {soc:g} to {next_kw:g} kW at {next_soc:g}; "
+                    "charging power may only fall and discharging power only rise with soc"
+                )
+        if any(later > earlier + 1e-9 for earlier, later in itertools.pairwise(slopes)):
+            raise ValueError("the line through the points is not concave; leave out the points below the straight line")
+        return points
 
     @model_validator(mode="after")
     def _is_plausible(self) -> Self:
@@ -87,6 +138,24 @@ class Battery(_Asset):
     def round_trip_efficiency(self) -> float:
         """AC energy given back per AC energy taken [fraction]."""
         return self.charge_efficiency * self.discharge_efficiency
+
+    def charge_limit_kw(self, soc: float) -> float:
+        """Most AC power into the battery at a state of charge [kW]."""
+        return min(self.max_charge_kw, _interpolated(self.charge_kw_at_soc, soc))
+
+    def discharge_limit_kw(self, soc: float) -> float:
+        """Most AC power out of the battery at a state of charge [kW]."""
+        return min(self.max_discharge_kw, _interpolated(self.discharge_kw_at_soc, soc))
+
+    def kept_after(self, hours: float) -> float:
+        """Part of the stored energy that is still there after so many hours at rest [fraction]."""
+        return float((1.0 - self.standing_loss_per_h) ** hours)
+
+
+def _interpolated(points: PowerAtSoc, soc: float) -> float:
+    if not points:
+        return math.inf
+    return float(np.interp(soc, [at for at, _ in points], [kw for _, kw in points]))
 
 
 class PvArray(_Asset):

@@ -1,39 +1,68 @@
 """An independent judge of plans: no plan leaves the engine that it faults.
 
-Written from the definition of the problem alone, one interval at a time, sharing no code with the solvers
-or with the assembly of plans: what they get wrong, this must not get wrong in the same way.
+Written from the definition of the problem alone, sharing no code with the solvers, with what lays their input out or
+with what reckons plans: what they get wrong, this must not get wrong in the same way. It judges any number of
+sites at once; `check` is for one plan.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from engine.assets import Site
+from engine.assets import Battery, Site
+from engine.demand import DemandCharge
+from engine.strategy import Strategy
+
+Array = npt.NDArray[np.float64]
 
 POWER_TOLERANCE_KW = 1e-6
 SOC_TOLERANCE = 1e-6
 MONEY_TOLERANCE_EUR = 1e-6
-COLUMNS = (
-    *("charge_kw", "discharge_kw", "import_kw", "export_kw", "pv_kw"),
-    *("curtailment_kw", "load_kw", "soc", "cost_eur"),
-)
+POWERS = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "pv_kw", "curtailment_kw")
+COLUMNS = (*POWERS, "load_kw", "soc", "cost_eur")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a plan."""
+    """One thing wrong with a plan; of a rule broken in several intervals, the first."""
 
     rule: str
     start: str
     detail: str
+    site: str = ""
 
     def __str__(self) -> str:
-        return f"{self.rule} at {self.start}: {self.detail}"
+        return f"{self.rule} at {self.start}{f' of {self.site}' if self.site else ''}: {self.detail}"
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What the plans were asked for: arrays of shape (N, T), or (1, T) where all sites share one."""
+
+    sites: Sequence[Site]
+    index: pd.DatetimeIndex
+    step_h: float
+    import_price: Array
+    export_price: Array
+    load_kw: Array
+    offered_kw: Array
+    initial_soc: Array
+    """Shape (N,)."""
+    final_soc_min: Array
+    """Shape (N,); minus infinity where none is asked for."""
+    import_limit_kw: Array
+    """What a grid company allows, besides the connection; infinite where no limit binds."""
+    export_limit_kw: Array
+    charge_available_kw: Array
+    discharge_available_kw: Array
+    strategy: Strategy = field(default_factory=Strategy)
+    demand_charges: tuple[DemandCharge, ...] = ()
 
 
 def check(
@@ -47,12 +76,18 @@ def check(
     pv: pd.Series | None,
     initial_soc: float,
     final_soc_min: float | None = None,
+    import_limit_kw: pd.Series | None = None,
+    export_limit_kw: pd.Series | None = None,
+    max_charge_kw: pd.Series | None = None,
+    max_discharge_kw: pd.Series | None = None,
+    demand_charges: Sequence[DemandCharge] = (),
+    strategy: Strategy | None = None,
 ) -> tuple[Fault, ...]:
     """Judge a plan against the site and the series that it was made for.
 
     Limits are taken as broken lawfully only where no plan could keep them: a state of charge that
-    starts outside its band may stay outside but never move further out; import above the limit is lawful up to what
-    the load alone draws beyond it, export up to what uncurtailable PV feeds in.
+    starts outside its band may stay outside but never move further out by power; import above the limit is lawful up
+    to what the load alone draws beyond it, export up to what uncurtailable PV feeds in.
 
     Args:
         site: The site.
@@ -65,6 +100,12 @@ def check(
         initial_soc: State of charge at the start [fraction].
         final_soc_min: Least state of charge asked for at the end [fraction] or None. Missing it is a fault
             if it can be reached without breaking a connection limit.
+        import_limit_kw: What a grid company allows per interval besides the connection [kW].
+        export_limit_kw: The same for feed-in [kW].
+        max_charge_kw: Charging power that is available per interval [kW].
+        max_discharge_kw: Discharging power that is available per interval [kW].
+        demand_charges: Charges on peaks that the cost contains.
+        strategy: Guards and budgets that the plan keeps.
 
     Returns:
         The faults found; empty for a sound plan.
@@ -72,128 +113,326 @@ def check(
     expected = pd.DatetimeIndex(import_price.index).tz_convert("UTC")
     if len(table) != len(expected) or any(a != b for a, b in zip(table.index, expected, strict=True)):
         return (Fault("horizon", str(expected[0]), "the plan's intervals are not those asked for"),)
-    step_h = _step_h(expected)
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         return (Fault("columns", str(expected[0]), f"the plan lacks {', '.join(missing)}"),)
-    judge = _Judge(site, step_h)
-    loads = [0.0] * len(expected) if load is None else [float(value) for value in load]
-    offers = [0.0] * len(expected) if pv is None else [float(value) for value in pv]
-    soc, total_eur = initial_soc, 0.0
-    for position, (start, row) in enumerate(zip(expected, table.to_dict("records"), strict=True)):
-        load_kw, offered_kw = loads[position], offers[position]
-        judge.at = str(start)
-        if not all(math.isfinite(value) for value in row.values()):
-            judge.fault("finite", f"row is {row}")
-            break
-        judge.powers(row, load_kw, offered_kw)
-        soc = judge.state_of_charge(row, soc)
-        price_in, price_out = float(import_price.iloc[position]), float(export_price.iloc[position])
-        total_eur += judge.money(row, price_in, price_out)
-    if not abs(total_eur - cost_eur) <= MONEY_TOLERANCE_EUR * max(1.0, abs(total_eur)):  # not: NaN is a fault
-        judge.fault("cost", f"reported {cost_eur:.9f} EUR, the intervals make {total_eur:.9f} EUR")
-    if final_soc_min is not None:
-        bound = min(final_soc_min, _reachable_soc(site, step_h, initial_soc, loads, offers))
-        if soc < bound - SOC_TOLERANCE:
-            judge.fault("final_soc", f"{soc:.6f} is below {bound:.6f}, which can be reached")
+
+    def row(series: pd.Series | None, default: float) -> Array:
+        values = np.full(len(expected), default) if series is None else np.asarray(series, dtype=np.float64)
+        return values[np.newaxis, :]
+
+    asked = Asked(
+        sites=(site,),
+        index=expected,
+        step_h=_step_h(expected),
+        import_price=row(import_price, 0.0),
+        export_price=row(export_price, 0.0),
+        load_kw=row(load, 0.0),
+        offered_kw=row(pv, 0.0),
+        initial_soc=np.array([initial_soc], dtype=np.float64),
+        final_soc_min=np.array([-math.inf if final_soc_min is None else final_soc_min]),
+        import_limit_kw=row(import_limit_kw, math.inf),
+        export_limit_kw=row(export_limit_kw, math.inf),
+        charge_available_kw=row(max_charge_kw, math.inf),
+        discharge_available_kw=row(max_discharge_kw, math.inf),
+        strategy=strategy or Strategy(),
+        demand_charges=tuple(demand_charges),
+    )
+    columns = {name: table[name].to_numpy(dtype=np.float64)[np.newaxis, :] for name in COLUMNS}
+    return check_many(asked, columns, np.array([cost_eur], dtype=np.float64))
+
+
+def check_many(asked: Asked, columns: dict[str, Array], cost_eur: Array) -> tuple[Fault, ...]:
+    """Judge the plans of N sites.
+
+    Args:
+        asked: What they were asked for.
+        columns: The plans, `COLUMNS` as arrays of shape (N, T).
+        cost_eur: The cost reported for each, shape (N,) [EUR].
+
+    Returns:
+        The faults found, at most one per rule; empty where all plans are sound.
+    """
+    judge = _Judge(asked, columns)
+    if judge.finite():
+        judge.powers()
+        judge.connection()
+        judge.guards()
+        judge.state_of_charge()
+        judge.money(cost_eur)
     return tuple(judge.faults)
 
 
 class _Judge:
-    """Collects the faults of one plan."""
+    """Collects the faults of some plans."""
 
-    def __init__(self, site: Site, step_h: float) -> None:
-        self._site = site
-        self._step_h = step_h
-        self.at = ""
+    def __init__(self, asked: Asked, columns: dict[str, Array]) -> None:
+        self._asked, self._of = asked, columns
         self.faults: list[Fault] = []
+        self._curtailable = np.array([[site.pv is not None and site.pv.curtailable] for site in asked.sites])
+        self._after = np.empty(0)
 
-    def fault(self, rule: str, detail: str) -> None:
-        self.faults.append(Fault(rule, self.at, detail))
+    def _figure(self, name: str) -> Array:
+        return np.array([[getattr(site.battery, name)] for site in self._asked.sites], dtype=np.float64)
 
-    def powers(self, row: Mapping[Any, Any], load_kw: float, offered_kw: float) -> None:
-        """Signs, ratings, both directions at once, curtailment, balance, connection limits."""
-        battery, grid = self._site.battery, self._site.grid
-        eps = POWER_TOLERANCE_KW
-        for name in ("charge_kw", "discharge_kw", "import_kw", "export_kw", "pv_kw", "curtailment_kw"):
-            if row[name] < -eps:
-                self.fault("sign", f"{name} is {row[name]:.6f}")
-        if row["charge_kw"] > battery.max_charge_kw + eps:
-            self.fault("rating", f"charge_kw {row['charge_kw']:.6f} is above {battery.max_charge_kw:g}")
-        if row["discharge_kw"] > battery.max_discharge_kw + eps:
-            self.fault("rating", f"discharge_kw {row['discharge_kw']:.6f} is above {battery.max_discharge_kw:g}")
-        if row["charge_kw"] > eps and row["discharge_kw"] > eps:
-            self.fault("both directions", "it charges and discharges")
-        if row["import_kw"] > eps and row["export_kw"] > eps:
-            self.fault("both directions", "it imports and exports")
-        if abs(row["load_kw"] - load_kw) > eps:
-            self.fault("load", f"load_kw {row['load_kw']:.6f} is not the {load_kw:.6f} asked for")
-        if abs(row["pv_kw"] + row["curtailment_kw"] - offered_kw) > eps:
-            self.fault("pv", f"used and curtailed PV are not the {offered_kw:.6f} kW on offer")
-        curtailable = self._site.pv is not None and self._site.pv.curtailable
-        if row["curtailment_kw"] > eps and not curtailable:
-            self.fault("curtailment", f"{row['curtailment_kw']:.6f} kW of an array that cannot be curtailed")
-        supply = row["import_kw"] + row["pv_kw"] + row["discharge_kw"]
-        use = row["load_kw"] + row["export_kw"] + row["charge_kw"]
-        if abs(supply - use) > eps:
-            self.fault("balance", f"supply {supply:.6f} kW is not use {use:.6f} kW")
-        unavoidable_import = max(0.0, load_kw - offered_kw)
-        unavoidable_export = 0.0 if curtailable else max(0.0, offered_kw - load_kw)
-        if grid.import_limit_kw is not None:
-            most = max(grid.import_limit_kw, unavoidable_import)
-            if row["import_kw"] > most + eps:
-                self.fault("import limit", f"{row['import_kw']:.6f} kW is above {most:g} kW")
-        if grid.export_limit_kw is not None:
-            most = max(grid.export_limit_kw, unavoidable_export)
-            if row["export_kw"] > most + eps:
-                self.fault("export limit", f"{row['export_kw']:.6f} kW is above {most:g} kW")
+    def _refuse(self, rule: str, broken: npt.NDArray[np.bool_], what: str, value: Array, bound: Array | float) -> None:
+        if not broken.any():
+            return
+        site, t = (int(place) for place in np.argwhere(broken)[0])
+        numbers = [np.broadcast_to(array, broken.shape)[site, t] for array in (value, np.asarray(bound))]
+        name = self._asked.sites[site].name if len(self._asked.sites) > 1 else ""
+        detail = f"{what} is {numbers[0]:.6f}, the bound {numbers[1]:.6f}"
+        self.faults.append(Fault(rule, str(self._asked.index[t]), detail, name))
 
-    def state_of_charge(self, row: Mapping[Any, Any], before: float) -> float:
-        """The store's physics and its band; returns the state of charge that physics gives."""
-        battery = self._site.battery
-        into_kwh = row["charge_kw"] * self._step_h * battery.charge_efficiency
-        out_kwh = row["discharge_kw"] * self._step_h / battery.discharge_efficiency
-        after = float(before + (into_kwh - out_kwh) / battery.capacity_kwh)
-        if abs(row["soc"] - after) > SOC_TOLERANCE:
-            self.fault("physics", f"soc {row['soc']:.6f}, but the powers make {after:.6f}")
-        if after < min(battery.min_soc, before) - SOC_TOLERANCE:
-            self.fault("soc band", f"{after:.6f} is below {min(battery.min_soc, before):.6f}")
-        if after > max(battery.max_soc, before) + SOC_TOLERANCE:
-            self.fault("soc band", f"{after:.6f} is above {max(battery.max_soc, before):.6f}")
-        return after
+    def finite(self) -> bool:
+        """Every value is a number."""
+        before = len(self.faults)
+        for name, values in self._of.items():
+            self._refuse("finite", ~np.isfinite(values), name, values, 0.0)
+        return len(self.faults) == before
 
-    def money(self, row: Mapping[Any, Any], import_price: float, export_price: float) -> float:
-        """The interval's cost [EUR], held against the reported one."""
-        wear = self._site.battery.wear_eur_per_kwh
-        eur = self._step_h * float(
-            row["import_kw"] * import_price - row["export_kw"] * export_price + row["discharge_kw"] * wear
+    def powers(self) -> None:
+        """Signs, ratings, both directions at once, curtailment, balance."""
+        of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
+        for name in POWERS:
+            self._refuse("sign", of[name] < -eps, name, of[name], 0.0)
+        for name, limit in (("charge_kw", asked.charge_available_kw), ("discharge_kw", asked.discharge_available_kw)):
+            most = np.minimum(self._figure(f"max_{name}"), limit)
+            self._refuse("rating", of[name] > most + eps, name, of[name], most)
+        charge, discharge = of["charge_kw"], of["discharge_kw"]
+        self._refuse("both directions", (charge > eps) & (discharge > eps), "discharge while charging", discharge, 0.0)
+        bought, sold = of["import_kw"], of["export_kw"]
+        self._refuse("both directions", (bought > eps) & (sold > eps), "export while importing", sold, 0.0)
+        self._refuse("load", np.abs(of["load_kw"] - asked.load_kw) > eps, "load_kw", of["load_kw"], asked.load_kw)
+        sun = of["pv_kw"] + of["curtailment_kw"]
+        self._refuse("pv", np.abs(sun - asked.offered_kw) > eps, "used and curtailed PV", sun, asked.offered_kw)
+        curtailed = (of["curtailment_kw"] > eps) & ~self._curtailable
+        self._refuse("curtailment", curtailed, "curtailment of PV that cannot be", of["curtailment_kw"], 0.0)
+        supply, use = bought + of["pv_kw"] + discharge, of["load_kw"] + sold + charge
+        self._refuse("balance", np.abs(supply - use) > eps, "supply", supply, use)
+
+    def connection(self) -> None:
+        """Import and export keep their limits, as far as the house lets them."""
+        of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
+        draw = asked.load_kw - asked.offered_kw
+        unavoidable = {"import_kw": np.maximum(draw, 0.0), "export_kw": np.where(self._curtailable, 0.0, -draw)}
+        for name, limits in self._limits().items():
+            most = np.maximum(limits, unavoidable[name])
+            self._refuse(name.replace("_kw", " limit"), of[name] > most + eps, name, of[name], most)
+
+    def _limits(self) -> dict[str, Array]:
+        asked = self._asked
+        own = {
+            name: np.array(
+                [[math.inf if (limit := getattr(site.grid, name)) is None else limit] for site in asked.sites]
+            )
+            for name in ("import_limit_kw", "export_limit_kw")
+        }
+        return {
+            "import_kw": np.minimum(own["import_limit_kw"], asked.import_limit_kw),
+            "export_kw": np.minimum(own["export_limit_kw"], asked.export_limit_kw),
+        }
+
+    def guards(self) -> None:
+        """What the strategy forbids."""
+        of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
+        draw = asked.load_kw - asked.offered_kw
+        if not asked.strategy.grid_charging:
+            broken = (of["charge_kw"] > eps) & (of["import_kw"] > eps)
+            self._refuse("grid charging", broken, "import while charging", of["import_kw"], 0.0)
+            spare = np.maximum(-draw, 0.0)
+            self._refuse("grid charging", of["charge_kw"] > spare + eps, "charge_kw", of["charge_kw"], spare)
+        most = {"allowed": math.inf, "behind_pv": asked.load_kw, "never": np.maximum(draw, 0.0)}
+        bound = np.asarray(most[asked.strategy.battery_export])
+        self._refuse("battery export", of["discharge_kw"] > bound + eps, "discharge_kw", of["discharge_kw"], bound)
+
+    def state_of_charge(self) -> None:
+        """The powers make the state of charge, which keeps its band, its budgets and its end."""
+        of, asked, eps = self._of, self._asked, SOC_TOLERANCE
+        capacity, h = self._figure("capacity_kwh"), asked.step_h
+        kept = (1 - self._figure("standing_loss_per_h")) ** h
+        taken_kwh = of["discharge_kw"] * h / self._figure("discharge_efficiency")
+        change = (of["charge_kw"] * h * self._figure("charge_efficiency") - taken_kwh) / capacity
+        after = _accumulated(asked.initial_soc, kept[:, 0], change)
+        idle = np.concatenate([asked.initial_soc[:, np.newaxis], after[:, :-1]], axis=1) * kept
+        self._refuse("physics", np.abs(of["soc"] - after) > eps, "soc", of["soc"], after)
+        floor, ceiling = np.minimum(self._figure("min_soc"), idle), np.maximum(self._figure("max_soc"), idle)
+        self._refuse("soc band", after < floor - eps, "soc", after, floor)
+        self._refuse("soc band", after > ceiling + eps, "soc", after, ceiling)
+        self._power_at_soc(after, idle)
+        for number, asked_soc in enumerate(asked.final_soc_min):
+            if after[number, -1] < asked_soc - eps:
+                bound = min(asked_soc, self._reachable_soc(number))
+                short = np.zeros(after.shape, dtype=np.bool_)
+                short[number, -1] = after[number, -1] < bound - eps
+                self._refuse("final_soc", short, "soc that can be higher", after, bound)
+        if asked.strategy.cycles_per_day is not None or asked.strategy.cycles_per_year is not None:
+            for number in range(len(asked.sites)):
+                self._budgets(number, taken_kwh[number])
+
+    def _power_at_soc(self, after: Array, idle: Array) -> None:
+        """Where the cells limit power by state of charge, the interval's end keeps it."""
+        for number, site in enumerate(self._asked.sites):
+            limits = {"charge_kw": site.battery.charge_kw_at_soc, "discharge_kw": site.battery.discharge_kw_at_soc}
+            for name, points in limits.items():
+                if not points:
+                    continue
+                socs, powers = np.array(points).T
+                # The tolerance of a soc is one of power, too, where the limit is steep.
+                steepest = np.abs(np.diff(powers) / np.diff(socs)).max(initial=0.0)
+                most = np.interp(after[number], socs, powers)
+                broken = np.zeros(after.shape, dtype=np.bool_)
+                broken[number] = self._of[name][number] > most + POWER_TOLERANCE_KW + steepest * SOC_TOLERANCE
+                broken[number] &= np.abs(after[number] - idle[number]) > SOC_TOLERANCE
+                self._refuse("power at soc", broken, name, self._of[name], np.broadcast_to(most, after.shape))
+
+    def _reachable_soc(self, number: int) -> float:
+        """The fullest that a battery can be at the end if it only charges.
+
+        Where a connection limit cannot be kept, keeping it as far as possible comes first and nothing is demanded of
+        the final state of charge: minus infinity.
+        """
+        asked, battery = self._asked, self._asked.sites[number].battery
+        limits = self._limits()
+        shape = self._of["soc"].shape
+        draw, most_import, most_export, available = (
+            np.broadcast_to(array, shape)[number]
+            for array in (
+                asked.load_kw - asked.offered_kw,
+                limits["import_kw"],
+                limits["export_kw"],
+                asked.charge_available_kw,
+            )
         )
-        if abs(row["cost_eur"] - eur) > MONEY_TOLERANCE_EUR:
-            self.fault("cost", f"cost_eur {row['cost_eur']:.9f}, but the powers make {eur:.9f}")
-        return eur
+        kept = (1 - battery.standing_loss_per_h) ** asked.step_h
+        soc = float(asked.initial_soc[number])
+        for t in range(shape[1]):
+            room_kw = most_import[t] - draw[t]
+            if room_kw < 0 or -draw[t] > most_export[t]:
+                return -math.inf
+            if not asked.strategy.grid_charging:
+                room_kw = min(room_kw, max(-draw[t], 0.0))
+            if soc > battery.max_soc:  # above its band it must come down first
+                soc -= battery.max_discharge_kw / battery.discharge_efficiency * asked.step_h / battery.capacity_kwh
+                soc = max(soc, battery.max_soc) if kept == 1 else min(soc, battery.max_soc) * kept
+            else:
+                most_kw = min(battery.max_charge_kw, available[t], room_kw)
+                soc = _charged(battery, soc * kept, most_kw, asked.step_h)
+        return soc
+
+    def _budgets(self, number: int, taken_kwh: Array) -> None:
+        """Cycles per local day and year, unless the battery had to work to keep a limit or return to its band."""
+        asked, strategy, site = self._asked, self._asked.strategy, self._asked.sites[number]
+        limits = self._limits()
+        shape = self._of["soc"].shape
+        draw = np.broadcast_to(asked.load_kw - asked.offered_kw, shape)[number]
+        forced = (
+            asked.initial_soc[number] > site.battery.max_soc
+            or (draw > np.broadcast_to(limits["import_kw"], shape)[number]).any()
+            or (-draw > np.broadcast_to(limits["export_kw"], shape)[number]).any()
+        )
+        if forced:
+            return
+        local = asked.index.tz_convert(site.timezone)
+        budgets = (
+            (strategy.cycles_per_day, strategy.cycles_today_so_far, [str(time.date()) for time in local]),
+            (strategy.cycles_per_year, strategy.cycles_this_year_so_far, [str(time.year) for time in local]),
+        )
+        for cycles, so_far, labels in budgets:
+            if cycles is None:
+                continue
+            used = dict.fromkeys(labels, 0.0)
+            used[labels[0]] = so_far
+            for label, kwh in zip(labels, taken_kwh, strict=True):
+                used[label] += float(kwh) / site.battery.capacity_kwh
+            for label, value in used.items():
+                bound = max(cycles, so_far) if label == labels[0] else cycles
+                if value > bound + SOC_TOLERANCE:
+                    self.faults.append(Fault("cycle budget", label, f"{value:.6f} cycles, the bound {bound:.6f}"))
+
+    def money(self, cost_eur: Array) -> None:
+        """The interval's cost is that of its flows, and the plan's is their sum with its demand charges."""
+        of, asked = self._of, self._asked
+        wear = of["discharge_kw"] * self._figure("wear_eur_per_kwh")
+        eur = asked.step_h * (of["import_kw"] * asked.import_price - of["export_kw"] * asked.export_price + wear)
+        self._refuse("cost", np.abs(of["cost_eur"] - eur) > MONEY_TOLERANCE_EUR, "cost_eur", of["cost_eur"], eur)
+        total = eur.sum(axis=1)
+        for number, site in enumerate(asked.sites if asked.demand_charges else ()):
+            local = asked.index.tz_convert(site.timezone)
+            imported = np.broadcast_to(of["import_kw"], of["soc"].shape)[number]
+            total[number] += sum(_added_fee(charge, local, imported) for charge in asked.demand_charges)
+        wrong = ~(np.abs(total - cost_eur) <= MONEY_TOLERANCE_EUR * np.maximum(1.0, np.abs(total)))  # NaN is wrong
+        self._refuse("cost", wrong[:, np.newaxis], "cost reported", cost_eur[:, np.newaxis], total[:, np.newaxis])
 
 
-def _reachable_soc(site: Site, step_h: float, initial_soc: float, load: list[float], pv: list[float]) -> float:
-    """The fullest that the battery can be at the end if it only charges.
+def _accumulated(initial: Array, kept: Array, change: Array) -> Array:
+    """State of charge after each interval, shape (N, T)."""
+    if (kept == 1).all():
+        return np.cumsum(np.column_stack([initial, change]), axis=1)[:, 1:]
+    after = np.empty_like(change)
+    before = initial
+    for t in range(change.shape[1]):
+        before = after[:, t] = before * kept + change[:, t]
+    return after
 
-    Where a connection limit cannot be kept, keeping it as far as possible comes first and nothing is demanded of the
-    final state of charge: minus infinity.
-    """
-    battery, grid = site.battery, site.grid
-    import_limit_kw = math.inf if grid.import_limit_kw is None else grid.import_limit_kw
-    export_limit_kw = math.inf if grid.export_limit_kw is None else grid.export_limit_kw
-    soc = initial_soc
-    for load_kw, offered_kw in zip(load, pv, strict=True):
-        room_kw = import_limit_kw - (load_kw - offered_kw)
-        if room_kw < 0 or offered_kw - load_kw > export_limit_kw:
-            return -math.inf
-        if soc > battery.max_soc:  # above its band it must come down first
-            soc -= battery.max_discharge_kw / battery.discharge_efficiency * step_h / battery.capacity_kwh
-            soc = max(soc, battery.max_soc)
-        else:
-            gain_kw = min(battery.max_charge_kw, room_kw) * battery.charge_efficiency
-            soc = min(soc + gain_kw * step_h / battery.capacity_kwh, battery.max_soc)
-    return soc
+
+def _charged(battery: Battery, soc: float, most_kw: float, step_h: float) -> float:
+    """State of charge after an interval of charging as hard as the cells take it at its end."""
+    per_kw = battery.charge_efficiency * step_h / battery.capacity_kwh
+    low, high = soc, max(soc, min(soc + most_kw * per_kw, battery.max_soc))
+    if battery.charge_kw_at_soc:
+        for _ in range(60):
+            middle = (low + high) / 2
+            keeps = (middle - soc) / per_kw <= battery.charge_limit_kw(middle) if per_kw > 0 else False
+            low, high = (middle, high) if keeps else (low, middle)
+        return low
+    return high
+
+
+def _added_fee(charge: DemandCharge, local: pd.DatetimeIndex, import_kw: Array) -> float:
+    """What a plan's import adds to a demand charge, by walking its measuring intervals one by one."""
+    step_minutes = _step_h(local) * 60
+    minutes = charge.measured_over_minutes or step_minutes
+    means: dict[tuple[str, str, str], list[float]] = {}
+    for time, kw in zip(local, import_kw, strict=True):
+        if not charge.from_hour <= time.hour < charge.to_hour or (charge.weekdays_only and time.weekday() > 4):
+            continue
+        slot = str(time.tz_convert("UTC").floor(f"{round(minutes)}min"))
+        means.setdefault((_period(charge, time), str(time.date()), slot), []).append(float(kw))
+    first_period, first_day = _period(charge, local[0]), str(local[0].date())
+    added = 0.0
+    for period in {period for period, _, _ in means}:
+        so_far = list(charge.daily_peaks_so_far_kw) if period == first_period else []
+        days: dict[str, float] = {}
+        for (own, day, _), values in means.items():
+            if own == period:
+                days[day] = max(days.get(day, 0.0), sum(values) / len(values))
+        today = charge.peak_today_so_far_kw if first_day in days else 0.0
+        with_plan = [max(peak, today if day == first_day else 0.0) for day, peak in days.items()]
+        added += _fee(charge, [*so_far, *with_plan]) - _fee(charge, [*so_far, today])
+    return added
+
+
+def _period(charge: DemandCharge, time: pd.Timestamp) -> str:
+    return {"day": str(time.date()), "month": f"{time.year}-{time.month}", "year": str(time.year), "horizon": ""}[
+        charge.period
+    ]
+
+
+def _fee(charge: DemandCharge, daily_peaks: list[float]) -> float:
+    """The fee for the mean of the largest daily peaks."""
+    largest = sorted(daily_peaks, reverse=True)[: charge.largest_daily_peaks]
+    peak = sum(largest) / charge.largest_daily_peaks
+    for bound, eur in charge.steps_eur:
+        if bound is None or peak <= bound + POWER_TOLERANCE_KW:
+            return eur
+    fee = 0.0
+    for position, (start, price) in enumerate(charge.eur_per_kw):
+        later = charge.eur_per_kw[position + 1 :]
+        end = later[0][0] if later else math.inf
+        if peak > start:
+            fee += price * (min(peak, end) - start)
+    return fee
 
 
 def _step_h(index: pd.DatetimeIndex) -> float:

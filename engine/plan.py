@@ -1,7 +1,7 @@
 """The plan: what to do in each interval, what it costs, and why.
 
-`assemble` turns a solver's decisions into a plan by arithmetic alone (balance, state of charge, money), so
-that no solver's own account of them is ever reported.
+`assemble` takes it from a solver's decisions and what `engine.decisions.reckon` makes of them; no solver's own account
+of balance or money is ever reported.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from engine.assets import Site
+from engine.decisions import Decisions, Outcome
 from engine.errors import InputError
 from engine.problem import Array, DispatchProblem
 
@@ -31,24 +32,24 @@ COLUMNS = (
     "soc",
     "cost_eur",
 )
-LimitName = Literal["min_soc", "max_soc", "import_limit_kw", "export_limit_kw", "final_soc_min"]
+LimitName = Literal[
+    "min_soc", "max_soc", "import_limit_kw", "export_limit_kw", "final_soc_min", "reserve_soc", "cycle_budget_kwh"
+]
 # Below this a power or a fraction is arithmetic dust, not a decision.
 DUST = 1e-7
-MOVING_KW = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What the solver decided; arrays of shape (T,), AC-side kW."""
+    """A solver's answer for one site."""
 
-    charge_kw: Array
-    discharge_kw: Array
-    curtailment_kw: Array
-    marginal_value_eur_per_kwh: Array
-    """What one more kWh in store at the end of the interval would save [EUR/kWh]."""
+    decisions: Decisions
+    """Arrays of shape (1, T)."""
     solver: str
     why: str
     seconds: float
+    gap_eur: float = 0.0
+    """How much cheaper a plan could be at most, by the solver's proof [EUR]."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Breach:
 
 @dataclass(frozen=True)
 class CostBreakdown:
-    """Where a plan's cost comes from [EUR]; `import_eur - export_eur + wear_eur` is the cost."""
+    """Where a plan's cost comes from [EUR]; `import_eur - export_eur + wear_eur + demand_eur` is the cost."""
 
     import_eur: float
     """Paid for bought energy (negative at negative prices)."""
@@ -77,6 +78,8 @@ class CostBreakdown:
     """Earned by sold energy (negative at negative prices)."""
     wear_eur: float
     """Ageing of the battery."""
+    demand_eur: float = 0.0
+    """What the horizon's import adds to demand charges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +100,17 @@ class Plan:
     """Why that solver's answer is exact."""
     seconds: float
     """How long the solve took [s]."""
+    gap_eur: float = 0.0
+    """How much cheaper a plan could be at most, by the solver's proof [EUR]; 0 or within the money tolerance."""
     status: Literal["optimal"] = "optimal"
 
     @property
     def cost_eur(self) -> float:
-        """Energy bought less energy sold plus wear, over the horizon [EUR]; stored energy has no part in it."""
-        return math.fsum(self.table["cost_eur"])
+        """Energy bought less energy sold plus wear, over the horizon, and what it adds to demand charges [EUR].
+
+        Stored energy, carbon and preferences have no part in it.
+        """
+        return math.fsum(self.table["cost_eur"]) + self.breakdown.demand_eur
 
     @property
     def battery_kw(self) -> pd.Series:
@@ -124,27 +132,20 @@ class Plan:
             time: A time inside the horizon; without an offset it is read in the site's time zone.
 
         Returns:
-            One paragraph: action, prices, value of stored energy, and what binds.
+            One paragraph: action, prices, value of stored energy, what binds, and the next best action with its cost.
 
         Raises:
             InputError: The time is outside the horizon.
         """
-        start = self._interval_at(time)
-        position = int(self.table.index.searchsorted(start))
-        row = self.table.iloc[position]
-        value = float(self.marginal_value.iloc[position])
-        battery = self.site.battery
-        import_price = float(self.problem.import_price[position])
-        export_price = float(self.problem.export_price[position])
-        charge_below = value * battery.charge_efficiency
-        discharge_above = value / battery.discharge_efficiency + battery.wear_eur_per_kwh
-        local = start.tz_convert(self.site.timezone)
-        return (
-            f"{local:%Y-%m-%d %H:%M %Z}: {_action(row)}. "
-            f"Buying costs {import_price:.4f}, selling earns {export_price:.4f} EUR/kWh. "
-            f"A stored kWh is worth {value:.4f} EUR, so charging pays below {charge_below:.4f} "
-            f"and discharging above {discharge_above:.4f} EUR/kWh. {self._binding(row, position)}"
-        )
+        from engine.explain import explain
+
+        return explain(self, self.position_at(time))
+
+    def summary(self) -> str:
+        """The plan in a few lines: money, energy, cycles, breaches, and who proved it."""
+        from engine.explain import summary
+
+        return summary(self)
 
     def plot(self) -> Figure:
         """Prices, power and state of charge over the horizon, as a plotly figure."""
@@ -158,7 +159,12 @@ class Plan:
             self.problem.initial_soc,
         )
 
-    def _interval_at(self, time: str | pd.Timestamp) -> pd.Timestamp:
+    def position_at(self, time: str | pd.Timestamp) -> int:
+        """Number of the interval that a time is in.
+
+        Raises:
+            InputError: The time is none, ambiguous, or outside the horizon.
+        """
         try:
             stamp = pd.Timestamp(time)
         except ValueError as error:
@@ -181,70 +187,50 @@ class Plan:
                 f"{stamp.isoformat()} is outside the plan",
                 f"choose one from {index[0].isoformat()} to before {end.isoformat()}",
             )
-        found = index[int(index.searchsorted(stamp, side="right")) - 1]
-        assert isinstance(found, pd.Timestamp)
-        return found
-
-    def _binding(self, row: pd.Series, position: int) -> str:
-        battery, problem = self.site.battery, self.problem
-        edges = {
-            "the battery is full at the end of it": row["soc"] >= battery.max_soc - DUST,
-            "the battery is empty at the end of it": row["soc"] <= battery.min_soc + DUST,
-            "charging is at its rating": row["charge_kw"] >= battery.max_charge_kw - DUST,
-            "discharging is at its rating": row["discharge_kw"] >= battery.max_discharge_kw - DUST,
-            "import is at its limit": row["import_kw"] >= problem.import_limit_kw[position] - DUST,
-            "export is at its limit": row["export_kw"] >= problem.export_limit_kw[position] - DUST,
-        }
-        binding = [text for text, binds in edges.items() if binds]
-        return f"Binding: {', '.join(binding)}." if binding else "No limit binds."
+        return int(index.searchsorted(stamp, side="right")) - 1
 
 
-def assemble(site: Site, problem: DispatchProblem, solution: Solution) -> Plan:
-    """Work out balance, state of charge and money of a solver's decisions.
+def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome, row: int = 0) -> Plan:
+    """Put one site's plan together.
 
     Args:
-        site: The site planned for.
         problem: The problem that was solved.
-        solution: Charge, discharge and curtailment per interval.
+        solution: The decisions, of shape (N, T).
+        outcome: What they come to, of shape (N, T).
+        row: Which of the N this plan is of.
     """
-    battery, h = problem.battery, problem.step_h
-    charge, discharge = solution.charge_kw, solution.discharge_kw
-    pv_used = problem.pv_kw - solution.curtailment_kw
-    net_import = problem.load_kw - pv_used + charge - discharge
-    net_import[np.abs(net_import) < DUST] = 0.0
-    stored_kwh = problem.initial_soc * battery.capacity_kwh + np.cumsum(
-        h * (charge * battery.charge_efficiency - discharge / battery.discharge_efficiency)
-    )
-    imported, exported = np.maximum(net_import, 0.0), np.maximum(-net_import, 0.0)
-    import_eur = h * problem.import_price * imported
-    export_eur = h * problem.export_price * exported
-    wear_eur = h * battery.wear_eur_per_kwh * discharge
-    table = pd.DataFrame(
-        {
-            "charge_kw": charge,
-            "discharge_kw": discharge,
-            "import_kw": imported,
-            "export_kw": exported,
-            "pv_kw": pv_used,
-            "curtailment_kw": solution.curtailment_kw,
-            "load_kw": problem.load_kw,
-            "soc": stored_kwh / battery.capacity_kwh,
-            "cost_eur": import_eur - export_eur + wear_eur,
-        },
-        index=problem.index,
-    )
+    decisions = solution.decisions
+    columns = {
+        "charge_kw": decisions.charge_kw,
+        "discharge_kw": decisions.discharge_kw,
+        "import_kw": outcome.import_kw,
+        "export_kw": outcome.export_kw,
+        "pv_kw": outcome.pv_kw,
+        "curtailment_kw": decisions.curtailment_kw,
+        "soc": outcome.soc,
+        "cost_eur": outcome.cost_eur,
+    }
+    series = {name: values[row] for name, values in columns.items()} | {"load_kw": problem.load_kw}
+    table = pd.DataFrame({name: series[name] for name in COLUMNS}, index=problem.index)
+    demand_eur = sum(peak.added_eur(series["import_kw"]) for peak in problem.peaks)
     return Plan(
-        site=site,
+        site=problem.site,
         problem=problem,
         table=table,
-        breakdown=CostBreakdown(math.fsum(import_eur), math.fsum(export_eur), math.fsum(wear_eur)),
+        breakdown=CostBreakdown(
+            math.fsum(outcome.import_eur[row]),
+            math.fsum(outcome.export_eur[row]),
+            math.fsum(outcome.wear_eur[row]),
+            demand_eur,
+        ),
         marginal_value=pd.Series(
-            solution.marginal_value_eur_per_kwh, index=problem.index, name="marginal_value_eur_per_kwh"
+            decisions.marginal_value_eur_per_kwh[row], index=problem.index, name="marginal_value_eur_per_kwh"
         ),
         breaches=_breaches(problem, table),
         solver=solution.solver,
         why=solution.why,
         seconds=solution.seconds,
+        gap_eur=solution.gap_eur,
     )
 
 
@@ -261,11 +247,11 @@ def _breaches(problem: DispatchProblem, table: pd.DataFrame) -> tuple[Breach, ..
     intervals = problem.intervals
     battery = problem.battery
     final = np.full(intervals, -np.inf)
-    if problem.final_soc_min is not None:
-        final[-1] = problem.final_soc_min
+    final[-1] = problem.final_soc_min
     floors: dict[LimitName, tuple[str, Array]] = {
         "min_soc": ("soc", np.full(intervals, battery.min_soc)),
         "final_soc_min": ("soc", final),
+        "reserve_soc": ("soc", np.where(problem.reserve_soc > battery.min_soc, problem.reserve_soc, -np.inf)),
     }
     ceilings: dict[LimitName, tuple[str, Array]] = {
         "max_soc": ("soc", np.full(intervals, battery.max_soc)),
@@ -278,17 +264,9 @@ def _breaches(problem: DispatchProblem, table: pd.DataFrame) -> tuple[Breach, ..
             values = table[column].to_numpy()
             for t in np.flatnonzero(side * (values - bounds) > DUST):
                 found.append(Breach(limit, problem.index[int(t)], float(values[t]), float(bounds[t])))
+    taken_kwh = table["discharge_kw"].to_numpy() * problem.step_h / battery.discharge_efficiency
+    for budget in problem.budgets:
+        used = budget.used_kwh(taken_kwh)
+        if used > budget.limit_kwh + DUST * battery.capacity_kwh:
+            found.append(Breach("cycle_budget_kwh", problem.index[budget.first], used, budget.limit_kwh))
     return tuple(found)
-
-
-def _action(row: pd.Series) -> str:
-    if row["charge_kw"] > MOVING_KW:
-        from_sun = min(row["charge_kw"], max(0.0, row["pv_kw"] - row["load_kw"]))
-        source = "surplus PV" if from_sun > row["charge_kw"] - MOVING_KW else "the grid"
-        if MOVING_KW < from_sun <= row["charge_kw"] - MOVING_KW:
-            source = "surplus PV and the grid"
-        return f"charge with {row['charge_kw']:.2f} kW from {source}"
-    if row["discharge_kw"] > MOVING_KW:
-        sink = "to the house" if row["export_kw"] <= MOVING_KW else "to the house and the grid"
-        return f"discharge with {row['discharge_kw']:.2f} kW {sink}"
-    return "rest"

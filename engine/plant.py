@@ -123,7 +123,7 @@ class Plant:
             stored_kwh = -power * hours * battery.charge_efficiency
         else:
             stored_kwh = -power * hours / battery.discharge_efficiency
-        self.soc += stored_kwh / battery.capacity_kwh
+        self.soc = self.soc * battery.kept_after(hours) + stored_kwh / battery.capacity_kwh
         grid = load_kw - pv_kw - power
         self._count(hours, power, grid, load_kw, pv_kw)
         self.sample = PlantSample(power, grid, pv_kw, load_kw, self.soc)
@@ -145,13 +145,13 @@ class Plant:
         battery = self.battery
         room_kwh = max(0.0, battery.max_soc - self.soc) * battery.capacity_kwh
         taper_kw = room_kwh / battery.charge_efficiency * 3600 / max(dt_s, self.limits.taper_s)
-        return min(battery.max_charge_kw, taper_kw)
+        return min(battery.charge_limit_kw(self.soc), taper_kw)
 
     def _discharge_limit_kw(self, dt_s: float) -> float:
         battery = self.battery
         held_kwh = max(0.0, self.soc - battery.min_soc) * battery.capacity_kwh
         taper_kw = held_kwh * battery.discharge_efficiency * 3600 / max(dt_s, self.limits.taper_s)
-        return min(battery.max_discharge_kw, taper_kw)
+        return min(battery.discharge_limit_kw(self.soc), taper_kw)
 
     def _count(self, hours: float, battery_kw: float, grid_kw: float, load_kw: float, pv_kw: float) -> None:
         registers = self.registers

@@ -1,47 +1,49 @@
-"""Site and series become one `DispatchProblem`: plain arrays, the one hand-over to every solver.
+"""What the solvers are given: plain arrays of one site (`DispatchProblem`) or of many (`ProblemStack`).
 
-Everything that can be wrong with the input is refused here, naming the first offending interval.
+The stack is the one place where limits, guards and prices become what a solver reckons with; a single site is a stack
+of one. `engine.inputs` builds it and refuses what cannot become a plan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from engine.assets import Battery, Site
-from engine.errors import InputError
-from engine.timeline import step_hours, utc_index
+from engine.budgets import CycleBudget, cycle_budgets
+from engine.demand import DemandCharge, PeakPeriod, peak_periods
+from engine.strategy import Strategy
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
-# No market or tariff pays or charges more than this per kWh (the Australian cap, the highest that we
-# know of, is about 10 EUR/kWh); a larger figure is a price per MWh.
-LARGEST_PRICE_EUR_PER_KWH = 20.0
-# Nor is more than half of any horizon dearer than this.
-LARGEST_TYPICAL_PRICE_EUR_PER_KWH = 5.0
-# Telemetry may report a state of charge a little outside 0..1; further out it is a percentage.
-SOC_REPORT_MARGIN = 0.05
-# A power this many times what connection and battery can carry together, and above the floor, is in W.
-POWER_PLAUSIBILITY_FACTOR = 10.0
-POWER_PLAUSIBILITY_FLOOR_KW = 200.0
-# What gives way first where not all can be kept: the final state of charge, then a connection limit, then the band.
-# Factors on the breach price; a kWh over a limit, a kWh short at the end, a kWh outside the band for an hour.
+# What gives way first where not all can be kept: the final state of charge, then a cycle budget or a connection limit,
+# then the band. Factors on the breach price: of a kWh short at the end or over a limit, a kWh outside for an hour.
 LIMIT_PRIORITY = 10.0
 BAND_PRIORITY = 100.0
+RESERVE_PRIORITY = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class DispatchProblem:
     """One site over one horizon; arrays of shape (T,), powers in kW at the AC side, prices in EUR/kWh."""
 
+    stack: ProblemStack
+    """The same site as a stack of one."""
+    site: Site
+    strategy: Strategy
     index: pd.DatetimeIndex
     step_h: float
-    battery: Battery
     import_price: Array
     export_price: Array
+    decision_import_price: Array
+    """`import_price` with the carbon of a bought kWh weighed in; what solvers go by."""
     load_kw: Array
     pv_kw: Array
     """Power that the sun offers."""
@@ -49,9 +51,31 @@ class DispatchProblem:
     import_limit_kw: Array
     """Infinite where no limit binds."""
     export_limit_kw: Array
+    max_charge_kw: Array
+    """What rating, availability and guards leave."""
+    max_discharge_kw: Array
+    reserve_soc: Array
+    """Soft floor of the state of charge at the end of the interval."""
+    reserve_breach_price: float
+    """Per kWh and hour below it [EUR/kWh/h]."""
     initial_soc: float
-    final_soc_min: float | None
-    terminal_value_eur_per_kwh: float
+    final_soc_min: float
+    """Minus infinity where none is asked for."""
+    terminal_up_to_soc: Array
+    """Upper edges of the pieces of the terminal value, shape (K,); the last is infinite."""
+    terminal_value: Array
+    """What a kWh of that piece is worth at the end, shape (K,), falling [EUR/kWh]."""
+    surplus_kw: Array
+    idle_over_import_kw: Array
+    idle_over_export_kw: Array
+    most_import_kw: Array
+    most_export_kw: Array
+    breach_price_eur_per_kwh: float
+    burning_pays: Mask
+    selling_beats_buying: Mask
+    solar_guard_binds: Mask
+    budgets: tuple[CycleBudget, ...]
+    peaks: tuple[PeakPeriod, ...]
 
     @property
     def intervals(self) -> int:
@@ -59,224 +83,245 @@ class DispatchProblem:
         return len(self.index)
 
     @property
+    def battery(self) -> Battery:
+        """The site's battery."""
+        return self.site.battery
+
+    @property
+    def kept(self) -> float:
+        """Part of the store that is left after an interval at rest."""
+        return self.battery.kept_after(self.step_h)
+
+    def terminal_worth_eur(self, soc: float) -> float:
+        """What a store filled so far is worth at the end [EUR]; the first kWh counts from an empty store."""
+        edges = np.concatenate([[-np.inf], self.terminal_up_to_soc])
+        lower, upper = np.maximum(edges[:-1], 0.0), edges[1:]
+        filled = np.clip(soc, lower, upper) - lower
+        filled[0] = min(soc, upper[0])
+        return float(filled @ self.terminal_value) * self.battery.capacity_kwh
+
+
+@dataclass(frozen=True, eq=False)
+class ProblemStack:
+    """N sites over one horizon. Series have shape (N, T), or (1, T) where all sites share one; figures (N, 1)."""
+
+    sites: Sequence[Site]
+    strategy: Strategy
+    demand_charges: tuple[DemandCharge, ...]
+    index: pd.DatetimeIndex
+    step_h: float
+    import_price: Array
+    export_price: Array
+    carbon_kg_per_kwh: Array
+    load_kw: Array
+    pv_kw: Array
+    import_limit_kw: Array
+    export_limit_kw: Array
+    charge_available_kw: Array
+    """Most charging power that is available besides the rating."""
+    discharge_available_kw: Array
+    reserve_soc: Array
+    initial_soc: Array
+    final_soc_min: Array
+    terminal_up_to_soc: Array
+    terminal_value: Array
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def rows(self, first: int, last: int) -> ProblemStack:
+        """The sites from `first` to before `last` as a stack of their own."""
+        cut: dict[str, Any] = {
+            name: _rows(getattr(self, name), first, last) for name in (*_GIVEN_SERIES, *_GIVEN_FIGURES)
+        }
+        return replace(self, sites=self.sites[first:last], **cut)
+
+    def part(self, first: int, last: int, initial_soc: float) -> ProblemStack:
+        """Intervals `first` to before `last`, starting at a state of charge; without the end's demands if it is cut."""
+        changed: dict[str, Any] = {name: getattr(self, name)[:, first:last] for name in _GIVEN_SERIES}
+        if last < len(self.index):
+            changed["final_soc_min"] = np.full_like(self.final_soc_min, -np.inf)
+            changed["terminal_value"] = np.zeros_like(self.terminal_value)
+        start = np.full_like(self.initial_soc, initial_soc)
+        return replace(self, index=self.index[first:last], initial_soc=start, **changed)
+
+    def figures(self, name: str) -> Array:
+        """A figure of every site's battery, shape (N, 1)."""
+        values: Array = np.array([[getattr(site.battery, name)] for site in self.sites], dtype=np.float64)
+        return values
+
+    @cached_property
+    def capacity_kwh(self) -> Array:
+        """Nominal energy."""
+        return self.figures("capacity_kwh")
+
+    @cached_property
+    def charge_efficiency(self) -> Array:
+        """Energy stored per AC energy taken."""
+        return self.figures("charge_efficiency")
+
+    @cached_property
+    def discharge_efficiency(self) -> Array:
+        """AC energy given per energy taken from the store."""
+        return self.figures("discharge_efficiency")
+
+    @cached_property
+    def wear_eur_per_kwh(self) -> Array:
+        """Cost of ageing per kWh discharged."""
+        return self.figures("wear_eur_per_kwh")
+
+    @cached_property
+    def kept(self) -> Array:
+        """Part of the store that is left after an interval at rest."""
+        return np.array((1.0 - self.figures("standing_loss_per_h")) ** self.step_h)
+
+    @cached_property
+    def pv_curtailable(self) -> Mask:
+        """Whether a plan may use less than the sun offers."""
+        return np.array([[site.pv is not None and site.pv.curtailable] for site in self.sites])
+
+    @cached_property
+    def decision_import_price(self) -> Array:
+        """Import price with carbon weighed in."""
+        return self.import_price + self.strategy.carbon_eur_per_kg * self.carbon_kg_per_kwh
+
+    @cached_property
     def surplus_kw(self) -> Array:
         """PV on offer less load; what the site would feed in with an idle battery (negative: draw)."""
         return self.pv_kw - self.load_kw
 
-    @property
+    @cached_property
+    def max_charge_kw(self) -> Array:
+        """Charging power that rating, availability and guards leave."""
+        most = np.minimum(self.figures("max_charge_kw"), self.charge_available_kw)
+        return most if self.strategy.grid_charging else np.minimum(most, np.maximum(self.surplus_kw, 0.0))
+
+    @cached_property
+    def max_discharge_kw(self) -> Array:
+        """Discharging power that rating, availability and guards leave."""
+        most = np.minimum(self.figures("max_discharge_kw"), self.discharge_available_kw)
+        if self.strategy.battery_export == "behind_pv":
+            return np.minimum(most, self.load_kw)
+        if self.strategy.battery_export == "never":
+            return np.minimum(most, np.maximum(-self.surplus_kw, 0.0))
+        return most
+
+    @cached_property
     def idle_over_import_kw(self) -> Array:
         """How far the load exceeds the import limit with an idle battery; no plan may exceed it further."""
         return np.maximum(-self.surplus_kw - self.import_limit_kw, 0.0)
 
-    @property
+    @cached_property
     def idle_over_export_kw(self) -> Array:
         """How far uncurtailable PV exceeds the export limit with an idle battery; no plan may exceed it further."""
-        if self.pv_curtailable:
-            return np.zeros(self.intervals)
-        return np.maximum(self.surplus_kw - self.export_limit_kw, 0.0)
+        over: Array = np.maximum(self.surplus_kw - self.export_limit_kw, 0.0)
+        return np.where(self.pv_curtailable, 0.0, over)
 
-    @property
+    @cached_property
     def most_import_kw(self) -> Array:
-        """What the site can draw within its limit [kW]; finite even where no limit binds."""
-        return np.minimum(self.import_limit_kw, self.load_kw + self.battery.max_charge_kw)
+        """What the site can draw within its limit; finite even where no limit binds."""
+        return np.minimum(self.import_limit_kw, self.load_kw + self.max_charge_kw)
 
-    @property
+    @cached_property
     def most_export_kw(self) -> Array:
-        """What the site can feed in within its limit [kW]; finite even where no limit binds."""
-        return np.minimum(self.export_limit_kw, self.pv_kw + self.battery.max_discharge_kw)
+        """What the site can feed in within its limit; finite even where no limit binds."""
+        return np.minimum(self.export_limit_kw, self.pv_kw + self.max_discharge_kw)
 
-    @property
-    def breach_price_eur_per_kwh(self) -> float:
+    @cached_property
+    def breach_price_eur_per_kwh(self) -> Array:
         """More than anything that a broken limit could earn, so limits break only where they must."""
-        battery = self.battery
-        dearest = max(
-            float(np.abs(self.import_price).max()),
-            float(np.abs(self.export_price).max()),
-            abs(self.terminal_value_eur_per_kwh),
+        dearest = np.maximum(
+            np.abs(self.decision_import_price).max(axis=1, keepdims=True),
+            np.abs(self.export_price).max(axis=1, keepdims=True),
         )
-        return 10 * (1 + battery.wear_eur_per_kwh + dearest / battery.round_trip_efficiency)
+        dearest = np.maximum(dearest, np.abs(self.terminal_value).max(axis=1, keepdims=True))
+        # To charge a kWh within one interval may raise a peak by this much.
+        dearest = dearest + sum(_steepest_eur_per_kw(charge) for charge in self.demand_charges) / self.step_h
+        rte = self.charge_efficiency * self.discharge_efficiency
+        price: Array = 10 * (1 + self.wear_eur_per_kwh + dearest / rte)
+        return price
 
-    @property
-    def burning_pays(self) -> npt.NDArray[np.bool_]:
+    @cached_property
+    def reserve_breach_price(self) -> Array:
+        """Per kWh and hour below the reserve."""
+        given = self.strategy.reserve_breach_price
+        usual: Array = self.breach_price_eur_per_kwh * RESERVE_PRIORITY
+        return usual if given is None else np.full_like(usual, given)
+
+    @cached_property
+    def burning_pays(self) -> Mask:
         """Intervals so cheap that charging and discharging at once would pay: physics forbids what prices reward.
 
         Cutting both so that the store stays as it is changes the cost by -((1 - rte) * price + rte * wear) per kWh
         charged, rte being the round-trip efficiency.
         """
-        rte = self.battery.round_trip_efficiency
-        lower_price = np.minimum(self.import_price, self.export_price)
-        return (1 - rte) * lower_price + rte * self.battery.wear_eur_per_kwh < 0
+        rte = self.charge_efficiency * self.discharge_efficiency
+        lower_price = np.minimum(self.decision_import_price, self.export_price)
+        return (1 - rte) * lower_price + rte * self.wear_eur_per_kwh < 0
 
-    @property
-    def selling_beats_buying(self) -> npt.NDArray[np.bool_]:
+    @cached_property
+    def selling_beats_buying(self) -> Mask:
         """Intervals in which importing and exporting at once would pay."""
-        return self.export_price > self.import_price
+        return self.export_price > self.decision_import_price
 
+    @cached_property
+    def solar_guard_binds(self) -> Mask:
+        """Intervals in which it would pay to charge with PV and to buy, for nothing or less, for the load it leaves."""
+        if self.strategy.grid_charging:
+            return np.zeros((1, len(self.index)), dtype=np.bool_)
+        return (self.decision_import_price <= 0) & self.pv_curtailable & (self.surplus_kw > 0)
 
-def build_problem(
-    site: Site,
-    *,
-    import_price: pd.Series,
-    export_price: pd.Series,
-    load: pd.Series | None,
-    pv: pd.Series | None,
-    initial_soc: float,
-    final_soc_min: float | None,
-    terminal_value_eur_per_kwh: float | None,
-) -> DispatchProblem:
-    """Check a site's inputs and lay them out as arrays.
+    @cached_property
+    def convex(self) -> Mask:
+        """Sites whose interval costs are all convex in the change of the store, shape (N,)."""
+        odd = self.burning_pays | self.selling_beats_buying | self.solar_guard_binds | (self.idle_over_export_kw > 0)
+        return np.array(np.broadcast_to(~odd.any(axis=1), (len(self),)))
 
-    Args:
-        site: The site.
-        import_price: All-in price of a bought kWh [EUR/kWh] on an aware, regular index.
-        export_price: All-in price of a sold kWh [EUR/kWh] on the same index.
-        load: Mean consumption [kW], >= 0; None is no load.
-        pv: Mean power that the sun offers [kW], >= 0; None is no PV.
-        initial_soc: State of charge at the start [fraction].
-        final_soc_min: Least state of charge at the end [fraction]; None binds only the band.
-        terminal_value_eur_per_kwh: What a kWh in store is worth at the end [EUR/kWh]; None is nothing.
-
-    Raises:
-        InputError: Naming the field, the first offending interval, the bound and the way out.
-    """
-    for name, series in (("import_price", import_price), ("export_price", export_price), ("load", load), ("pv", pv)):
-        if not (isinstance(series, pd.Series) or (series is None and name in ("load", "pv"))):
-            raise InputError(name, f"it is {type(series).__name__}", "give a pandas Series indexed by time")
-    index = utc_index("import_price", import_price.index)
-    zeros = pd.Series(0.0, index=index)
-    prices = {"import_price": import_price, "export_price": export_price}
-    powers = {"load": zeros if load is None else load, "pv": zeros if pv is None else pv}
-    arrays = {name: _values(name, series, index) for name, series in {**prices, **powers}.items()}
-    for name in prices:
-        _refuse_per_mwh(name, arrays[name], index)
-    for name in powers:
-        _refuse_negative(name, arrays[name], index)
-    if site.pv is None and arrays["pv"].any():
-        raise InputError("pv", "the site has no PV array", "give the site a PvArray or leave pv out")
-    _refuse_watts(site, arrays["load"], arrays["pv"], index)
-    grid = site.grid
-    return DispatchProblem(
-        index=index,
-        step_h=step_hours(index),
-        battery=site.battery,
-        import_price=arrays["import_price"],
-        export_price=arrays["export_price"],
-        load_kw=arrays["load"],
-        pv_kw=arrays["pv"],
-        pv_curtailable=site.pv is not None and site.pv.curtailable,
-        import_limit_kw=_limit(grid.import_limit_kw, len(index)),
-        export_limit_kw=_limit(grid.export_limit_kw, len(index)),
-        initial_soc=_soc("initial_soc", initial_soc, SOC_REPORT_MARGIN),
-        final_soc_min=None if final_soc_min is None else _final_soc(site.battery, final_soc_min),
-        terminal_value_eur_per_kwh=_terminal_value(terminal_value_eur_per_kwh),
-    )
-
-
-def _values(name: str, series: pd.Series, index: pd.DatetimeIndex) -> Array:
-    own = utc_index(name, series.index)
-    if not own.equals(index):
-        raise InputError(f"{name}.index", _first_difference(own, index), "put all series on one index")
-    dtype = series.dtype
-    odd = pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_complex_dtype(dtype)
-    if odd or not pd.api.types.is_numeric_dtype(dtype):
-        raise InputError(name, f"its values are {dtype}", "give numbers")
-    values = series.to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise InputError(
-            name,
-            f"value {values[bad][0]} at {_at(index, bad)}",
-            "fill it from another source or shorten the horizon; a missing value is never taken as 0",
-        )
-    return values
-
-
-def _first_difference(own: pd.DatetimeIndex, index: pd.DatetimeIndex) -> str:
-    for position, (mine, other) in enumerate(zip(own, index, strict=False)):
-        if mine != other:
-            return f"interval {position} starts {mine.isoformat()}, that of import_price {other.isoformat()}"
-    return f"it has {len(own)} intervals, import_price {len(index)}"
-
-
-def _refuse_per_mwh(name: str, values: Array, index: pd.DatetimeIndex) -> None:
-    bound = LARGEST_PRICE_EUR_PER_KWH
-    if np.median(np.abs(values)) > LARGEST_TYPICAL_PRICE_EUR_PER_KWH:
-        bound = LARGEST_TYPICAL_PRICE_EUR_PER_KWH
-    bad = np.abs(values) > bound
-    if bad.any():
-        raise InputError(
-            name,
-            f"value {values[bad][0]:g} EUR/kWh at {_at(index, bad)} is beyond +-{bound:g} EUR/kWh",
-            "if the series is in EUR/MWh, divide it by 1000",
+    def site(self, number: int) -> DispatchProblem:
+        """One site's problem."""
+        site = self.sites[number]
+        values: dict[str, Any] = {name: _row(getattr(self, name), number) for name in _SERIES}
+        values |= {name: float(_row(getattr(self, name), number)[0]) for name in _FIGURES}
+        return DispatchProblem(
+            stack=self if len(self) == 1 else self.rows(number, number + 1),
+            site=site,
+            strategy=self.strategy,
+            index=self.index,
+            step_h=self.step_h,
+            pv_curtailable=bool(self.pv_curtailable[number, 0]),
+            terminal_up_to_soc=self.terminal_up_to_soc,
+            terminal_value=_row(self.terminal_value, number),
+            budgets=cycle_budgets(self.strategy, site, self.index),
+            peaks=peak_periods(self.demand_charges, self.index, self.step_h, site.timezone),
+            **values,
         )
 
 
-def _refuse_negative(name: str, values: Array, index: pd.DatetimeIndex) -> None:
-    bad = values < 0
-    if bad.any():
-        raise InputError(
-            name,
-            f"value {values[bad][0]:g} kW at {_at(index, bad)} is below 0",
-            "load and PV are separate and never negative; split a net series into both",
-        )
+_GIVEN_SERIES = (
+    *("import_price", "export_price", "carbon_kg_per_kwh", "load_kw", "pv_kw", "reserve_soc"),
+    *("import_limit_kw", "export_limit_kw", "charge_available_kw", "discharge_available_kw"),
+)
+_GIVEN_FIGURES = ("initial_soc", "final_soc_min", "terminal_value")
+_FIGURES = ("reserve_breach_price", "initial_soc", "final_soc_min", "breach_price_eur_per_kwh")
+_SERIES = (
+    *("import_price", "export_price", "decision_import_price", "load_kw", "pv_kw", "surplus_kw", "reserve_soc"),
+    *("import_limit_kw", "export_limit_kw", "max_charge_kw", "max_discharge_kw", "most_import_kw", "most_export_kw"),
+    *("idle_over_import_kw", "idle_over_export_kw", "burning_pays", "selling_beats_buying", "solar_guard_binds"),
+)
 
 
-def _refuse_watts(site: Site, load_kw: Array, pv_kw: Array, index: pd.DatetimeIndex) -> None:
-    battery_kw = max(site.battery.max_charge_kw, site.battery.max_discharge_kw)
-    carried_kw = {
-        "load": battery_kw + (site.grid.import_limit_kw or 0.0),
-        "pv": battery_kw + (site.grid.export_limit_kw or 0.0) + float(load_kw.max()),
-    }
-    for name, values in (("load", load_kw), ("pv", pv_kw)):
-        bound = max(POWER_PLAUSIBILITY_FLOOR_KW, POWER_PLAUSIBILITY_FACTOR * carried_kw[name])
-        bad = values > bound
-        if bad.any():
-            raise InputError(
-                name,
-                f"value {values[bad][0]:g} kW at {_at(index, bad)} is above {bound:g} kW, "
-                f"{POWER_PLAUSIBILITY_FACTOR:g} times what battery and connection carry",
-                "if the series is in W, divide it by 1000; if it is right, give the grid connection its limits",
-            )
+def _rows(array: Array, first: int, last: int) -> Array:
+    return array if len(array) == 1 else array[first:last]
 
 
-def _soc(name: str, value: float, margin: float) -> float:
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not np.isfinite(value):
-        raise InputError(name, f"value {value!r} is no number", "give a fraction between 0 and 1")
-    if not -margin <= value <= 1 + margin:
-        raise InputError(
-            name,
-            f"value {value:g} is outside 0..1",
-            f"for {value:g} % write {value / 100:g}" if 2 <= value <= 100 else "give a fraction between 0 and 1",
-        )
-    return float(value)
+def _row(array: Array, number: int) -> Array:
+    """One site's row of an array that all sites may share."""
+    row: Array = array[number if len(array) > 1 else 0]
+    return row
 
 
-def _final_soc(battery: Battery, value: float) -> float:
-    soc = _soc("final_soc_min", value, 0.0)
-    if soc > battery.max_soc:
-        raise InputError(
-            "final_soc_min",
-            f"value {soc:g} is above max_soc {battery.max_soc:g}",
-            "ask for less or widen the band",
-        )
-    return soc
-
-
-def _terminal_value(value: float | None) -> float:
-    if value is None:
-        return 0.0
-    if not isinstance(value, int | float | np.number) or not abs(value) <= LARGEST_PRICE_EUR_PER_KWH:
-        raise InputError(
-            "terminal_value_eur_per_kwh",
-            f"value {value!r} is beyond +-{LARGEST_PRICE_EUR_PER_KWH:g} EUR/kWh",
-            "give a price per kWh, not per MWh",
-        )
-    return float(value)
-
-
-def _limit(limit_kw: float | None, intervals: int) -> Array:
-    return np.full(intervals, np.inf if limit_kw is None else limit_kw)
-
-
-def _at(index: pd.DatetimeIndex, bad: npt.NDArray[np.bool_]) -> str:
-    return index[int(bad.argmax())].strftime("%Y-%m-%dT%H:%M:%SZ")
+def _steepest_eur_per_kw(charge: DemandCharge) -> float:
+    """More than a kW of peak can cost at the margin."""
+    if charge.eur_per_kw:
+        return charge.eur_per_kw[-1][1]
+    return charge.steps_eur[-1][1]

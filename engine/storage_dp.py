@@ -1,96 +1,133 @@
-"""The fast path: an exact dynamic program over the state of charge, for one site.
+"""The fast path: an exact dynamic program over the state of charge, for one site or a stack of them.
 
 A problem with one state (the store) and piecewise-linear interval costs needs no solver: see
 `engine.storage_kernels`. Charging with discharging, and importing with exporting, cannot even be expressed here, so
 negative prices need no binaries. The slopes of the value functions are the marginal value of stored energy.
+
+What couples intervals other than through the store (cycle budgets, demand charges) and power that depends on the state
+of charge is not in here: `engine.coupled` puts searches around this.
 
 Numba compiles the kernels at first use and keeps the result on disk beside them (or where NUMBA_CACHE_DIR says).
 """
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.errors import SolveError
-from engine.plan import Solution
-from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, DispatchProblem
-from engine.storage_kernels import INFINITE, KernelInput, curtailment_kwh, solve_convex, solve_general
+from engine.decisions import Decisions
+from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, ProblemStack
+from engine.storage_kernels import AS_BEFORE, INFINITE, LATER, REST_FIRST, KernelInput, curtail_many, solve_many
 
 # A value function with more pieces than this is slower here than in the MILP.
 MOST_VALUE_PIECES = 4000
+TIES = {None: REST_FIRST, "fewer_switches": AS_BEFORE, "later_charging": LATER, "smoother_power": REST_FIRST}
 
 
-class TooManyPiecesError(SolveError):
-    """The value functions have grown beyond what is worth it; the MILP can still solve the problem."""
-
-
-def kernel_input(problem: DispatchProblem) -> KernelInput:
-    """Lay a problem out for the kernels."""
-    battery, h, count = problem.battery, problem.step_h, problem.intervals
-    capacity = battery.capacity_kwh
-    start = problem.initial_soc * capacity
-    band_low, band_high = battery.min_soc * capacity, battery.max_soc * capacity
-    breach = problem.breach_price_eur_per_kwh
+def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> KernelInput:
+    """Lay the problems out for the kernels."""
+    h, capacity = stack.step_h, stack.capacity_kwh
+    min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
+    start, breach = stack.initial_soc * capacity, stack.breach_price_eur_per_kwh
+    band_low, band_high = min_soc * capacity, max_soc * capacity
+    # A store that loses can only be held in its band from outside, so it may run down to nothing.
+    lowest = np.where(stack.kept < 1, np.minimum(band_low, 0.0), band_low)
     return KernelInput(
-        buy=problem.import_price,
-        sell=problem.export_price,
-        net=-problem.surplus_kw * h,
-        most_in=problem.most_import_kw * h,
-        most_out=problem.most_export_kw * h,
-        spare=problem.pv_kw * h * problem.pv_curtailable,
-        over_in=problem.idle_over_import_kw * h,
-        over_out=problem.idle_over_export_kw * h,
-        breach=LIMIT_PRIORITY * breach,
-        most_charge=np.full(count, battery.max_charge_kw * h * battery.charge_efficiency),
-        most_discharge=np.full(count, battery.max_discharge_kw * h / battery.discharge_efficiency),
-        eta_in=battery.charge_efficiency,
-        eta_out=battery.discharge_efficiency,
-        wear=battery.wear_eur_per_kwh,
-        low=min(band_low, start),
-        high=max(band_high, start),
-        band_low=band_low,
-        band_high=band_high if start > band_high else INFINITE,
-        band_breach=BAND_PRIORITY * breach * h,
-        start=start,
-        final=0.0 if problem.final_soc_min is None else problem.final_soc_min * capacity,
-        final_breach=breach,
-        end_value=problem.terminal_value_eur_per_kwh,
+        buy=stack.decision_import_price,
+        sell=stack.export_price,
+        net=-stack.surplus_kw * h,
+        most_in=stack.most_import_kw * h,
+        most_out=stack.most_export_kw * h,
+        spare=stack.pv_kw * h * stack.pv_curtailable,
+        over_in=stack.idle_over_import_kw * h,
+        over_out=stack.idle_over_export_kw * h,
+        breach=LIMIT_PRIORITY * breach[:, 0],
+        most_charge=stack.max_charge_kw * h * stack.charge_efficiency,
+        most_discharge=stack.max_discharge_kw * h / stack.discharge_efficiency,
+        solar_only=stack.solar_guard_binds,
+        floor=stack.reserve_soc * capacity,
+        floor_breach=stack.reserve_breach_price[:, 0] * h,
+        kept=stack.kept[:, 0],
+        eta_in=stack.charge_efficiency[:, 0],
+        eta_out=stack.discharge_efficiency[:, 0],
+        wear=stack.wear_eur_per_kwh + price_of_use / stack.discharge_efficiency,
+        low=np.minimum(lowest, start)[:, 0],
+        high=np.maximum(band_high, start)[:, 0],
+        band_low=band_low[:, 0],
+        band_high=np.where(start > band_high, band_high, INFINITE)[:, 0],
+        band_breach=(BAND_PRIORITY * breach * h)[:, 0],
+        start=start[:, 0],
+        final=(stack.final_soc_min * capacity)[:, 0],
+        final_breach=breach[:, 0],
+        end_at=stack.terminal_up_to_soc * capacity,
+        end_value=stack.terminal_value,
+        smooth=np.array([smooth]),
+        tie=np.array([TIES[stack.strategy.prefer]]),
     )
 
 
-def is_convex(problem: DispatchProblem) -> bool:
-    """Whether every interval's cost is convex in the change of the store."""
-    return not (problem.burning_pays.any() or problem.selling_beats_buying.any() or problem.idle_over_export_kw.any())
+def solve(
+    stack: ProblemStack, *, smooth: float = 0.0, price_of_use: Array | None = None
+) -> tuple[Decisions, npt.NDArray[np.int64]]:
+    """Find the cheapest decisions for every site; each site's are exact by construction.
 
+    Args:
+        stack: The sites' problems; budgets, demand charges and power limits by state of charge are not looked at.
+        smooth: Spreads power where that costs no more than this [EUR/kWh].
+        price_of_use: Price of a kWh taken from the store, shape (T,), weighed besides all others [EUR/kWh].
 
-def solve(problem: DispatchProblem) -> Solution:
-    """Find the cheapest plan; the result is exact by construction.
-
-    Raises:
-        TooManyPiecesError: The value functions grew beyond `MOST_VALUE_PIECES`.
+    Returns:
+        The decisions, and the largest number of pieces of a value function, shape (N,): 0 where all is convex, -1
+        where there were more than `MOST_VALUE_PIECES`, so that this site is not solved.
     """
-    begin = time.perf_counter()
-    data = kernel_input(problem)
-    delta, worth = np.empty(problem.intervals), np.empty(problem.intervals)
-    if is_convex(problem):
-        solve_convex(data, delta, worth)
-        why = "every interval's cost is convex, so value functions are lists of slopes"
-    else:
-        pieces = solve_general(data, delta, worth, MOST_VALUE_PIECES)
-        if pieces < 0:
-            raise TooManyPiecesError(
-                f"storage_dp: a value function has more than {MOST_VALUE_PIECES} pieces; use solver='lp'"
-            )
-        why = f"some intervals are not convex; lower envelopes of at most {pieces} pieces stay exact"
-    h = problem.step_h
-    return Solution(
-        charge_kw=np.maximum(delta, 0.0) / data.eta_in / h,
-        discharge_kw=np.maximum(-delta, 0.0) * data.eta_out / h,
-        curtailment_kw=curtailment_kwh(data, delta) / h,
+    count = len(stack.index)
+    price = np.zeros((1, count)) if price_of_use is None else price_of_use[np.newaxis, :]
+    data = kernel_input(stack, smooth, price)
+    delta, worth, curtailed = (np.zeros((len(stack), count)) for _ in range(3))
+    pieces = np.empty(len(stack), dtype=np.int64)
+    solve_many(data, stack.convex, delta, worth, curtailed, pieces, MOST_VALUE_PIECES)
+    h = stack.step_h
+    decisions = Decisions(
+        charge_kw=np.maximum(delta, 0.0) / (stack.charge_efficiency * h),
+        discharge_kw=np.maximum(-delta, 0.0) * (stack.discharge_efficiency / h),
+        curtailment_kw=curtailed / h,
         marginal_value_eur_per_kwh=worth,
-        solver="storage DP",
-        why=why,
-        seconds=time.perf_counter() - begin,
     )
+    return decisions, pieces
+
+
+def blend(stack: ProblemStack, one: Decisions, other: Decisions, share: float) -> Decisions:
+    """The mean of two decisions by changes of the store, `share` of the first; where costs are convex it costs no more.
+
+    Args:
+        stack: Sites whose costs are convex.
+        one: Decisions for them.
+        other: Other decisions for them.
+        share: Weight of `one` [fraction].
+    """
+    eta_in, eta_out = stack.charge_efficiency, stack.discharge_efficiency
+    delta = sum(
+        weight * (part.charge_kw * eta_in - part.discharge_kw / eta_out)
+        for weight, part in ((share, one), (1 - share, other))
+    )
+    decisions = with_curtailment(stack, np.maximum(delta, 0.0) / eta_in, np.maximum(-delta, 0.0) * eta_out)
+    worth = share * one.marginal_value_eur_per_kwh + (1 - share) * other.marginal_value_eur_per_kwh
+    return replace(decisions, marginal_value_eur_per_kwh=worth)
+
+
+def with_curtailment(stack: ProblemStack, charge_kw: Array, discharge_kw: Array) -> Decisions:
+    """Complete the battery's powers, of shape (N, T), by the cheapest curtailment; marginal values are not known."""
+    h = stack.step_h
+    delta = (charge_kw * stack.charge_efficiency - discharge_kw / stack.discharge_efficiency) * h
+    curtailed = np.zeros_like(delta)
+    curtail_many(kernel_input(stack, 0.0, np.zeros((1, len(stack.index)))), delta, curtailed)
+    return Decisions(charge_kw, discharge_kw, curtailed / h, np.full_like(delta, np.nan))
+
+
+def why(pieces: int) -> str:
+    """Why the answer for a site is exact, given the largest number of pieces of its value functions."""
+    if pieces == 0:
+        return "every interval's cost is convex, so value functions are lists of slopes"
+    return f"some intervals are not convex; lower envelopes of at most {pieces} pieces stay exact"

@@ -3,7 +3,9 @@
 The value function V[t](s) is the least cost from interval t on, given s kWh in store. It is piecewise linear, and one
 step back is a min-plus convolution with the interval's cost f[t](delta), delta being the change of the store:
 
-    V[t](s) = min over delta of  f[t](delta) + band(s + delta) + V[t+1](s + delta)
+    V[t](s) = min over delta of  f[t](delta) + band(kept * s + delta) + V[t+1](kept * s + delta)
+
+where `kept` is what an interval's standing loss leaves of the store.
 
 Where every f is convex, V stays convex: a list of slopes in ascending order, and the convolution is a merge of two such
 lists, cut to the band at both ends (Xu, Korpas, Botterud, arXiv 1901.09507, and Hashmi, Mukhopadhyay, Busic,
@@ -18,25 +20,39 @@ Energies are kWh, costs EUR.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 Array = npt.NDArray[np.float64]
+Figure = float | npt.NDArray[Any]
 
 INFINITE = 1e300
 # Below this a length [kWh] or a cost [EUR] is arithmetic dust.
 DUST = 1e-13
 # Ends of an interval's cost this close to rest are at rest [kWh].
 ROUNDING_KWH = 1e-9
-MOST_PIECES = 12
+# Slopes this close [EUR/kWh] are a tie: either choice costs the same to a billionth of a cent.
+TIE = 1e-12
+MOST_PIECES = 24
 MOST_BRANCHES = 5
+# Power levels that `smooth` tells apart in each direction.
+SMOOTH_LEVELS = 4
+# What to do in a tie.
+REST_FIRST, AS_BEFORE, LATER = 0, 1, 2
+
+
+# Compiled for other kernels only: a wrapper for Python would cost more time to compile than the kernel itself.
+_inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 
 
 class KernelInput(NamedTuple):
-    """One site's problem: energies per interval [kWh] of shape (T,), prices [EUR/kWh]."""
+    """One site's problem, or with one more leading axis in everything, those of many (`solve_many`).
+
+    Energies per interval [kWh] of shape (T,), prices [EUR/kWh].
+    """
 
     buy: Array
     sell: Array
@@ -51,27 +67,61 @@ class KernelInput(NamedTuple):
     over_in: Array
     """By how much an idle battery would exceed `most_in`; so much is allowed, at the breach price."""
     over_out: Array
-    breach: float
+    breach: Figure
     most_charge: Array
     """Most that the store can gain in an interval."""
     most_discharge: Array
     """Most that the store can lose in an interval."""
+    solar_only: npt.NDArray[np.bool_]
+    """Where the store may only be charged with PV although buying pays."""
+    floor: Array
+    """Below it, at the end of the interval, each kWh costs `floor_breach`."""
+    floor_breach: Figure
+    kept: Figure
+    """What an interval leaves of the store."""
+    eta_in: Figure
+    eta_out: Figure
+    wear: Array
+    """Cost of a kWh given [EUR/kWh]."""
+    low: Figure
+    """The store moves within `low` and `high`."""
+    high: Figure
+    band_low: Figure
+    """Outside the band each kWh and interval costs `band_breach`."""
+    band_high: Figure
+    band_breach: Figure
+    start: Figure
+    final: Figure
+    """Least store at the end; each kWh short costs `final_breach`."""
+    final_breach: Figure
+    end_at: Array
+    """Upper edges of the pieces of the store's worth at the end [kWh]; the last is infinite."""
+    end_value: Array
+    """What a kWh of each piece is worth, falling."""
+    smooth: Figure
+    """Added to the slope for each of `SMOOTH_LEVELS` power levels; spreads power where that is free [EUR/kWh]."""
+    tie: Figure
+    """`REST_FIRST`, `AS_BEFORE` or `LATER`."""
+
+
+class Interval(NamedTuple):
+    """One interval of a `KernelInput`: numbers only, which compile fast."""
+
+    buy: float
+    sell: float
+    breach: float
+    net: float
+    most_in: float
+    most_out: float
+    spare: float
+    over_in: float
+    over_out: float
+    most_charge: float
+    most_discharge: float
+    solar_only: bool
     eta_in: float
     eta_out: float
     wear: float
-    low: float
-    """The store moves within `low` and `high`."""
-    high: float
-    band_low: float
-    """Outside the band each kWh and interval costs `band_breach`."""
-    band_high: float
-    band_breach: float
-    start: float
-    final: float
-    """Least store at the end; each kWh short costs `final_breach`."""
-    final_breach: float
-    end_value: float
-    """What a kWh in store is worth at the end."""
 
 
 class Branches(NamedTuple):
@@ -88,7 +138,7 @@ class Branches(NamedTuple):
     grid_length: Array
 
 
-@njit(cache=True)
+@_inner
 def _new_branches():
     return Branches(
         np.empty(MOST_BRANCHES),
@@ -101,7 +151,16 @@ def _new_branches():
     )
 
 
-@njit(cache=True)
+@_inner
+def _interval(data, t):
+    return Interval(
+        data.buy[t], data.sell[t], data.breach, data.net[t], data.most_in[t], data.most_out[t], data.spare[t],
+        data.over_in[t], data.over_out[t], data.most_charge[t], data.most_discharge[t], data.solar_only[t],
+        data.eta_in, data.eta_out, data.wear[t],
+    )  # fmt: skip
+
+
+@_inner
 def _append(slope, length, branch, count, piece_slope, piece_length):
     """Add a piece to a branch under construction; an empty piece is nothing."""
     if piece_length > 0.0:
@@ -111,7 +170,7 @@ def _append(slope, length, branch, count, piece_slope, piece_length):
     return count
 
 
-@njit(cache=True)
+@_inner
 def _ascending(slopes, lengths, first, last):
     """Sort a few pieces by slope, in place."""
     for i in range(first + 1, last):
@@ -122,8 +181,8 @@ def _ascending(slopes, lengths, first, last):
             lengths[j], lengths[j - 1] = lengths[j - 1], lengths[j]
 
 
-@njit(cache=True)
-def _grid_cost(data, t, side, slope, length):
+@_inner
+def _grid_cost(now, side, slope, length):
     """Cost of a net draw n at the meter before curtailment, cheapest over curtailment: convex pieces.
 
     With `sell <= buy` one convex function covers buying and selling (side 0). Otherwise it is the lower of two: one
@@ -131,9 +190,8 @@ def _grid_cost(data, t, side, slope, length):
 
     Returns the number of pieces, the left end of n, and the cost there.
     """
-    buy, sell, breach = data.buy[t], data.sell[t], data.breach
-    most_in, most_out, spare = data.most_in[t], data.most_out[t], data.spare[t]
-    over_in, over_out = data.over_in[t], data.over_out[t]
+    buy, sell, breach, spare = now.buy, now.sell, now.breach, now.spare
+    most_in, most_out, over_in, over_out = now.most_in, now.most_out, now.over_in, now.over_out
     count = 0
     left, cost = -spare, 0.0
     if side <= 0:
@@ -161,8 +219,8 @@ def _grid_cost(data, t, side, slope, length):
     return count, left, cost
 
 
-@njit(cache=True)
-def _add_store_cost(data, t, count, left, cost, branch, branches):
+@_inner
+def _add_store_cost(now, most_charge, most_discharge, count, left, cost, branch, branches):
     """Turn a convex cost of the meter into one or two convex costs of the store's change delta.
 
     delta > 0 stores delta and draws delta / eta_in; delta < 0 gives -delta * eta_out, which wears the battery.
@@ -170,7 +228,7 @@ def _add_store_cost(data, t, count, left, cost, branch, branches):
     """
     grid_slope, grid_length = branches.grid_slope, branches.grid_length
     at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
-    net, eta_in, eta_out, wear = data.net[t], data.eta_in, data.eta_out, data.wear
+    net, eta_in, eta_out, wear = now.net, now.eta_in, now.eta_out, now.wear
     right = left
     for i in range(count):
         right += grid_length[i]
@@ -181,8 +239,8 @@ def _add_store_cost(data, t, count, left, cost, branch, branches):
     if count > 0 and abs(left - net) < ROUNDING_KWH:
         grid_length[0] += left - net
         left = net
-    low = max(left, net - data.most_discharge[t] * eta_out)
-    high = min(right, net + data.most_charge[t] / eta_in)
+    low = max(left, net - most_discharge * eta_out)
+    high = min(right, net + most_charge / eta_in)
     if high < low:
         return branch
     # Cost at the left end, and at rest (delta 0) where the function may be split.
@@ -231,44 +289,51 @@ def _add_store_cost(data, t, count, left, cost, branch, branches):
     return branch + 1
 
 
-@njit(cache=True)
-def interval_cost(data, t, branches):
+@_inner
+def _interval_cost(now, branches):
     """Fill in the convex branches of one interval's cost in the change of the store; returns how many."""
     branch = 0
-    sides = 1 if data.sell[t] <= data.buy[t] else 2
+    most_charge, most_discharge = now.most_charge, now.most_discharge
+    if now.solar_only:
+        # Charging is a branch of its own, with a meter that cannot buy.
+        count, left, cost = _grid_cost(now, -1, branches.grid_slope, branches.grid_length)
+        branch = _add_store_cost(now, most_charge, 0.0, count, left, cost, branch, branches)
+        most_charge = 0.0
+    sides = 1 if now.sell <= now.buy else 2
     for index in range(sides):
         side = 0 if sides == 1 else 2 * index - 1
-        count, left, cost = _grid_cost(data, t, side, branches.grid_slope, branches.grid_length)
-        branch = _add_store_cost(data, t, count, left, cost, branch, branches)
+        count, left, cost = _grid_cost(now, side, branches.grid_slope, branches.grid_length)
+        branch = _add_store_cost(now, most_charge, most_discharge, count, left, cost, branch, branches)
     return branch
 
 
-@njit(cache=True)
-def curtailment_kwh(data, delta):
-    """How much PV to leave unused for given changes of the store [kWh], shape (T,): the cheapest that is allowed.
+@_inner
+def _curtailment(now, change):
+    """How much PV to leave unused for a given change of the store [kWh]: the cheapest that is allowed.
 
     The cost is piecewise linear in it, with kinks where the meter is at zero or at a limit: an end or a kink is best.
     """
-    curtailed = np.empty(delta.shape[0])
-    for t in range(delta.shape[0]):
-        most_in, most_out = data.most_in[t], data.most_out[t]
-        draw = data.net[t] + (delta[t] / data.eta_in if delta[t] > 0.0 else delta[t] * data.eta_out)
-        least = max(0.0, -draw - most_out - data.over_out[t])
-        most = min(data.spare[t], most_in + data.over_in[t] - draw)
-        best, best_cost = least, INFINITE
-        for kink in (least, -draw, most_in - draw, -most_out - draw, most):
-            tried = min(max(kink, least), most)
-            meter = draw + tried
-            cost = data.buy[t] * meter if meter > 0.0 else data.sell[t] * meter
-            cost += data.breach * (max(0.0, meter - most_in) + max(0.0, -most_out - meter))
-            if cost < best_cost - DUST:
-                best, best_cost = tried, cost
-        curtailed[t] = best
-    return curtailed
+    if now.spare <= 0.0:
+        return 0.0
+    most_in, most_out = now.most_in, now.most_out
+    draw = now.net + (change / now.eta_in if change > 0.0 else change * now.eta_out)
+    least = max(0.0, -draw - most_out - now.over_out)
+    most = min(now.spare, most_in + now.over_in - draw)
+    if now.solar_only and change > 0.0:
+        most = max(least, min(most, -draw))
+    best, best_cost = least, INFINITE
+    for kink in (least, -draw, most_in - draw, -most_out - draw, most):
+        tried = min(max(kink, least), most)
+        meter = draw + tried
+        cost = now.buy * meter if meter > 0.0 else now.sell * meter
+        cost += now.breach * (max(0.0, meter - most_in) + max(0.0, -most_out - meter))
+        if cost < best_cost - DUST:
+            best, best_cost = tried, cost
+    return best
 
 
-@njit(cache=True)
-def solve_convex(data, delta, worth):
+@_inner
+def _solve_convex(data, delta, worth):
     """Solve one site whose interval costs are all convex.
 
     Fills in `delta`, the changes of the store [kWh], and `worth`, what a kWh in store is worth after each interval
@@ -283,24 +348,31 @@ def solve_convex(data, delta, worth):
     most_up = np.empty(count)
     # All value functions behind each other; `first[t]` is where that of interval t begins.
     first = np.zeros(count + 2, np.int64)
-    v_slope, v_length = np.empty(64 * (count + 1)), np.empty(64 * (count + 1))
+    room = 64 * (count + 1) + data.end_at.shape[0]
+    v_slope, v_length = np.empty(room), np.empty(room)
     used = 0
     # first[k] holds V[count - k]: the list grows backwards in time.
-    target = min(max(data.final, low), high)
-    used = _push(v_slope, v_length, first[0], used, -data.final_breach - data.end_value, target - low)
-    used = _push(v_slope, v_length, first[0], used, -data.end_value, high - target)
-    used = _add_band(data, v_slope, v_length, first[0], used)
+    place = low
+    for piece in range(data.end_at.shape[0]):
+        end = min(data.end_at[piece], high)
+        used = _push(v_slope, v_length, first[0], used, -data.end_value[piece], end - place)
+        place = max(place, end)
+    if low < data.final:
+        used = _bend(v_slope, v_length, first[0], used, low, data.final, -data.final_breach, 0.0)
+    used = _add_band(data, count - 1, v_slope, v_length, first[0], used)
     first[1] = used
     for k in range(1, count):
         t = count - k
-        interval_cost(data, t, branches)
-        _keep(branches, slopes, lengths, cost_pieces, most_up, t)
+        _interval_cost(_interval(data, t), branches)
+        _keep(data, branches, slopes, lengths, cost_pieces, most_up, t)
         begin, end = first[k - 1], first[k]
         room = used + (end - begin) + 2 * MOST_PIECES
         if room > v_slope.shape[0]:
             v_slope, v_length = _grown(v_slope, 2 * room), _grown(v_length, 2 * room)
         # Merge, dropping what would come from below the band (all-out charging) and stopping at its top.
-        skip, wanted = most_up[t], high - low
+        # The list is in kept * s: it covers what `kept` makes of the band, and is stretched back to the band.
+        kept, stretch = data.kept, 1.0 / data.kept
+        skip, wanted = most_up[t] + (kept - 1.0) * low, kept * (high - low)
         i, j = cost_pieces[t] - 1, begin
         while wanted > 0.0 and (i >= 0 or j < end):
             if j >= end or (i >= 0 and -slopes[t, i] <= v_slope[j]):
@@ -315,42 +387,58 @@ def solve_convex(data, delta, worth):
                 piece -= cut
             piece = min(piece, wanted)
             wanted -= piece
-            used = _push(v_slope, v_length, first[k], used, piece_slope, piece)
-        used = _add_band(data, v_slope, v_length, first[k], used)
+            used = _push(v_slope, v_length, first[k], used, piece_slope * kept, piece * stretch)
+        used = _add_band(data, t - 1, v_slope, v_length, first[k], used)
         first[k + 1] = used
-    interval_cost(data, 0, branches)
-    _keep(branches, slopes, lengths, cost_pieces, most_up, 0)
-    stored = data.start
+    _interval_cost(_interval(data, 0), branches)
+    _keep(data, branches, slopes, lengths, cost_pieces, most_up, 0)
+    stored, before = data.start, 0.0
     for t in range(count):
         k = count - 1 - t
         begin, end = first[k], first[k + 1]
-        # Walk the merged list to the store's place: what was taken from the value function says where it goes.
-        left = stored - low + most_up[t]
+        # Walk the merged list to the store's place: what was taken from the interval's cost says where it goes.
+        left = data.kept * stored - low + most_up[t]
         change = most_up[t]
         i, j = cost_pieces[t] - 1, begin
         # The slope where the walk stops is what energy is worth to both lists, and so explains the step taken.
         worth[t] = -v_slope[begin] if end > begin else 0.0
         while left > DUST and (i >= 0 or j < end):
-            from_cost = j >= end
-            if i >= 0 and j < end:
-                cost_slope = -slopes[t, i]
-                # Where both are worth the same, rest rather than move.
-                from_cost = cost_slope < v_slope[j] or (cost_slope == v_slope[j] and change > 0.0)
-            if from_cost:
-                step = min(left, lengths[t, i])
-                change -= step
-                worth[t] = slopes[t, i]
+            slope = INFINITE
+            if i >= 0:
+                slope = -slopes[t, i]
+            if j < end:
+                slope = min(slope, v_slope[j])
+            from_cost, from_value = 0.0, 0.0
+            while i >= 0 and -slopes[t, i] <= slope + TIE:
+                from_cost += lengths[t, i]
                 i -= 1
-            else:
-                step = min(left, v_length[j])
-                worth[t] = -v_slope[j]
+            while j < end and v_slope[j] <= slope + TIE:
+                from_value += v_length[j]
                 j += 1
-            left -= step
-        delta[t] = change
-        stored = min(max(stored + change, low), high)
+            worth[t] = -slope
+            if left >= from_cost + from_value:
+                change -= from_cost
+                left -= from_cost + from_value
+            else:
+                # A tie between acting now and acting later: every change between these two costs the same.
+                lowest, highest = change - min(from_cost, left), change - max(0.0, left - from_value)
+                change = _settle_tie(data.tie, before, lowest, highest)
+                left = 0.0
+        delta[t] = before = change
+        stored = min(max(data.kept * stored + change, low), high)
 
 
-@njit(cache=True)
+@_inner
+def _settle_tie(tie, before, lowest, highest):
+    """The change to make where all from `lowest` to `highest` cost the same; `before` is the last interval's."""
+    if tie == LATER:
+        return lowest
+    if lowest <= 0.0 <= highest and (tie == REST_FIRST or before < lowest - DUST or before > highest + DUST):
+        return 0.0
+    return min(max(before, lowest), highest)
+
+
+@_inner
 def _push(slope, length, begin, used, piece_slope, piece):
     """Append a piece to the list that starts at `begin`, joining it to the last one of the same slope."""
     if piece <= 0.0:
@@ -362,59 +450,77 @@ def _push(slope, length, begin, used, piece_slope, piece):
     return used + 1
 
 
-@njit(cache=True)
+@_inner
 def _grown(array, size):
     bigger = np.empty(size)
     bigger[: array.shape[0]] = array
     return bigger
 
 
-@njit(cache=True)
-def _keep(branches, slopes, lengths, cost_pieces, most_up, t):
-    """Store the only branch of a convex interval."""
-    cost_pieces[t] = branches.pieces[0]
-    top = branches.at[0]
+@_inner
+def _keep(data, branches, slopes, lengths, cost_pieces, most_up, t):
+    """Store the only branch of a convex interval, its top first in mind; `smooth` splits it by power levels."""
+    kept, top = 0, branches.at[0]
     for i in range(branches.pieces[0]):
-        slopes[t, i], lengths[t, i] = branches.slope[0, i], branches.length[0, i]
-        top += branches.length[0, i]
-    most_up[t] = top
+        place, end = top, top + branches.length[0, i]
+        while data.smooth > 0.0 and end - place > DUST:
+            step = (data.most_charge[t] if place >= -DUST else data.most_discharge[t]) / SMOOTH_LEVELS
+            if step <= DUST:
+                break
+            level = np.floor((place + DUST) / step)
+            cut = min(end, (level + 1.0) * step)
+            slopes[t, kept] = branches.slope[0, i] + data.smooth * (level + 0.5)
+            lengths[t, kept] = cut - place
+            kept += 1
+            place = cut
+        if end - place > 0.0:
+            slopes[t, kept], lengths[t, kept] = branches.slope[0, i], end - place
+            kept += 1
+        top = end
+    cost_pieces[t], most_up[t] = kept, top
 
 
-@njit(cache=True)
-def _add_band(data, slope, length, begin, used):
-    """Add the price of being outside the band to a value function's slopes; splits pieces at the band's edges."""
-    low, band_low, band_high = data.low, data.band_low, data.band_high
-    if low >= band_low and band_high == INFINITE:
-        return used
+@_inner
+def _bend(slope, length, begin, used, low, edge, below, above):
+    """Add `below` to the slopes below an edge and `above` to those above it; a piece across the edge is split."""
     place = low
     i = begin
     while i < used:
         end = place + length[i]
-        for edge in (band_low, band_high):
-            if place + DUST < edge < end - DUST:
-                for m in range(used, i, -1):
-                    slope[m], length[m] = slope[m - 1], length[m - 1]
-                length[i], length[i + 1] = edge - place, end - edge
-                used += 1
-                end = edge
-        if end <= band_low + DUST:
-            slope[i] -= data.band_breach
-        elif place >= band_high - DUST:
-            slope[i] += data.band_breach
+        if place + DUST < edge < end - DUST:
+            for m in range(used, i, -1):
+                slope[m], length[m] = slope[m - 1], length[m - 1]
+            length[i], length[i + 1] = edge - place, end - edge
+            used += 1
+            end = edge
+        slope[i] += below if end <= edge + DUST else above
         place = end
         i += 1
     return used
 
 
-@njit(cache=True)
-def solve_general(data, delta, worth, most_pieces):
-    """Solve one site, convex or not; fills in `delta` and `worth` as `solve_convex` does.
+@_inner
+def _add_band(data, t, slope, length, begin, used):
+    """Add what being outside the band, or below the floor, at the end of interval t costs."""
+    low = data.low
+    if low < data.band_low:
+        used = _bend(slope, length, begin, used, low, data.band_low, -data.band_breach, 0.0)
+    if low < data.floor[t]:
+        used = _bend(slope, length, begin, used, low, data.floor[t], -data.floor_breach, 0.0)
+    if data.band_high < INFINITE:
+        used = _bend(slope, length, begin, used, low, data.band_high, 0.0, data.band_breach)
+    return used
+
+
+@_inner
+def _solve_general(data, delta, worth, most_pieces):
+    """Solve one site, convex or not; fills in `delta` and `worth` as `_solve_convex` does.
 
     Returns the largest number of pieces of a value function, or -1 if it would exceed `most_pieces`: then nothing is
     solved and the caller needs another way.
     """
     count = data.buy.shape[0]
-    low, high, end_value = data.low, data.high, data.end_value
+    low, high = data.low, data.high
     branches = _new_branches()
     size = most_pieces + 2 * MOST_PIECES
     # All value functions behind each other, V[count] first; `first[k]` is where V[count - k] begins.
@@ -422,19 +528,16 @@ def solve_general(data, delta, worth, most_pieces):
     v_begin, v_cost, v_slope = np.empty(64 * (count + 1)), np.empty(64 * (count + 1)), np.empty(64 * (count + 1))
     one, other, merged = np.empty((3, size)), np.empty((3, size)), np.empty((3, size))
 
-    target = min(max(data.final, low), high)
-    used = 0
-    if target > low:
-        one[0, 0], one[1, 0], one[2, 0] = (
-            low,
-            data.final_breach * (target - low) - end_value * low,
-            -data.final_breach - end_value,
-        )
-        used = 1
-    if high > target or used == 0:
-        one[0, used], one[1, used], one[2, used] = target, -end_value * target, -end_value
-        used += 1
-    used = _add_band_to_pieces(data, one, used)
+    used, place, cost = 0, low, 0.0
+    for piece in range(data.end_at.shape[0]):
+        end = min(data.end_at[piece], high)
+        if end > place or (piece == data.end_at.shape[0] - 1 and used == 0):
+            used = _emit(one, used, place, cost, -data.end_value[piece])
+            cost -= data.end_value[piece] * (end - place)
+            place = end
+    if low < data.final:
+        used = _bend_pieces(one, used, high, data.final, data.final_breach, 0.0)
+    used = _add_band_to_pieces(data, count - 1, one, used)
     widest = used
     total = 0
     for k in range(count):
@@ -449,7 +552,7 @@ def solve_general(data, delta, worth, most_pieces):
         if k == count - 1:
             break
         t = count - 1 - k
-        many = interval_cost(data, t, branches)
+        many = _interval_cost(_interval(data, t), branches)
         one[0, 0], one[1, 0], one[2, 0] = low, INFINITE, 0.0
         used = 1
         begin, end = first[k], first[k + 1]
@@ -472,21 +575,23 @@ def solve_general(data, delta, worth, most_pieces):
             run = after
         if used > most_pieces:
             return -1
-        used = _add_band_to_pieces(data, one, used)
+        used = _stretch(one, used, data.kept, low, high)
+        used = _add_band_to_pieces(data, t - 1, one, used)
         widest = max(widest, used)
 
-    stored = data.start
+    stored, before = data.start, 0.0
     for t in range(count):
         k = count - 1 - t
-        many = interval_cost(data, t, branches)
+        many = _interval_cost(_interval(data, t), branches)
         delta[t], worth[t] = _best_change(
-            data, stored, v_begin, v_cost, v_slope, first[k], first[k + 1], many, branches
+            data, data.kept * stored, before, v_begin, v_cost, v_slope, first[k], first[k + 1], many, branches
         )
-        stored = min(max(stored + delta[t], low), high)
+        before = delta[t]
+        stored = min(max(data.kept * stored + delta[t], low), high)
     return widest
 
 
-@njit(cache=True)
+@_inner
 def _convolve(data, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, out):
     """Min-plus convolution of a convex branch, mirrored, with a convex run, cut to [low, high]."""
     low, high = data.low, data.high
@@ -520,7 +625,7 @@ def _convolve(data, branches, branch, v_begin, v_cost, v_slope, run, after, run_
     return count, min(place, high)
 
 
-@njit(cache=True)
+@_inner
 def _lower(one, used, high, two, fresh, fresh_high, out):
     """The lower of two functions: `one` on all of [its begin, high], `two` on a part of that. Returns its pieces."""
     count, i, j = 0, 0, 0
@@ -561,7 +666,7 @@ def _lower(one, used, high, two, fresh, fresh_high, out):
     return count
 
 
-@njit(cache=True)
+@_inner
 def _emit(out, count, place, cost, slope):
     """Append a piece, unless it goes straight on from the last one."""
     if count > 0 and out[2, count - 1] == slope:
@@ -572,36 +677,71 @@ def _emit(out, count, place, cost, slope):
     return count + 1
 
 
-@njit(cache=True)
-def _add_band_to_pieces(data, one, used):
-    """Add the price of being outside the band; splits pieces at its edges."""
-    high, band_low, band_high, band_breach = data.high, data.band_low, data.band_high, data.band_breach
-    if one[0, 0] >= band_low and band_high == INFINITE:
+@_inner
+def _stretch(one, used, kept, low, high):
+    """Turn a function of what is kept of the store into one of the store itself."""
+    if kept == 1.0:
         return used
-    for edge in (band_low, band_high):
-        for i in range(used):
-            end = high if i + 1 >= used else one[0, i + 1]
-            if one[0, i] + DUST < edge < end - DUST:
-                for m in range(used, i, -1):
-                    one[0, m], one[1, m], one[2, m] = one[0, m - 1], one[1, m - 1], one[2, m - 1]
-                one[0, i + 1] = edge
-                one[1, i + 1] = one[1, i] + one[2, i] * (edge - one[0, i])
-                used += 1
-                break
+    first = 0
     for i in range(used):
-        if one[0, i] < band_low - DUST:
-            one[1, i] += band_breach * (band_low - one[0, i])
-            one[2, i] -= band_breach
-        elif one[0, i] >= band_high - DUST:
-            one[1, i] += band_breach * (one[0, i] - band_high)
-            one[2, i] += band_breach
+        one[0, i] /= kept
+        one[2, i] *= kept
+        if one[0, i] <= low:
+            first = i
+    one[1, first] += one[2, first] * (low - one[0, first])
+    one[0, first] = low
+    count = 0
+    for i in range(first, used):
+        if i > first and one[0, i] >= high:
+            break
+        one[0, count], one[1, count], one[2, count] = one[0, i], one[1, i], one[2, i]
+        count += 1
+    return count
+
+
+@_inner
+def _bend_pieces(one, used, high, edge, below, above):
+    """Add a price per kWh below an edge and one above it; a piece across the edge is split."""
+    for i in range(used):
+        end = high if i + 1 >= used else one[0, i + 1]
+        if one[0, i] + DUST < edge < end - DUST:
+            for m in range(used, i, -1):
+                one[0, m], one[1, m], one[2, m] = one[0, m - 1], one[1, m - 1], one[2, m - 1]
+            one[0, i + 1] = edge
+            one[1, i + 1] = one[1, i] + one[2, i] * (edge - one[0, i])
+            used += 1
+            break
+    for i in range(used):
+        if one[0, i] < edge - DUST:
+            one[1, i] += below * (edge - one[0, i])
+            one[2, i] -= below
+        else:
+            one[1, i] += above * (one[0, i] - edge)
+            one[2, i] += above
     return used
 
 
-@njit(cache=True)
-def _best_change(data, stored, v_begin, v_cost, v_slope, begin, end, many, branches):
-    """The cheapest change of the store now, and what a kWh is worth after it: it lies at a kink of either function."""
+@_inner
+def _add_band_to_pieces(data, t, one, used):
+    """Add what being outside the band, or below the floor, at the end of interval t costs."""
     low, high = data.low, data.high
+    if low < data.band_low:
+        used = _bend_pieces(one, used, high, data.band_low, data.band_breach, 0.0)
+    if low < data.floor[t]:
+        used = _bend_pieces(one, used, high, data.floor[t], data.floor_breach, 0.0)
+    if data.band_high < INFINITE:
+        used = _bend_pieces(one, used, high, data.band_high, 0.0, data.band_breach)
+    return used
+
+
+@_inner
+def _best_change(data, stored, before, v_begin, v_cost, v_slope, begin, end, many, branches):
+    """The cheapest change of the store now, and what a kWh is worth after it: it lies at a kink of either function.
+
+    `stored` is what the interval would end with at rest, `before` the last interval's change.
+    """
+    low, high = data.low, data.high
+    wished = -INFINITE if data.tie == LATER else before if data.tie == AS_BEFORE else 0.0
     at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
     best, best_cost, best_worth = 0.0, INFINITE, 0.0
     for branch in range(many):
@@ -614,7 +754,7 @@ def _best_change(data, stored, v_begin, v_cost, v_slope, begin, end, many, branc
                 while j + 1 < end and v_begin[j + 1] <= after:
                     j += 1
                 total = cost + v_cost[j] + v_slope[j] * (after - v_begin[j])
-                if total < best_cost - DUST or (total < best_cost + DUST and abs(place) < abs(best)):
+                if total < best_cost - DUST or (total < best_cost + DUST and abs(place - wished) < abs(best - wished)):
                     best, best_cost, best_worth = place, min(total, best_cost), -v_slope[j]
             if i < pieces[branch]:
                 place += length[branch, i]
@@ -634,6 +774,57 @@ def _best_change(data, stored, v_begin, v_cost, v_slope, begin, end, many, branc
             here_slope = slope[branch, min(i, pieces[branch] - 1)] if pieces[branch] > 0 else -v_slope[min(j, end - 1)]
             piece = min(j, end - 1)
             total = cost + here_slope * (change - place) + v_cost[piece] + v_slope[piece] * (after - v_begin[piece])
-            if total < best_cost - DUST or (total < best_cost + DUST and abs(change) < abs(best)):
+            if total < best_cost - DUST or (total < best_cost + DUST and abs(change - wished) < abs(best - wished)):
                 best, best_cost, best_worth = change, min(total, best_cost), here_slope
     return best, best_worth
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def solve_many(data, convex, delta, worth, curtailed, pieces, most_pieces):
+    """Solve many sites; every field of `data` has a leading axis of N, or of 1 where all sites share it.
+
+    Fills in `delta`, `worth` and `curtailed` of shape (N, T), and `pieces` of shape (N,): 0 for a convex site,
+    otherwise the largest number of pieces of a value function, -1 where that would exceed `most_pieces`.
+    """
+    for i in range(delta.shape[0]):
+        one = _site(data, i)
+        if convex[i]:
+            _solve_convex(one, delta[i], worth[i])
+            pieces[i] = 0
+        else:
+            pieces[i] = _solve_general(one, delta[i], worth[i], most_pieces)
+        if pieces[i] >= 0:
+            _curtail(one, delta[i], curtailed[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def curtail_many(data, delta, curtailed):
+    """Fill in the curtailment that goes with given changes of the store, shape (N, T)."""
+    for i in range(delta.shape[0]):
+        _curtail(_site(data, i), delta[i], curtailed[i])
+
+
+@_inner
+def _curtail(data, delta, curtailed):
+    for t in range(delta.shape[0]):
+        curtailed[t] = _curtailment(_interval(data, t), delta[t])
+
+
+@_inner
+def _site(data, i):
+    """One site's input."""
+    return KernelInput(
+        _at(data.buy, i), _at(data.sell, i), _at(data.net, i), _at(data.most_in, i), _at(data.most_out, i),
+        _at(data.spare, i), _at(data.over_in, i), _at(data.over_out, i), _at(data.breach, i),
+        _at(data.most_charge, i), _at(data.most_discharge, i), _at(data.solar_only, i), _at(data.floor, i),
+        _at(data.floor_breach, i), _at(data.kept, i), _at(data.eta_in, i), _at(data.eta_out, i),
+        _at(data.wear, i), _at(data.low, i), _at(data.high, i), _at(data.band_low, i), _at(data.band_high, i),
+        _at(data.band_breach, i), _at(data.start, i), _at(data.final, i), _at(data.final_breach, i),
+        _at(data.end_at, i), _at(data.end_value, i), _at(data.smooth, i), _at(data.tie, i),
+    )  # fmt: skip
+
+
+@_inner
+def _at(array, i):
+    """The i-th entry, or the only one."""
+    return array[i if array.shape[0] > 1 else 0]

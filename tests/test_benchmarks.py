@@ -6,13 +6,15 @@ import dataclasses
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.fleet import BATCH, NOT_YET, make_fleet, measure_fleet, optimise_fleet, solve_fleet
+from benchmarks.fleet import BATCH, Fleet, make_fleet, measure_fleet, solve_fleet
+from benchmarks.fleet_scale import measure_scale
 from benchmarks.judge import judge
 from benchmarks.measure import measure
 from benchmarks.peer_process import PeerProcess
@@ -20,6 +22,7 @@ from benchmarks.peer_solvers import PEERS
 from benchmarks.problems import PROBLEMS, BenchmarkProblem
 from benchmarks.solvers import BASELINES, SOLVERS, TIDEWATT, raw_highs
 from benchmarks.solvers.contract import Answer, NotAvailableError, Solver
+from engine import FleetPlan
 
 PEERS_FOLDER = Path(__file__).parents[1] / "benchmarks" / "peers"
 BASELINE_SOLVERS = SOLVERS[: len(BASELINES)]
@@ -144,22 +147,33 @@ def test_the_sites_of_a_fleet_are_seeded_and_distinct() -> None:
     assert len(make_fleet(2, 130).prices) == 130
 
 
-def test_a_wrong_batch_fails_and_none_is_told() -> None:
-    fleet = make_fleet(4, 96)
-    zeros = lambda _sites, **_series: dataclasses.make_dataclass("Result", ["cost_eur"])(np.zeros(4))  # noqa: E731
-    rows = {row.solver: row for row in measure_fleet(fleet, BASELINE_SOLVERS, BASELINES, 1, 2, zeros)}
-    assert rows[BATCH].fault
-    assert not rows[BASELINES[1]].fault
-    assert measure_fleet(fleet, BASELINE_SOLVERS, BASELINES, 1, 2, None)[-1].note == NOT_YET
-
-
-@pytest.mark.skipif(optimise_fleet() is None, reason=NOT_YET)
 def test_the_batch_has_the_optimum_of_every_site() -> None:
-    fleet = make_fleet(12, 96)
-    batch = optimise_fleet()
-    assert batch is not None
-    costs = solve_fleet(fleet, batch)
-    for number, cost in enumerate(costs):
-        problem = fleet.problem(number)
-        answer = raw_highs.solve(problem, binaries=not problem.relaxation_is_exact)
-        assert cost == pytest.approx(answer.claimed_eur, abs=1e-6)
+    rows = measure_fleet(make_fleet(12, 96), BASELINE_SOLVERS, BASELINES, rounds=0, sample=12)
+    assert [row.solver for row in rows] == [*BASELINES, BATCH]
+    assert [row for row in rows if row.fault] == []
+
+
+def idle_batch(fleet: Fleet) -> FleetPlan:
+    plan = solve_fleet(fleet)
+    return dataclasses.replace(plan, charge_kw=0 * plan.charge_kw, discharge_kw=0 * plan.discharge_kw)
+
+
+def boasting_batch(fleet: Fleet) -> FleetPlan:
+    plan = solve_fleet(fleet)
+    return dataclasses.replace(plan, cost_eur=plan.cost_eur - 0.01)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "note"),
+    [(idle_batch, "not the optimum"), (boasting_batch, "claims another cost than its plans have")],
+)
+def test_a_wrong_batch_is_told(wrong: Callable[[Fleet], FleetPlan], note: str) -> None:
+    rows = measure_fleet(make_fleet(4, 96), BASELINE_SOLVERS, BASELINES, rounds=0, sample=2, batch=wrong)
+    assert [row.solver for row in rows if row.fault] == [BATCH]
+    assert note in rows[-1].note
+
+
+def test_one_size_of_the_batch_is_measured_in_a_process_of_its_own() -> None:
+    row = measure_scale(16, 96)
+    assert (row.sites, row.intervals) == (16, 96)
+    assert 0 < row.memory_before_mb <= row.memory_peak_mb

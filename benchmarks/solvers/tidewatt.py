@@ -10,15 +10,16 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from benchmarks.problems import COLUMNS, BenchmarkProblem
-from benchmarks.solvers.contract import Answer, GaveUpError
-from engine import SolveError, optimise, storage_dp
-from engine.problem import DispatchProblem, build_problem
+from benchmarks.solvers.contract import TIME_LIMIT_S, Answer, GaveUpError
+from engine import SolveError, optimise, planner
+from engine.inputs import build_stack
+from engine.problem import DispatchProblem
 
 
 def solve(problem: BenchmarkProblem, solver: Literal["dp", "lp"]) -> Answer:
     """Plan with `engine.optimise`."""
     try:
-        plan = optimise(problem.site, **_input(problem), solver=solver)
+        plan = optimise(problem.site, **_input(problem), solver=solver, time_limit_s=TIME_LIMIT_S)
     except SolveError as error:
         if "Time limit" in str(error):
             raise GaveUpError(str(error)) from error
@@ -33,15 +34,14 @@ def solve(problem: BenchmarkProblem, solver: Literal["dp", "lp"]) -> Answer:
 
 def solve_alone(problem: BenchmarkProblem) -> Answer:
     """From arrays to charge and discharge, as the raw solver does it."""
-    dispatch = _dispatch(problem)
-    solution = storage_dp.solve(dispatch)
-    return Answer(solution.charge_kw, solution.discharge_kw, claimed_eur=None, method="DP")
+    decisions = planner.solve(_dispatch(problem), "dp").decisions
+    return Answer(decisions.charge_kw[0], decisions.discharge_kw[0], claimed_eur=None, method="DP")
 
 
 @lru_cache(maxsize=1)
 def _dispatch(problem: BenchmarkProblem) -> DispatchProblem:
     # Made in the round that warms up; its time belongs to `optimise`.
-    return build_problem(problem.site, **_input(problem), terminal_value_eur_per_kwh=None)
+    return build_stack([problem.site], **_input(problem)).site(0)
 
 
 def _input(problem: BenchmarkProblem) -> dict[str, Any]:

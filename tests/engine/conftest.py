@@ -46,8 +46,8 @@ class Case:
     def inputs(self) -> dict[str, Any]:
         return {**self.judged_inputs(), "terminal_value_eur_per_kwh": self.terminal_value}
 
-    def plan(self, solver: Any = "auto") -> Plan:
-        return optimise(self.site, **self.inputs(), solver=solver)
+    def plan(self, solver: Any = "auto", **more: Any) -> Plan:
+        return optimise(self.site, **self.inputs(), solver=solver, **more)
 
     def objective_eur(self, plan: Plan) -> float:
         """What the plan minimises: its cost less the worth of what it leaves in store."""

@@ -241,7 +241,7 @@ def test_a_fault_reads_as_rule_time_and_figures(small):
     (fault,) = small.faults(
         table_of(small, charge_kw=[0, 2.6, 0, 0]), table_of(small, charge_kw=[0, 2.6, 0, 0])["cost_eur"].sum()
     )
-    assert str(fault) == "import limit at 2026-02-03 00:15:00+00:00: 3.600000 kW is above 3.5 kW"
+    assert str(fault) == "import limit at 2026-02-03 00:15:00+00:00: import_kw is 3.600000, the bound 3.500000"
 
 
 def test_plans_of_every_sample_day_still_pass_after_a_trip_through_json(sample_case):
@@ -265,12 +265,10 @@ def test_plans_of_every_sample_day_still_pass_after_a_trip_through_json(sample_c
     ],
 )
 def test_an_answer_of_the_solver_that_the_checker_faults_is_withheld(small, monkeypatch, decided, rule):
-    def answer(problem):
-        nothing = np.zeros(problem.intervals)
-        powers = {name: nothing + decided.get(name, 0.0) for name in ("charge_kw", "discharge_kw", "curtailment_kw")}
-        return linear_program.Solution(
-            **powers, marginal_value_eur_per_kwh=nothing, solver="a liar", why="", seconds=0.0
-        )
+    def answer(problem, *_):
+        nothing = np.zeros((1, problem.intervals))
+        powers = [nothing + decided.get(name, 0.0) for name in ("charge_kw", "discharge_kw", "curtailment_kw")]
+        return linear_program.Solution(linear_program.Decisions(*powers, nothing), solver="a liar", why="", seconds=0.0)
 
     monkeypatch.setattr(linear_program, "solve", answer)
     with pytest.raises(

@@ -141,7 +141,7 @@ def test_powers_are_kw_money_is_eur_and_soc_is_a_fraction_at_the_end(case):
     )
     assert plan.cost_eur == pytest.approx(0.25 + wear_eur - sold_eur)
     assert dataclasses.asdict(plan.breakdown) == pytest.approx(
-        {"import_eur": 0.25, "export_eur": sold_eur, "wear_eur": wear_eur}
+        {"import_eur": 0.25, "export_eur": sold_eur, "wear_eur": wear_eur, "demand_eur": 0.0}
     )
 
 

@@ -6,6 +6,7 @@ PuLP calls a truncated solve "Optimal": the status of the solution, not that of 
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -35,22 +36,41 @@ def with_options(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
 @pytest.mark.parametrize("kind", ["ordinary", "with_binaries"])
 @pytest.mark.parametrize("time_limit_s", [0.0, 1e-9])
 def test_a_solve_out_of_time_is_an_error_that_says_so(request, kind, time_limit_s):
-    problem = request.getfixturevalue(kind).plan().problem
-    with pytest.raises(SolveError, match=r"'Time limit reached' within \S+ s and no proved optimum; shorten"):
-        linear_program.solve(problem, time_limit_s=time_limit_s)
+    asked = request.getfixturevalue(kind)
+    with pytest.raises(SolveError, match=r"'Time limit reached' within \S+ s, .* no proved optimum; allow more time"):
+        asked.plan("lp", time_limit_s=time_limit_s)
+
+
+def test_a_search_out_of_time_tells_its_gap(case, home):
+    rng = np.random.default_rng(5)
+    prices = rng.uniform(-0.5, 0.3, 600)
+    asked = case(home, import_price=prices, export_price=prices + rng.normal(size=600) * 0.1, load=1.0, pv=2.0)
+    with pytest.raises(SolveError) as caught:
+        asked.plan("lp", time_limit_s=1.5)
+    gap, plan, bound = (float(x) for x in re.findall(r"-?\d+\.\d{6}", str(caught.value)))
+    assert gap == pytest.approx(plan - bound, abs=2e-6)
+    assert gap > 0
+
+
+def test_a_gap_within_the_money_tolerance_is_accepted_and_told(case, home):
+    prices = np.random.default_rng(3).uniform(-0.5, 0.3, 96)
+    asked = case(home, import_price=prices, export_price=prices - 0.05, load=1.0, pv=2.0)
+    exact, near = asked.plan("dp"), asked.plan("lp", money_tolerance_eur=0.5)
+    assert 0 < near.gap_eur <= 0.5
+    assert exact.cost_eur - 1e-9 <= near.cost_eur <= exact.cost_eur + near.gap_eur
 
 
 def test_a_truncated_solve_that_pulp_calls_optimal_is_refused(monkeypatch, ordinary):
     seen = []
-    run = linear_program._run
+    run = linear_program._Program._run
 
-    def watched(lp, time_limit_s):
+    def watched(self):
         try:
-            run(lp, time_limit_s)
+            run(self)
         finally:
-            seen.append((pulp.LpStatus[lp.status], pulp.LpSolution[lp.sol_status]))
+            seen.append((pulp.LpStatus[self._lp.status], pulp.LpSolution[self._lp.sol_status]))
 
-    monkeypatch.setattr(linear_program, "_run", watched)
+    monkeypatch.setattr(linear_program._Program, "_run", watched)
     with_options(monkeypatch, simplex_iteration_limit=1)
     with pytest.raises(SolveError, match="'Iteration limit reached'"):
         ordinary.plan("lp")
@@ -105,12 +125,12 @@ def test_the_second_solve_of_a_problem_with_binaries_must_be_proved_too(monkeypa
 
 def test_an_impossible_program_is_an_error_that_says_so(monkeypatch, ordinary):
     """Limits are soft, so no input leads here; a slip in the model would."""
-    build = linear_program._Model._balance
+    build = linear_program._SiteModel._balance
 
     def contradicted(self):
         build(self)
-        self.lp += self._of["charge"][0] >= 2 * self._of["charge"][0].upBound
+        self._program.require(self.of["charge"][0] >= 2 * self.of["charge"][0].upBound)
 
-    monkeypatch.setattr(linear_program._Model, "_balance", contradicted)
+    monkeypatch.setattr(linear_program._SiteModel, "_balance", contradicted)
     with pytest.raises(SolveError, match="Infeasible"):
         ordinary.plan("lp")

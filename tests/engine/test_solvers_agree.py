@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import Battery, GridConnection, Plan, PvArray, Site
+from engine import Battery, GridConnection, Plan, PvArray, Site, SolveError
 from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY
 
 
@@ -68,7 +68,7 @@ def soft_objective_eur(plan: Plan, final_soc_min: float | None) -> float:
     outside += np.maximum(soc - battery.max_soc, 0).sum() * (problem.initial_soc > battery.max_soc)
     short = 0.0 if final_soc_min is None else max(0.0, final_soc_min - soc[-1])
     penalty = LIMIT_PRIORITY * h * over + BAND_PRIORITY * h * capacity * outside + capacity * short
-    return plan.cost_eur - problem.terminal_value_eur_per_kwh * soc[-1] * capacity + breach * penalty
+    return plan.cost_eur - problem.terminal_worth_eur(soc[-1]) + breach * penalty
 
 
 @pytest.mark.parametrize("extreme", [False, True], ids=["ordinary prices", "-500 to 4000 EUR/MWh"])
@@ -104,7 +104,7 @@ def test_too_many_pieces_fall_to_the_mixed_integer_program(case, monkeypatch):
     asked = case(site, import_price=prices, export_price=prices - 0.01, load=1.0)
     exact = asked.plan("dp")
     monkeypatch.setattr(storage_dp, "MOST_VALUE_PIECES", 3)
-    with pytest.raises(storage_dp.TooManyPiecesError, match="solver='lp'"):
+    with pytest.raises(SolveError, match="more than 3 pieces; use solver='lp'"):
         asked.plan("dp")
     fallen = asked.plan("auto")
     assert fallen.solver.startswith("HiGHS MILP")

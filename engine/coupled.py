@@ -1,0 +1,275 @@
+"""One-dimensional searches around the dynamic program, for what couples intervals other than through the store.
+
+Every coupling (a cycle budget, a demand charge, power limited by state of charge) is first left out: if the cheapest
+schedule without it keeps it at no cost, that schedule is the optimum. If just one of them binds, it is searched for:
+
+* a cycle budget by its price per kWh taken from the store: the dual function is concave and piecewise linear, its
+  slopes are the overrun, and the optimum is a blend of the two schedules that meet there;
+* a demand charge by a cap on import: the cost is convex and piecewise linear in the cap, so chords through evaluated
+  points bound it from below (Kelley's cutting planes in one dimension), and the search ends where bound and value meet;
+  with stepped fees only the top of each step can be best, convex or not.
+
+Whatever is left over is told in words, and the linear program takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine import storage_dp
+from engine.budgets import CycleBudget
+from engine.decisions import Decisions, Outcome, objective_eur, reckon
+from engine.demand import PeakPeriod
+from engine.problem import LIMIT_PRIORITY, Array, DispatchProblem, ProblemStack
+
+# Values this close, relative to the money at stake, are equal.
+SAME = 1e-11
+MOST_STEPS = 100
+# Slack within which a coupling counts as kept.
+SLACK = 1e-9
+# Spreading power may cost this much per kWh while it is sought; what it really costs is checked afterwards.
+SMOOTHING_EUR_PER_KWH = 1e-7
+
+
+Coupling = CycleBudget | PeakPeriod | str
+
+
+class NotExactHereError(Exception):
+    """This path cannot prove an optimum; the message says why, for `Plan.why`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Decisions of shape (1, T), what they come to, and why they are the optimum."""
+
+    decisions: Decisions
+    outcome: Outcome
+    why: str
+
+
+def solve(problem: DispatchProblem) -> Answer:
+    """Find the cheapest decisions of one site, couplings included.
+
+    Args:
+        problem: The site's problem.
+
+    Raises:
+        NotExactHereError: More than one coupling binds, or one that cannot be searched for.
+    """
+    return _Search(problem).answer()
+
+
+def binding(problem: DispatchProblem, decisions: Decisions, outcome: Outcome, row: int = 0) -> list[Coupling]:
+    """The couplings that a schedule made without them does not keep, or not for nothing.
+
+    Args:
+        problem: The site's problem.
+        decisions: Schedules of shape (N, T).
+        outcome: What they come to.
+        row: Which of the N is the site's.
+    """
+    battery, soc = problem.battery, outcome.soc[row]
+    taken = taken_kwh(problem, decisions, row)
+    found: list[Coupling] = [
+        budget for budget in problem.budgets if budget.used_kwh(taken) > budget.limit_kwh + SLACK * battery.capacity_kwh
+    ]
+    found += [peak for peak in problem.peaks if peak.added_eur(outcome.import_kw[row]) > SLACK]
+    for points, power_kw in (
+        (battery.charge_kw_at_soc, decisions.charge_kw[row]),
+        (battery.discharge_kw_at_soc, decisions.discharge_kw[row]),
+    ):
+        if points and (power_kw > np.interp(soc, *np.array(points).T) + SLACK).any():
+            found.append("power limited by state of charge")
+    return found
+
+
+def taken_kwh(problem: DispatchProblem, decisions: Decisions, row: int = 0) -> Array:
+    """Energy taken from the store per interval, discharge losses included, shape (T,) [kWh]."""
+    taken: Array = decisions.discharge_kw[row] * problem.step_h / problem.battery.discharge_efficiency
+    return taken
+
+
+class _Search:
+    def __init__(self, problem: DispatchProblem) -> None:
+        self._stack, self._problem = problem.stack, problem
+        self._convex = bool(self._stack.convex[0])
+
+    def answer(self) -> Answer:
+        free, why = self._dp(self._stack)
+        binding = self._binding(free)
+        if not binding:
+            return self._smoothed(free, why)
+        if len(binding) > 1:
+            names = " and ".join(_name(coupling) for coupling in binding)
+            raise NotExactHereError(f"{names} bind together")
+        coupling = binding[0]
+        if isinstance(coupling, CycleBudget):
+            found = self._budget(coupling, free)
+        elif isinstance(coupling, PeakPeriod):
+            found = self._peak(coupling, free)
+        else:
+            raise NotExactHereError("power limited by state of charge binds")
+        others = [other for other in self._binding(found) if other is not coupling]
+        if others:
+            raise NotExactHereError(f"{_name(coupling)} and {_name(others[0])} bind together")
+        return Answer(found.decisions, found.outcome, f"{why}; {found.why}")
+
+    def _dp(self, stack: ProblemStack, price_of_use: Array | None = None, smooth: float = 0.0) -> tuple[Answer, str]:
+        decisions, pieces = storage_dp.solve(stack, smooth=smooth, price_of_use=price_of_use)
+        if pieces[0] < 0:
+            raise NotExactHereError(f"a value function has more than {storage_dp.MOST_VALUE_PIECES} pieces")
+        why = storage_dp.why(int(pieces[0]))
+        return Answer(decisions, reckon(stack, decisions), why), why
+
+    def _binding(self, answer: Answer) -> list[Coupling]:
+        return binding(self._problem, answer.decisions, answer.outcome)
+
+    def _smoothed(self, answer: Answer, why: str) -> Answer:
+        """Spread power, if that is wanted and truly free."""
+        if self._stack.strategy.prefer != "smoother_power" or not self._convex:
+            return answer
+        spread, _ = self._dp(self._stack, smooth=SMOOTHING_EUR_PER_KWH)
+        cost, spread_cost = (float(objective_eur(self._stack, one.outcome)[0]) for one in (answer, spread))
+        free = spread_cost <= cost + SAME * max(1.0, abs(cost)) and not self._binding(spread)
+        return (
+            Answer(spread.decisions, spread.outcome, f"{why}; power is spread where that is free") if free else answer
+        )
+
+    def _budget(self, budget: CycleBudget, free: Answer) -> Answer:
+        if not self._convex:
+            raise NotExactHereError("a cycle budget binds where costs are not convex")
+        within = np.zeros(self._problem.intervals)
+        within[budget.first : budget.last] = 1.0
+
+        def at(price: float) -> tuple[Answer, float, float]:
+            """Schedule, overrun and dual value at a price of use."""
+            answer, _ = self._dp(self._stack, price_of_use=price * within)
+            over = budget.used_kwh(taken_kwh(self._problem, answer.decisions)) - budget.limit_kwh
+            return answer, over, float(objective_eur(self._stack, answer.outcome)[0]) + price * over
+
+        dear_price = LIMIT_PRIORITY * self._problem.breach_price_eur_per_kwh
+        dear, dear_over, dear_dual = at(dear_price)
+        if dear_over > 0:
+            return replace(dear, why="the cycle budget cannot be kept, and is exceeded as little as possible")
+        cheap, cheap_price = free, 0.0
+        cheap_over = budget.used_kwh(taken_kwh(self._problem, free.decisions)) - budget.limit_kwh
+        cheap_dual = float(objective_eur(self._stack, free.outcome)[0])
+        for step in range(1, MOST_STEPS):
+            # Where the two tangents of the dual meet, which no dual value exceeds.
+            price = (dear_dual - cheap_dual + cheap_over * cheap_price - dear_over * dear_price) / (
+                cheap_over - dear_over
+            )
+            bound = cheap_dual + cheap_over * (price - cheap_price)
+            answer, over, dual = at(price)
+            if bound - dual <= SAME * max(1.0, abs(bound)):
+                share = dear_over / (dear_over - cheap_over)
+                mixed = storage_dp.blend(self._stack, cheap.decisions, dear.decisions, share)
+                why = f"a cycle costs {price * self._problem.battery.capacity_kwh:.4g} EUR, found in {step} steps"
+                return Answer(mixed, reckon(self._stack, mixed), why)
+            if over > 0:
+                cheap, cheap_price, cheap_over, cheap_dual = answer, price, over, dual
+            else:
+                dear, dear_price, dear_over, dear_dual = answer, price, over, dual
+        raise NotExactHereError(f"the price of a cycle was not found in {MOST_STEPS} steps")
+
+    def _peak(self, peak: PeakPeriod, free: Answer) -> Answer:
+        counted = peak.slot >= 0
+        charge = peak.charge
+        if len(peak.slot_day) != counted.sum():
+            raise NotExactHereError("the demand charge is measured over several intervals")
+        if charge.largest_daily_peaks > 1 and len(peak.day_so_far_kw) > 1:
+            raise NotExactHereError("the demand charge counts the peaks of several days")
+        if (self._problem.idle_over_import_kw[counted] > 0).any():
+            raise NotExactHereError("a demand charge binds where the load exceeds the import limit")
+        # Peaks of other days that are billed together with this one's.
+        others = sorted(peak.earlier_kw, reverse=True)[: charge.largest_daily_peaks - 1]
+        ranked_below = max(sorted(peak.earlier_kw, reverse=True)[charge.largest_daily_peaks - 1 :], default=0.0)
+        least = max(float(peak.day_so_far_kw.max()), ranked_below)
+
+        def fee(cap_kw: float) -> float:
+            return charge.fee_eur((sum(others) + cap_kw) / charge.largest_daily_peaks)
+
+        answers: dict[float, Answer] = {}
+
+        def value(cap_kw: float) -> float:
+            limit = np.where(counted, np.minimum(self._stack.import_limit_kw, cap_kw), self._stack.import_limit_kw)
+            capped = replace(self._stack, import_limit_kw=limit)
+            answers[cap_kw], _ = self._dp(capped)
+            return float(objective_eur(capped, answers[cap_kw].outcome)[0]) + fee(cap_kw)
+
+        most = float(free.outcome.import_kw[0][counted].max())
+        if charge.steps_eur:
+            tops = [
+                charge.largest_daily_peaks * bound - sum(others) for bound, _ in charge.steps_eur if bound is not None
+            ]
+            caps = [*(top for top in tops if least <= top < most), most]
+            if least < min(caps):
+                caps.append(least)
+            best = min(caps, key=value)
+            why = f"the cheapest of {len(caps)} steps of the demand charge"
+        elif self._convex:
+            best = least_of_convex(value, least, most)
+            why = f"import is capped at {best:.4g} kW by the demand charge, found in {len(answers)} steps"
+        else:
+            raise NotExactHereError("a demand charge binds where costs are not convex")
+        found = answers[best]
+        if found.outcome.import_kw[0][counted].max() > best + SLACK:
+            raise NotExactHereError("a demand charge binds where the load exceeds every cap")
+        return replace(found, why=why)
+
+
+def least_of_convex(value: Callable[[float], float], low: float, high: float) -> float:
+    """The place in [low, high] where a convex piecewise-linear function is least, proved by chords.
+
+    A chord through two points lies below a convex function outside them. The least value on a gap between points is
+    therefore at or above where the chords from both sides meet; the search goes there until value and bound agree.
+
+    Raises:
+        NotExactHereError: The bound was not met.
+    """
+    if high - low <= SLACK:
+        value(high)
+        return high
+    places = [low, low + (high - low) / 3, high - (high - low) / 3, high]
+    values = [value(place) for place in places]
+    for _ in range(MOST_STEPS):
+        best = int(np.argmin(values))
+        gaps = [gap for gap in (best - 1, best) if 0 <= gap < len(places) - 1]
+        bounds = [_least_in_gap(places, values, gap) for gap in gaps]
+        bound, place = min(bounds)
+        width = max(places[gap + 1] - places[gap] for gap in gaps)
+        if values[best] - bound <= SAME * max(1.0, abs(values[best])):
+            return places[best]
+        if width <= SLACK or any(abs(place - known) < SLACK / 10 for known in places):
+            break
+        position = int(np.searchsorted(places, place))
+        places.insert(position, place)
+        values.insert(position, value(place))
+    raise NotExactHereError(f"the cap of the demand charge was not found in {MOST_STEPS} steps")
+
+
+def _least_in_gap(places: list[float], values: list[float], gap: int) -> tuple[float, float]:
+    """A lower bound on a convex function between points `gap` and `gap + 1`, and where it is taken."""
+    left, right = places[gap], places[gap + 1]
+    lines = []
+    if gap > 0:
+        lines.append((left, values[gap], (values[gap] - values[gap - 1]) / (left - places[gap - 1])))
+    if gap + 2 < len(places):
+        lines.append((right, values[gap + 1], (values[gap + 2] - values[gap + 1]) / (places[gap + 2] - right)))
+    ends = [max(value + slope * (end - place) for place, value, slope in lines) for end in (left, right)]
+    if len(lines) == 2 and lines[0][2] != lines[1][2]:
+        (a, value_a, slope_a), (b, value_b, slope_b) = lines
+        meet = (value_b - value_a + slope_a * a - slope_b * b) / (slope_a - slope_b)
+        if left < meet < right:
+            return value_a + slope_a * (meet - a), meet
+    # At the edge of the search only one chord is known: halve the gap.
+    return min(*ends, values[gap], values[gap + 1]), (left + right) / 2
+
+
+def _name(coupling: Coupling) -> str:
+    if isinstance(coupling, CycleBudget):
+        return f"the cycle budget of a {coupling.period}"
+    return coupling.charge.name if isinstance(coupling, PeakPeriod) else coupling

@@ -1,0 +1,110 @@
+"""What solvers decide, and what follows from it by arithmetic alone: flows, state of charge, money, breaches.
+
+No solver's own account of balance or cost is ever reported; all arrays have shape (N, T), a single site being N = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, ProblemStack
+
+# Below this a power is arithmetic dust, not a decision [kW].
+DUST_KW = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Decisions:
+    """What the solvers decided; AC-side kW."""
+
+    charge_kw: Array
+    discharge_kw: Array
+    curtailment_kw: Array
+    marginal_value_eur_per_kwh: Array
+    """What one more kWh in store at the end of the interval would save [EUR/kWh]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What decisions come to."""
+
+    import_kw: Array
+    export_kw: Array
+    pv_kw: Array
+    """What is used of the sun."""
+    soc: Array
+    """At the end of the interval [fraction]."""
+    import_eur: Array
+    export_eur: Array
+    wear_eur: Array
+
+    @property
+    def cost_eur(self) -> Array:
+        """Energy bought less energy sold plus wear, per interval."""
+        return self.import_eur - self.export_eur + self.wear_eur
+
+
+def reckon(stack: ProblemStack, decisions: Decisions) -> Outcome:
+    """Work out balance, state of charge and money of decisions for N sites."""
+    h = stack.step_h
+    charge, discharge = decisions.charge_kw, decisions.discharge_kw
+    pv_used = stack.pv_kw - decisions.curtailment_kw
+    net_import = stack.load_kw - pv_used + charge - discharge
+    net_import[np.abs(net_import) < DUST_KW] = 0.0
+    imported, exported = np.maximum(net_import, 0.0), np.maximum(-net_import, 0.0)
+    gained = (charge * stack.charge_efficiency - discharge / stack.discharge_efficiency) * (h / stack.capacity_kwh)
+    return Outcome(
+        import_kw=imported,
+        export_kw=exported,
+        pv_kw=pv_used,
+        soc=_state_of_charge(stack, gained),
+        import_eur=h * stack.import_price * imported,
+        export_eur=h * stack.export_price * exported,
+        wear_eur=h * stack.wear_eur_per_kwh * discharge,
+    )
+
+
+def _state_of_charge(stack: ProblemStack, gained: Array) -> Array:
+    if (stack.kept == 1).all():
+        return stack.initial_soc + np.cumsum(gained, axis=1)
+    soc = np.empty_like(gained)
+    before = stack.initial_soc[:, 0]
+    for t in range(gained.shape[1]):
+        before = soc[:, t] = stack.kept[:, 0] * before + gained[:, t]
+    return soc
+
+
+def objective_eur(stack: ProblemStack, outcome: Outcome) -> Array:
+    """What the solvers minimise, shape (N,): cost with carbon weighed in, less the terminal worth, plus breaches [EUR].
+
+    Budgets and demand charges, which couple intervals, are not in it.
+    """
+    h, breach = stack.step_h, stack.breach_price_eur_per_kwh
+    carbon = h * (stack.decision_import_price - stack.import_price) * outcome.import_kw
+    over = np.maximum(outcome.import_kw - stack.import_limit_kw, 0.0)
+    over += np.maximum(outcome.export_kw - stack.export_limit_kw, 0.0)
+    min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
+    outside = np.maximum(min_soc - outcome.soc, 0.0) + np.maximum(outcome.soc - max_soc, 0.0)
+    short = np.maximum(stack.reserve_soc - outcome.soc, 0.0)
+    per_interval = (
+        outcome.cost_eur
+        + carbon
+        + breach * LIMIT_PRIORITY * h * over
+        + breach * BAND_PRIORITY * h * stack.capacity_kwh * outside
+        + stack.reserve_breach_price * h * stack.capacity_kwh * short
+    )
+    final_short = np.maximum(stack.final_soc_min - outcome.soc[:, -1:], 0.0)
+    at_end = breach * stack.capacity_kwh * final_short
+    total: Array = per_interval.sum(axis=1) + at_end[:, 0]
+    return total - _terminal_worth_eur(stack, outcome.soc[:, -1])
+
+
+def _terminal_worth_eur(stack: ProblemStack, soc: Array) -> Array:
+    """What the store is worth at the end, shape (N,); counted from an empty store, below it at the first price."""
+    upper = stack.terminal_up_to_soc
+    lower = np.concatenate([[0.0], upper[:-1]])
+    filled = np.clip(soc[:, np.newaxis], lower, upper) - lower
+    filled[:, 0] = np.minimum(soc, upper[0])
+    return np.asarray((filled * stack.terminal_value).sum(axis=1) * stack.capacity_kwh[:, 0])

@@ -1,0 +1,184 @@
+"""A plan in words: what it does at a time, what binds, what a stored kWh is worth, and what the next best act costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from engine.plan import Plan
+    from engine.problem import ProblemStack
+
+MOVING_KW = 1e-3
+# Below this a power or a fraction is arithmetic dust.
+DUST = 1e-7
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Something else to do in an interval, with the best that can follow it."""
+
+    charge_kw: float
+    discharge_kw: float
+    extra_eur: float
+    """What it costs more than the plan's own act [EUR]."""
+
+    def __str__(self) -> str:
+        power_kw = max(self.charge_kw, self.discharge_kw)
+        word = "charge" if self.charge_kw > 0 else "discharge"
+        act = "rest" if power_kw <= MOVING_KW else f"{word} with {power_kw:.2f} kW"
+        return f"{act}, at {self.extra_eur:.4f} EUR more"
+
+
+def explain(plan: Plan, position: int) -> str:
+    """One paragraph about one interval.
+
+    Args:
+        plan: The plan.
+        position: Number of the interval.
+    """
+    row = plan.table.iloc[position]
+    start = plan.table.index[position]
+    value = float(plan.marginal_value.iloc[position])
+    battery = plan.site.battery
+    local = start.tz_convert(plan.site.timezone)
+    best = next_best(plan, position)
+    broken = [str(breach) for breach in plan.breaches if breach.start == start]
+    sentences = [
+        f"{local:%Y-%m-%d %H:%M %Z}: {_action(row)}.",
+        f"Buying costs {plan.problem.import_price[position]:.4f}, "
+        f"selling earns {plan.problem.export_price[position]:.4f} EUR/kWh.",
+        f"A stored kWh is worth {value:.4f} EUR, so charging pays below {value * battery.charge_efficiency:.4f} "
+        f"and discharging above {value / battery.discharge_efficiency + battery.wear_eur_per_kwh:.4f} EUR/kWh.",
+        _binding(plan, row, position),
+        f"Next best: {best}." if best else "",
+        f"Not kept: {'; '.join(broken)}." if broken else "",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def summary(plan: Plan) -> str:
+    """The plan in a few lines.
+
+    Args:
+        plan: The plan.
+    """
+    from engine.plan import cost_without_battery_eur
+
+    table, problem, h = plan.table, plan.problem, plan.problem.step_h
+    local = problem.index.tz_convert(plan.site.timezone)
+    end = (problem.index[-1] + pd.Timedelta(hours=h)).tz_convert(plan.site.timezone)
+    idle_eur = cost_without_battery_eur(problem)
+    money = plan.breakdown
+    energy = {name: float(table[f"{name}_kw"].sum()) * h for name in ("import", "export", "charge", "discharge")}
+    cycles = energy["discharge"] / plan.site.battery.discharge_efficiency / plan.site.battery.capacity_kwh
+    lines = [
+        f"{plan.site.name}: {local[0]:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M %Z}, {len(table)} x {h * 60:g} min",
+        f"cost {plan.cost_eur:.4f} EUR: import {money.import_eur:.4f}, export {0.0 - money.export_eur:.4f}, "
+        f"wear {money.wear_eur:.4f}, demand charge {money.demand_eur:.4f}",
+        f"without the battery {idle_eur:.4f} EUR for energy",
+        ", ".join(f"{name} {kwh:.2f} kWh" for name, kwh in energy.items()) + f", {cycles:.2f} cycles",
+        f"soc {problem.initial_soc:.1%} -> {float(table['soc'].iloc[-1]):.1%}",
+        *(f"not kept: {breach}" for breach in plan.breaches),
+        f"{plan.solver} in {plan.seconds * 1e3:.1f} ms: {plan.why}",
+    ]
+    return "\n".join(lines)
+
+
+def next_best(plan: Plan, position: int) -> Alternative | None:
+    """The cheapest other thing to do in an interval: rest, or charge or discharge as hard as is allowed.
+
+    The store arrives as in the plan, and what follows is planned anew. None where nothing else is possible, or where a
+    cycle budget or demand charge couples the interval to others, so that one interval's act has no cost of its own.
+
+    Args:
+        plan: The plan.
+        position: Number of the interval.
+    """
+    from engine import storage_dp
+    from engine.decisions import objective_eur, reckon
+
+    problem, stack = plan.problem, plan.problem.stack
+    if problem.budgets or problem.peaks:
+        return None
+    row = plan.table.iloc[position]
+    soc = float(plan.table["soc"].iloc[position - 1]) if position else problem.initial_soc
+    now = stack.part(position, position + 1, soc)
+
+    def total_eur(charge_kw: float, discharge_kw: float) -> float:
+        decisions = storage_dp.with_curtailment(now, np.array([[charge_kw]]), np.array([[discharge_kw]]))
+        outcome = reckon(now, decisions)
+        total = float(objective_eur(now, outcome)[0])
+        if position + 1 < problem.intervals:
+            rest = stack.part(position + 1, problem.intervals, float(outcome.soc[0, 0]))
+            following, pieces = storage_dp.solve(rest)
+            if pieces[0] < 0:
+                return np.nan
+            total += float(objective_eur(rest, reckon(rest, following))[0])
+        return total
+
+    own = float(row["charge_kw"]), float(row["discharge_kw"])
+    others = [act for act in _acts(plan, now, soc, position) if max(abs(np.subtract(act, own))) > MOVING_KW]
+    if not others:
+        return None
+    own_eur = total_eur(*own)
+    costs = [total_eur(*act) - own_eur for act in others]
+    if np.isnan(costs).any():
+        return None
+    best = int(np.argmin(costs))
+    return Alternative(*others[best], extra_eur=max(0.0, costs[best]))
+
+
+def _acts(plan: Plan, now: ProblemStack, soc: float, position: int) -> list[tuple[float, float]]:
+    """Rest, and charge and discharge as hard as limits and store allow: (charge, discharge) in kW."""
+    problem, battery, h = plan.problem, plan.site.battery, plan.problem.step_h
+    kept = soc * problem.kept
+    room = max(0.0, battery.max_soc - kept) * battery.capacity_kwh / battery.charge_efficiency / h
+    held = max(0.0, kept - battery.min_soc) * battery.capacity_kwh * battery.discharge_efficiency / h
+    surplus = float(problem.surplus_kw[position])
+    most_import = float(problem.import_limit_kw[position])
+    most_export = float(problem.export_limit_kw[position]) + float(now.pv_kw[0, 0]) * problem.pv_curtailable
+    charge = min(float(problem.max_charge_kw[position]), room, most_import + surplus, battery.charge_limit_kw(soc))
+    discharge = min(
+        float(problem.max_discharge_kw[position]), held, most_export - surplus, battery.discharge_limit_kw(soc)
+    )
+    return [(0.0, 0.0), *((kw, 0.0) for kw in [charge] if kw > MOVING_KW), *((0.0, kw) for kw in [discharge] if kw > 0)]
+
+
+def _action(row: pd.Series) -> str:
+    if row["charge_kw"] > MOVING_KW:
+        from_sun = min(row["charge_kw"], max(0.0, row["pv_kw"] - row["load_kw"]))
+        source = "surplus PV" if from_sun > row["charge_kw"] - MOVING_KW else "the grid"
+        if MOVING_KW < from_sun <= row["charge_kw"] - MOVING_KW:
+            source = "surplus PV and the grid"
+        return f"charge with {row['charge_kw']:.2f} kW from {source}"
+    if row["discharge_kw"] > MOVING_KW:
+        sink = "to the house" if row["export_kw"] <= MOVING_KW else "to the house and the grid"
+        return f"discharge with {row['discharge_kw']:.2f} kW {sink}"
+    return "rest"
+
+
+def _binding(plan: Plan, row: pd.Series, position: int) -> str:
+    battery, problem = plan.site.battery, plan.problem
+    most = {"charge": float(problem.max_charge_kw[position]), "discharge": float(problem.max_discharge_kw[position])}
+    rating = {"charge": battery.max_charge_kw, "discharge": battery.max_discharge_kw}
+    binding = []
+    if row["soc"] >= battery.max_soc - DUST:
+        binding.append("the battery is full at the end of it")
+    if row["soc"] <= battery.min_soc + DUST:
+        binding.append("the battery is empty at the end of it")
+    for way, word in (("charge", "charging"), ("discharge", "discharging")):
+        if most[way] <= DUST < rating[way]:
+            binding.append(f"{word} is not allowed")
+        elif row[f"{way}_kw"] >= most[way] - DUST and most[way] > DUST:
+            binding.append(f"{word} is at its {'rating' if most[way] >= rating[way] else 'limit'}")
+    for way in ("import", "export"):
+        limit = float(getattr(problem, f"{way}_limit_kw")[position])
+        if row[f"{way}_kw"] >= limit - DUST and np.isfinite(limit):
+            binding.append(f"{way} is at its limit" if limit > DUST else f"{way} is not allowed")
+    if problem.reserve_soc[position] > 0 and abs(row["soc"] - problem.reserve_soc[position]) <= DUST:
+        binding.append("the reserve is all that is left at the end of it")
+    return f"Binding: {', '.join(binding)}." if binding else "No limit binds."

@@ -1,0 +1,269 @@
+"""`optimise_fleet`: plans for many sites in one call, each an optimum of its own.
+
+Sites stream through in chunks: every thread takes one, solves it in compiled code that lets the other threads run,
+works out its money, has it checked, and writes it into the result. What the dynamic program cannot prove is done site
+by site.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from engine import checker
+from engine.assets import Site
+from engine.decisions import Decisions, Outcome, reckon
+from engine.demand import DemandCharge
+from engine.inputs import Figure, Series, TerminalValue, build_stack, in_euros
+from engine.plan import Plan, Solution, assemble
+from engine.planner import MONEY_TOLERANCE_EUR, TIME_LIMIT_S, refuse_faults, solve
+from engine.prices import PriceCurve
+from engine.problem import Array, ProblemStack
+from engine.strategy import Strategy
+
+# Enough sites to make a thread's turn worth it, few enough that a chunk's arrays stay in the processor's cache.
+SITES_PER_CHUNK = 128
+
+
+@dataclass(frozen=True, eq=False)
+class FleetPlan:
+    """Proved and checked plans of N sites over T intervals; arrays of shape (N, T) in the order of `sites`."""
+
+    sites: Sequence[Site]
+    index: pd.DatetimeIndex
+    """Starts of the intervals [UTC]."""
+    cost_eur: Array
+    """Cost of each plan, as `Plan.cost_eur`, shape (N,)."""
+    charge_kw: Array
+    discharge_kw: Array
+    import_kw: Array
+    export_kw: Array
+    curtailment_kw: Array
+    soc: Array
+    """At the END of the interval [fraction]."""
+    marginal_value_eur_per_kwh: Array
+    """What one more stored kWh would save at the end of the interval."""
+    solved_singly: dict[int, Solution] = field(repr=False)
+    """Answers for the sites that the batch could not prove, by their number; all others are the dynamic program's."""
+    seconds: float
+    """How long planning took, checks of input and plans included [s]."""
+    _stack: ProblemStack = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def plan(self, number: int) -> Plan:
+        """One site's plan, as `optimise` would give it.
+
+        Args:
+            number: Its place in `sites`; negative counts from the end.
+
+        Raises:
+            IndexError: There is no such site.
+        """
+        number = range(len(self))[number]
+        stack = self._stack.rows(number, number + 1)
+        row = slice(number, number + 1)
+        solution = self.solved_singly.get(number) or Solution(
+            Decisions(
+                self.charge_kw[row],
+                self.discharge_kw[row],
+                self.curtailment_kw[row],
+                self.marginal_value_eur_per_kwh[row],
+            ),
+            solver="storage DP",
+            why=f"planned with {len(self)} sites in one batch, each exactly",
+            seconds=self.seconds / len(self),
+        )
+        return assemble(stack.site(0), solution, reckon(stack, solution.decisions))
+
+
+def optimise_fleet(
+    sites: Sequence[Site],
+    *,
+    import_price: Series | PriceCurve,
+    export_price: Series | PriceCurve,
+    load: Series | None = None,
+    pv: Series | None = None,
+    initial_soc: Figure,
+    final_soc_min: Figure | None = None,
+    terminal_value_eur_per_kwh: TerminalValue | None = None,
+    strategy: Strategy | None = None,
+    demand_charges: Sequence[DemandCharge] = (),
+    import_limit_kw: Series | None = None,
+    export_limit_kw: Series | None = None,
+    max_charge_kw: Series | None = None,
+    max_discharge_kw: Series | None = None,
+    reserve_soc: Series | None = None,
+    carbon_kg_per_kwh: Series | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FleetPlan:
+    """Compute the cheapest plan of every site, each on its own (nothing couples them).
+
+    Args:
+        sites: N sites, each with its own battery, connection and PV array.
+        import_price: All-in price of a bought kWh [EUR/kWh]: a Series that all share, or a DataFrame with one column
+            per site in their order. So are all series below.
+        export_price: All-in price of a sold kWh [EUR/kWh].
+        load: Mean consumption [kW]. None is no load.
+        pv: Mean power that the sun offers [kW]. None is no PV.
+        initial_soc: State of charge at the start [fraction]: a number for all, or one per site.
+        final_soc_min: Least state of charge at the end [fraction]: a number, one per site, or None.
+        terminal_value_eur_per_kwh: As in `optimise`, the same for all.
+        strategy: As in `optimise`, the same for all.
+        demand_charges: As in `optimise`, the same for all.
+        import_limit_kw: As in `optimise`.
+        export_limit_kw: As in `optimise`.
+        max_charge_kw: As in `optimise`.
+        max_discharge_kw: As in `optimise`.
+        reserve_soc: As in `optimise`.
+        carbon_kg_per_kwh: As in `optimise`.
+        time_limit_s: Longest time for one site that needs the linear program or MILP [s].
+        money_tolerance_eur: As in `optimise`.
+        workers: Threads; None takes as many as there are processors.
+        progress: Called with (sites done, sites in all) after every chunk, in the calling thread.
+
+    Returns:
+        Costs and schedules as arrays, and each site's `Plan` on request.
+
+    Raises:
+        InputError: The input cannot become plans; names field, site, first offending interval, bound and way out.
+        SolveError: A site's solver found no proved optimum in its time.
+        PlanRejectedError: The checker found fault with a plan.
+    """
+    begin = time.perf_counter()
+    stack = build_stack(
+        sites,
+        import_price=in_euros("import_price", import_price),
+        export_price=in_euros("export_price", export_price),
+        load=load,
+        pv=pv,
+        initial_soc=initial_soc,
+        final_soc_min=final_soc_min,
+        terminal_value=terminal_value_eur_per_kwh,
+        import_limit=import_limit_kw,
+        export_limit=export_limit_kw,
+        charge_available=max_charge_kw,
+        discharge_available=max_discharge_kw,
+        reserve_soc=reserve_soc,
+        carbon=carbon_kg_per_kwh,
+        demand_charges=demand_charges,
+        strategy=strategy,
+        frames=True,
+    )
+    batch = _Batch(stack, time_limit_s, money_tolerance_eur)
+    starts = range(0, len(sites), SITES_PER_CHUNK)
+    with ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(batch.chunk, first, min(first + SITES_PER_CHUNK, len(sites))) for first in starts]
+        try:
+            done = 0
+            for future in as_completed(running):
+                done += future.result()
+                if progress:
+                    progress(done, len(sites))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return FleetPlan(
+        sites=sites,
+        index=stack.index,
+        **batch.arrays,
+        solved_singly=batch.solved_singly,
+        seconds=time.perf_counter() - begin,
+        _stack=stack,
+    )
+
+
+class _Batch:
+    """The result under construction; every chunk fills its own rows."""
+
+    def __init__(self, stack: ProblemStack, time_limit_s: float, money_tolerance_eur: float) -> None:
+        self._stack, self._time_limit_s, self._money_tolerance_eur = stack, time_limit_s, money_tolerance_eur
+        shape = (len(stack), len(stack.index))
+        series = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "curtailment_kw", "soc")
+        self.arrays: dict[str, Array] = {name: np.empty(shape) for name in (*series, "marginal_value_eur_per_kwh")}
+        self.arrays["cost_eur"] = np.empty(len(stack))
+        self.solved_singly: dict[int, Solution] = {}
+
+    def chunk(self, first: int, last: int) -> int:
+        """Plan some sites; returns how many."""
+        from engine import storage_dp
+
+        stack = self._stack.rows(first, last)
+        decisions, pieces = storage_dp.solve(stack)
+        outcome = reckon(stack, decisions)
+        unproved = _unproved(stack, pieces, decisions, outcome)
+        for number in unproved:
+            solution = solve(stack.site(number), "auto", self._time_limit_s, self._money_tolerance_eur)
+            self.solved_singly[first + number] = solution
+            for name in ("charge_kw", "discharge_kw", "curtailment_kw", "marginal_value_eur_per_kwh"):
+                getattr(decisions, name)[number] = getattr(solution.decisions, name)[0]
+        if unproved:
+            outcome = reckon(stack, decisions)
+        cost = outcome.cost_eur.sum(axis=1)
+        for number in range(len(stack)) if stack.demand_charges else ():
+            cost[number] += sum(peak.added_eur(outcome.import_kw[number]) for peak in stack.site(number).peaks)
+        self._check(stack, decisions, outcome, cost)
+        rows = {**vars(decisions), **vars(outcome), "cost_eur": cost}
+        for name, array in self.arrays.items():
+            array[first:last] = rows[name]
+        return len(stack)
+
+    def _check(self, stack: ProblemStack, decisions: Decisions, outcome: Outcome, cost_eur: Array) -> None:
+        asked = checker.Asked(
+            sites=stack.sites,
+            index=stack.index,
+            step_h=stack.step_h,
+            import_price=stack.import_price,
+            export_price=stack.export_price,
+            load_kw=stack.load_kw,
+            offered_kw=stack.pv_kw,
+            initial_soc=stack.initial_soc[:, 0],
+            final_soc_min=stack.final_soc_min[:, 0],
+            import_limit_kw=stack.import_limit_kw,
+            export_limit_kw=stack.export_limit_kw,
+            charge_available_kw=stack.charge_available_kw,
+            discharge_available_kw=stack.discharge_available_kw,
+            strategy=stack.strategy,
+            demand_charges=stack.demand_charges,
+        )
+        columns = {
+            "charge_kw": decisions.charge_kw,
+            "discharge_kw": decisions.discharge_kw,
+            "import_kw": outcome.import_kw,
+            "export_kw": outcome.export_kw,
+            "pv_kw": outcome.pv_kw,
+            "curtailment_kw": decisions.curtailment_kw,
+            "load_kw": np.broadcast_to(stack.load_kw, outcome.soc.shape),
+            "soc": outcome.soc,
+            "cost_eur": outcome.cost_eur,
+        }
+        refuse_faults(checker.check_many(asked, columns, cost_eur))
+
+
+def _unproved(stack: ProblemStack, pieces: npt.NDArray[np.int64], decisions: Decisions, outcome: Outcome) -> list[int]:
+    """Sites whose schedule the batch cannot call optimal, or that have a wish that it does not fulfil."""
+    from engine import coupled
+
+    if stack.strategy.prefer == "smoother_power":
+        return list(range(len(stack)))
+    strategy = stack.strategy
+    budgeted = strategy.cycles_per_day is not None or strategy.cycles_per_year is not None
+    return [
+        number
+        for number, site in enumerate(stack.sites)
+        if pieces[number] < 0
+        or (
+            (budgeted or stack.demand_charges or site.battery.charge_kw_at_soc or site.battery.discharge_kw_at_soc)
+            and coupled.binding(stack.site(number), decisions, outcome, number)
+        )
+    ]

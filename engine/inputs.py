@@ -1,0 +1,384 @@
+"""Series and figures become a `ProblemStack`; everything that can be wrong with them is refused here.
+
+Every refusal names the field (and the column, where a frame has one per site), the first offending interval, the
+bound and the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from engine.assets import Site
+from engine.demand import DemandCharge
+from engine.errors import InputError
+from engine.prices import PriceCurve
+from engine.problem import Array, Mask, ProblemStack
+from engine.strategy import Strategy
+from engine.timeline import step_hours, utc_index
+
+Series = pd.Series | pd.DataFrame
+Figure = float | Sequence[float] | npt.NDArray[np.float64] | pd.Series
+TerminalValue = float | Sequence[tuple[float, float]]
+
+# No market or tariff pays or charges more than this per kWh (the Australian cap, the highest that we
+# know of, is about 10 EUR/kWh); a larger figure is a price per MWh.
+LARGEST_PRICE_EUR_PER_KWH = 20.0
+# Nor is more than half of any horizon dearer than this.
+LARGEST_TYPICAL_PRICE_EUR_PER_KWH = 5.0
+# The dirtiest power station emits about 1.2 kg/kWh; a larger figure is in g.
+LARGEST_CARBON_KG_PER_KWH = 3.0
+# Telemetry may report a state of charge a little outside 0..1; further out it is a percentage.
+SOC_REPORT_MARGIN = 0.05
+# A power this many times what connection and battery can carry together, and above the floor, is in W.
+POWER_PLAUSIBILITY_FACTOR = 10.0
+POWER_PLAUSIBILITY_FLOOR_KW = 200.0
+
+
+def build_stack(
+    sites: Sequence[Site],
+    *,
+    import_price: Series,
+    export_price: Series,
+    load: Series | None,
+    pv: Series | None,
+    initial_soc: Figure,
+    final_soc_min: Figure | None,
+    terminal_value: TerminalValue | None = None,
+    import_limit: Series | None = None,
+    export_limit: Series | None = None,
+    charge_available: Series | None = None,
+    discharge_available: Series | None = None,
+    reserve_soc: Series | None = None,
+    carbon: Series | None = None,
+    demand_charges: Sequence[DemandCharge] = (),
+    strategy: Strategy | None = None,
+    frames: bool = False,
+) -> ProblemStack:
+    """Check the inputs of some sites and lay them out as arrays.
+
+    A series is a pandas Series, shared by all sites, or where `frames` says so a DataFrame with one column per site in
+    their order; a figure is a number or one per site. `engine.planner.optimise` tells what each one means.
+
+    Raises:
+        InputError: Naming the field, the first offending interval, the bound and the way out.
+    """
+    if not sites:
+        raise InputError("sites", "there are none", "give one or more")
+    strategy = strategy or Strategy()
+    kinds = (pd.Series, pd.DataFrame) if frames else (pd.Series,)
+    _refuse_no_series("import_price", import_price, kinds)
+    reader = _Reader(sites, utc_index("import_price", import_price.index), kinds)
+    load_kw = reader.power("load", load, 0.0)
+    pv_kw = reader.power("pv", pv, 0.0)
+    connection = {
+        name: np.array(
+            [[np.inf if (limit := getattr(site.grid, f"{name}_limit_kw")) is None else limit] for site in sites]
+        )
+        for name in ("import", "export")
+    }
+    index = reader.index
+    stack = ProblemStack(
+        sites=sites,
+        strategy=strategy,
+        demand_charges=tuple(demand_charges),
+        index=index,
+        step_h=step_hours(index),
+        import_price=reader.price("import_price", import_price),
+        export_price=reader.price("export_price", export_price),
+        carbon_kg_per_kwh=reader.carbon(carbon),
+        load_kw=load_kw,
+        pv_kw=pv_kw,
+        import_limit_kw=np.minimum(connection["import"], reader.limit("import_limit_kw", import_limit)),
+        export_limit_kw=np.minimum(connection["export"], reader.limit("export_limit_kw", export_limit)),
+        charge_available_kw=reader.limit("max_charge_kw", charge_available),
+        discharge_available_kw=reader.limit("max_discharge_kw", discharge_available),
+        reserve_soc=np.maximum(reader.fraction("reserve_soc", reserve_soc), strategy.reserve_soc),
+        initial_soc=reader.soc("initial_soc", initial_soc, SOC_REPORT_MARGIN),
+        final_soc_min=_final_soc(reader, final_soc_min),
+        **_terminal_value(terminal_value),
+    )
+    _refuse_pv_without_array(stack)
+    _refuse_watts(stack, connection)
+    return stack
+
+
+@overload
+def in_euros(name: str, price: pd.Series | PriceCurve) -> pd.Series: ...
+@overload
+def in_euros(name: str, price: Series | PriceCurve) -> Series: ...
+def in_euros(name: str, price: Series | PriceCurve) -> Series:
+    """A price as plain euros per kWh; one that carries another currency is refused.
+
+    Args:
+        name: What to call it in an error.
+        price: Prices [EUR/kWh], with their currency or without.
+
+    Raises:
+        InputError: The curve is in another currency.
+    """
+    if not isinstance(price, PriceCurve):
+        return price
+    if price.currency != "EUR":
+        raise InputError(
+            name,
+            f"value {price.series.iloc[0]:g} {price.currency}/kWh at {price.index[0]:%Y-%m-%dT%H:%M:%SZ} is not in EUR",
+            "convert it with .to('EUR', rate)",
+        )
+    return price.series
+
+
+class _Reader:
+    """Reads series and figures of some sites on one index."""
+
+    def __init__(self, sites: Sequence[Site], index: pd.DatetimeIndex, kinds: tuple[type, ...]) -> None:
+        self.sites = sites
+        self._kinds = kinds
+        self.index = index
+
+    def price(self, name: str, series: Series) -> Array:
+        """Prices [EUR/kWh]."""
+        values = self._finite(name, series)
+        typical = np.median(np.abs(values), axis=1, keepdims=True)
+        bound = np.where(
+            typical > LARGEST_TYPICAL_PRICE_EUR_PER_KWH, LARGEST_TYPICAL_PRICE_EUR_PER_KWH, LARGEST_PRICE_EUR_PER_KWH
+        )
+        self._refuse(
+            name,
+            series,
+            np.abs(values) > bound,
+            lambda row, t: f"value {values[row, t]:g} EUR/kWh at {self.at(t)} is beyond +-{bound[row, 0]:g} EUR/kWh",
+            "if the series is in EUR/MWh, divide it by 1000",
+        )
+        return values
+
+    def power(self, name: str, series: Series | None, default: float) -> Array:
+        """Load or PV [kW]."""
+        if series is None:
+            return np.full((1, len(self.index)), default)
+        values = self._finite(name, series)
+        self._refuse(
+            name,
+            series,
+            values < 0,
+            lambda row, t: f"value {values[row, t]:g} kW at {self.at(t)} is below 0",
+            "load and PV are separate and never negative; split a net series into both",
+        )
+        return values
+
+    def limit(self, name: str, series: Series | None) -> Array:
+        """Limits [kW]; infinite where none binds."""
+        if series is None:
+            return np.full((1, len(self.index)), np.inf)
+        values = self._values(name, series)
+        self._refuse(
+            name,
+            series,
+            ~(values >= 0),
+            lambda row, t: f"value {values[row, t]:g} kW at {self.at(t)} is no limit",
+            "give 0 or more, and inf where no limit binds; a missing value is never taken as no limit",
+        )
+        return values
+
+    def fraction(self, name: str, series: Series | None) -> Array:
+        """States of charge [fraction]."""
+        if series is None:
+            return np.zeros((1, len(self.index)))
+        values = self._finite(name, series)
+        self._refuse(
+            name,
+            series,
+            (values < 0) | (values > 1),
+            lambda row, t: f"value {values[row, t]:g} at {self.at(t)} is outside 0..1",
+            "give fractions between 0 and 1",
+        )
+        return values
+
+    def carbon(self, series: Series | None) -> Array:
+        """Carbon intensity [kg/kWh]."""
+        if series is None:
+            return np.zeros((1, len(self.index)))
+        values = self._finite("carbon_kg_per_kwh", series)
+        self._refuse(
+            "carbon_kg_per_kwh",
+            series,
+            (values < 0) | (values > LARGEST_CARBON_KG_PER_KWH),
+            lambda row, t: (
+                f"value {values[row, t]:g} kg/kWh at {self.at(t)} is outside 0..{LARGEST_CARBON_KG_PER_KWH:g} kg/kWh"
+            ),
+            "if the series is in g/kWh, divide it by 1000",
+        )
+        return values
+
+    def soc(self, name: str, figure: Figure, margin: float) -> Array:
+        """States of charge, shape (N, 1) [fraction]."""
+        if isinstance(figure, str | bytes | bool) or figure is None:
+            raise InputError(name, f"value {figure!r} is no number", "give a fraction between 0 and 1")
+        try:
+            values = np.asarray(figure, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(name, f"value {figure!r} is no number", "give a fraction between 0 and 1") from None
+        if values.ndim > 1 or (values.ndim == 1 and len(values) != len(self.sites)):
+            raise InputError(
+                name, f"it has shape {values.shape} for {len(self.sites)} sites", "give a number or one per site"
+            )
+        values = np.array(np.broadcast_to(values, len(self.sites)))[:, np.newaxis]
+        bad = ~((values >= -margin) & (values <= 1 + margin))
+        if bad.any():
+            row = int(bad.argmax())
+            value = float(values[row, 0])
+            what = f"value {value!r} is no number" if not np.isfinite(value) else f"value {value:g} is outside 0..1"
+            raise InputError(
+                f"{name}{self._site_suffix(row)}",
+                what,
+                f"for {value:g} % write {value / 100:g}" if 2 <= value <= 100 else "give a fraction between 0 and 1",
+            )
+        return values
+
+    def at(self, t: int) -> str:
+        """An interval's start, for messages."""
+        return self.index[t].strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _site_suffix(self, row: int) -> str:
+        return f"[{row}] ({self.sites[row].name})" if len(self.sites) > 1 else ""
+
+    def _finite(self, name: str, series: Series) -> Array:
+        values = self._values(name, series)
+        self._refuse(
+            name,
+            series,
+            ~np.isfinite(values),
+            lambda row, t: f"value {values[row, t]} at {self.at(t)}",
+            "fill it from another source or shorten the horizon; a missing value is never taken as 0",
+        )
+        return values
+
+    def _values(self, name: str, series: Series) -> Array:
+        """A series as (1, T), a frame as (N, T)."""
+        _refuse_no_series(name, series, self._kinds)
+        own = utc_index(name, series.index)
+        if not own.equals(self.index):
+            raise InputError(f"{name}.index", _first_difference(own, self.index), "put all series on one index")
+        frame = isinstance(series, pd.DataFrame)
+        if frame and series.shape[1] != len(self.sites):
+            raise InputError(
+                name,
+                f"it has {series.shape[1]} columns for {len(self.sites)} sites",
+                "give one column per site in their order, or a Series that all share",
+            )
+        for dtype in set(series.dtypes) if isinstance(series, pd.DataFrame) else {series.dtype}:
+            odd = pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_complex_dtype(dtype)
+            if odd or not pd.api.types.is_numeric_dtype(dtype):
+                raise InputError(name, f"its values are {dtype}", "give numbers")
+        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        # Compiled kernels want one layout, and arrays of their own.
+        return np.require(values.T if frame else values[np.newaxis, :], requirements=["C", "W"])
+
+    def _refuse(self, name: str, series: Series, bad: Mask, problem: Any, way_out: str) -> None:
+        """Refuse the earliest bad interval, and of several sites the first."""
+        if not bad.any():
+            return
+        t = int(bad.any(axis=0).argmax())
+        row = int(bad[:, t].argmax())
+        column = f"[{series.columns[row]!r}]" if isinstance(series, pd.DataFrame) else ""
+        raise InputError(f"{name}{column}", problem(row, t), way_out)
+
+
+def _refuse_no_series(name: str, series: object, kinds: tuple[type, ...]) -> None:
+    if not isinstance(series, kinds):
+        known = " or ".join(kind.__name__ for kind in kinds)
+        raise InputError(name, f"it is {type(series).__name__}", f"give a pandas {known} indexed by time")
+
+
+def _first_difference(own: pd.DatetimeIndex, index: pd.DatetimeIndex) -> str:
+    for position, (mine, other) in enumerate(zip(own, index, strict=False)):
+        if mine != other:
+            return f"interval {position} starts {mine.isoformat()}, that of import_price {other.isoformat()}"
+    return f"it has {len(own)} intervals, import_price {len(index)}"
+
+
+def _refuse_pv_without_array(stack: ProblemStack) -> None:
+    without = np.array([site.pv is None for site in stack.sites])
+    given = stack.pv_kw.any(axis=1) & without
+    if given.any():
+        first = int(given.argmax())
+        whose = "the site" if len(stack) == 1 else f"site {first} ({stack.sites[first].name})"
+        raise InputError("pv", f"{whose} has no PV array", "give the site a PvArray or leave pv out")
+
+
+def _refuse_watts(stack: ProblemStack, connection: dict[str, Array]) -> None:
+    battery_kw = np.maximum(stack.figures("max_charge_kw"), stack.figures("max_discharge_kw"))
+    limit_kw = {name: np.where(np.isfinite(limit), limit, 0.0) for name, limit in connection.items()}
+    carried_kw = {
+        "load": battery_kw + limit_kw["import"],
+        "pv": battery_kw + limit_kw["export"] + stack.load_kw.max(axis=1, keepdims=True),
+    }
+    for name, values in (("load", stack.load_kw), ("pv", stack.pv_kw)):
+        bound = np.maximum(POWER_PLAUSIBILITY_FLOOR_KW, POWER_PLAUSIBILITY_FACTOR * carried_kw[name])
+        bad = values > bound
+        if bad.any():
+            row, t = (int(place) for place in np.argwhere(bad)[0])
+            raise InputError(
+                name if len(stack) == 1 else f"{name}[{row}]",
+                f"value {values[row % len(values), t]:g} kW at {stack.index[t]:%Y-%m-%dT%H:%M:%SZ} is above "
+                f"{bound[row, 0]:g} kW, {POWER_PLAUSIBILITY_FACTOR:g} times what battery and connection carry",
+                "if the series is in W, divide it by 1000; if it is right, give the grid connection its limits",
+            )
+
+
+def _final_soc(reader: _Reader, figure: Figure | None) -> Array:
+    sites = reader.sites
+    if figure is None:
+        return np.full((len(sites), 1), -np.inf)
+    values = reader.soc("final_soc_min", figure, 0.0)
+    top = np.array([[site.battery.max_soc] for site in sites])
+    if (values > top).any():
+        row = int((values > top).argmax())
+        raise InputError(
+            "final_soc_min" if len(sites) == 1 else f"final_soc_min[{row}]",
+            f"value {values[row, 0]:g} is above max_soc {top[row, 0]:g}",
+            "ask for less or widen the band",
+        )
+    return values
+
+
+def _terminal_value(value: TerminalValue | None) -> dict[str, Array]:
+    """A number, or pieces (up to soc, EUR/kWh) of falling worth, as edges (K,) and values (1, K)."""
+    pieces: Any = 0.0 if value is None else value
+    if isinstance(pieces, int | float | np.number):
+        pieces = ((1.0, float(pieces)),)
+    try:
+        edges, values = np.array([[float(edge), float(worth)] for edge, worth in pieces]).T.copy()
+    except (TypeError, ValueError):
+        raise InputError(
+            "terminal_value_eur_per_kwh",
+            f"value {value!r} is neither a number nor (up to soc, EUR/kWh) pairs",
+            "write 0.12, or [(0.5, 0.20), (1.0, 0.12)]",
+        ) from None
+    bad = ~(np.abs(values) <= LARGEST_PRICE_EUR_PER_KWH)
+    if bad.any():
+        raise InputError(
+            "terminal_value_eur_per_kwh",
+            f"value {values[bad][0]!r} is beyond +-{LARGEST_PRICE_EUR_PER_KWH:g} EUR/kWh",
+            "give a price per kWh, not per MWh",
+        )
+    if (np.diff(edges) <= 0).any() or not (edges[0] > 0 and edges[-1] == 1):
+        raise InputError(
+            "terminal_value_eur_per_kwh",
+            f"the pieces end at soc {', '.join(f'{edge:g}' for edge in edges)}",
+            "give rising fractions, the last one 1",
+        )
+    if (np.diff(values) > 0).any():
+        position = int((np.diff(values) > 0).argmax())
+        raise InputError(
+            "terminal_value_eur_per_kwh",
+            f"the worth rises from {values[position]:g} to {values[position + 1]:g} EUR/kWh above soc "
+            f"{edges[position]:g}",
+            "give a worth that falls or stays as the store fills",
+        )
+    edges[-1] = np.inf
+    return {"terminal_up_to_soc": edges, "terminal_value": np.array(values[np.newaxis, :], order="C")}
