@@ -62,19 +62,6 @@ class BenchmarkProblem:
         """Whether a plan may use less than the sun offers."""
         return self.site.pv is not None and self.site.pv.curtailable
 
-    @cached_property
-    def relaxation_is_exact(self) -> bool:
-        """Whether the plain linear program, without binaries, has a plan that can be carried out among its optima.
-
-        Sufficient: nothing is paid for burning energy (no negative price), nothing for buying and selling at once (the
-        export price is never above the import price), and the sun alone never exceeds the export limit unless it can be
-        curtailed. Not taken on trust: the judge looks for both directions in every plan.
-        """
-        buy, sell = (self.arrays[name] for name in PRICES)
-        surplus_kw = self.arrays["pv_kw"] - self.arrays["load_kw"]
-        fits = self.curtailable or bool((surplus_kw <= limits(self)[1]).all())
-        return bool((sell >= 0).all() and (buy >= sell).all()) and fits
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; floats keep all their digits."""
         return {
