@@ -308,7 +308,7 @@ class _Judge:
         soc = float(asked.initial_soc[number])
         for t in range(shape[1]):
             room_kw = most_import[t] - draw[t]
-            if room_kw < 0 or -draw[t] > most_export[t]:
+            if room_kw < 0 or (-draw[t] > most_export[t] and not self._curtailable[number, 0]):
                 return -math.inf
             if not asked.strategy.grid_charging:
                 room_kw = min(room_kw, max(-draw[t], 0.0))

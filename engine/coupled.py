@@ -14,6 +14,7 @@ Whatever is left over is told in words, and the linear program takes it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -103,8 +104,7 @@ class _Search:
         if not binding:
             return self._smoothed(free, why)
         if len(binding) > 1:
-            names = " and ".join(_name(coupling) for coupling in binding)
-            raise NotExactHereError(f"{names} bind together")
+            raise NotExactHereError(_bind_together(binding))
         coupling = binding[0]
         if isinstance(coupling, CycleBudget):
             found = self._budget(coupling, free)
@@ -114,7 +114,7 @@ class _Search:
             raise NotExactHereError("power limited by state of charge binds")
         others = [other for other in self._binding(found) if other is not coupling]
         if others:
-            raise NotExactHereError(f"{_name(coupling)} and {_name(others[0])} bind together")
+            raise NotExactHereError(_bind_together([coupling, *others]))
         return Answer(found.decisions, found.outcome, f"{why}; {found.why}")
 
     def _dp(self, stack: ProblemStack, price_of_use: Array | None = None, smooth: float = 0.0) -> tuple[Answer, str]:
@@ -267,6 +267,11 @@ def _least_in_gap(places: list[float], values: list[float], gap: int) -> tuple[f
             return value_a + slope_a * (meet - a), meet
     # At the edge of the search only one chord is known: halve the gap.
     return min(*ends, values[gap], values[gap + 1]), (left + right) / 2
+
+
+def _bind_together(couplings: list[Coupling]) -> str:
+    names = Counter(_name(coupling) for coupling in couplings)
+    return " and ".join(f"{count} x {name}" if count > 1 else name for name, count in names.items()) + " bind together"
 
 
 def _name(coupling: Coupling) -> str:

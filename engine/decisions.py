@@ -92,7 +92,7 @@ def objective_eur(stack: ProblemStack, outcome: Outcome) -> Array:
         outcome.cost_eur
         + carbon
         + breach * LIMIT_PRIORITY * h * over
-        + breach * BAND_PRIORITY * h * stack.capacity_kwh * outside
+        + breach * BAND_PRIORITY * stack.capacity_kwh * outside
         + stack.reserve_breach_price * h * stack.capacity_kwh * short
     )
     final_short = np.maximum(stack.final_soc_min - outcome.soc[:, -1:], 0.0)

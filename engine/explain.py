@@ -79,7 +79,7 @@ def summary(plan: Plan) -> str:
         f"{plan.site.name}: {local[0]:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M %Z}, {len(table)} x {h * 60:g} min",
         f"cost {plan.cost_eur:.4f} EUR: import {money.import_eur:.4f}, export {0.0 - money.export_eur:.4f}, "
         f"wear {money.wear_eur:.4f}, demand charge {money.demand_eur:.4f}",
-        f"without the battery {idle_eur:.4f} EUR for energy",
+        f"without the battery {idle_eur:.4f} EUR, so it saves {idle_eur - plan.cost_eur:.4f} EUR",
         ", ".join(f"{name} {kwh:.2f} kWh" for name, kwh in energy.items()) + f", {cycles:.2f} cycles",
         f"soc {problem.initial_soc:.1%} -> {float(table['soc'].iloc[-1]):.1%}",
         *(f"not kept: {breach}" for breach in plan.breaches),

@@ -41,6 +41,8 @@ OPTIMALITY_TOLERANCE = 1e-10
 # Breaks ties in favour of resting, so that burning energy for nothing is never as good as leaving it.
 # Never part of a reported cost; at most a cent per GWh discharged.
 REST_PREFERENCE_EUR_PER_KWH = 1e-8
+# How far rounding may set an answer above its bound, relative to the money at stake.
+SAME_MONEY = 1e-8
 # What a preference may cost, relative to the money at stake: less than the objective can be told to.
 PREFERENCE_TOLERANCE = 1e-10
 # What HiGHS reports for a bound or a plan that it does not have is infinite, or above this.
@@ -219,15 +221,25 @@ class _Program:
         self._lp += self._objective
         self._run()
         if self._binaries:
-            highs = self._lp.solverModel
-            self.gap_eur = max(0.0, highs.getInfo().objective_function_value - highs.getInfo().mip_dual_bound)
+            bound = float(self._lp.solverModel.getInfo().mip_dual_bound)
             # Only a linear program has prices, and exact ones: fix the directions found and solve once more.
             for binary in self._binaries:
                 direction = round(binary.value())
                 binary.cat = pulp.LpContinuous
                 binary.lowBound = binary.upBound = direction
             self._run()
+            self._prove(bound)
         self.objective_eur = float(self._lp.objective.value())
+
+    def _prove(self, bound_eur: float) -> None:
+        """Hold the answer with exact directions to the bound of the search."""
+        found_eur = float(self._lp.objective.value())
+        self.gap_eur = max(0.0, found_eur - bound_eur)
+        if self.gap_eur > self._money_tolerance_eur + SAME_MONEY * max(1.0, abs(found_eur)):
+            raise SolveError(
+                f"solver: the answer {found_eur:.6f} EUR is {self.gap_eur:.6f} EUR above the proved bound; "
+                "accept a gap (money_tolerance_eur) or report it with its input"
+            )
 
     def prefer(self, taste: Expression) -> None:
         """Among the optimal plans take the one with the least `taste`."""
@@ -237,6 +249,15 @@ class _Program:
         self._run()
 
     def _run(self) -> None:
+        self._solve()
+        if self._binaries and self._lp.sol_status == pulp.LpSolutionInfeasible:
+            # Limits are soft, so nothing here is infeasible; at these tolerances HiGHS's presolve may think so.
+            self._solve(presolve="off")
+        # PuLP calls a truncated solve "Optimal"; only the status of the solution tells a proof.
+        if self._lp.sol_status != pulp.LpSolutionOptimal:
+            raise SolveError(self._failure())
+
+    def _solve(self, **options: Any) -> None:
         # No `threads`: in HiGHS it is one setting per process, and a second value makes later solves return
         # "not solved" without an exception.
         solver = pulp.HiGHS(
@@ -246,13 +267,13 @@ class _Program:
             gapAbs=self._money_tolerance_eur,
             primal_feasibility_tolerance=FEASIBILITY_TOLERANCE,
             dual_feasibility_tolerance=OPTIMALITY_TOLERANCE,
+            # At the default of 1e-6 a binary may leak a millionth of its big-M, and fix the wrong direction.
+            mip_feasibility_tolerance=FEASIBILITY_TOLERANCE,
+            **options,
         )
         # PuLP has no word for some of HiGHS's statuses; they are no proof either, and told below in HiGHS's words.
         with contextlib.suppress(KeyError):
             self._lp.solve(solver)
-        # PuLP calls a truncated solve "Optimal"; only the status of the solution tells a proof.
-        if self._lp.sol_status != pulp.LpSolutionOptimal:
-            raise SolveError(self._failure())
 
     def _failure(self) -> str:
         highs = self._lp.solverModel
@@ -355,7 +376,7 @@ class _SiteModel:
     def _store(self) -> None:
         problem, battery = self._problem, self._problem.battery
         capacity, start, h, kept = battery.capacity_kwh, problem.initial_soc, problem.step_h, problem.kept
-        band_price = problem.breach_price_eur_per_kwh * BAND_PRIORITY * h
+        band_price = problem.breach_price_eur_per_kwh * BAND_PRIORITY
         # A store that loses energy can only be held in its band from outside.
         sinks = start < battery.min_soc or kept < 1
         floor = min(battery.min_soc if kept == 1 else 0.0, battery.min_soc, start) * capacity

@@ -235,12 +235,15 @@ def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome, row
 
 
 def cost_without_battery_eur(problem: DispatchProblem) -> float:
-    """What the same horizon costs with the battery idle [EUR]; PV is curtailed only to keep the export limit."""
-    net_import = -problem.surplus_kw
-    bought, sold = np.maximum(net_import, 0.0), np.maximum(-net_import, 0.0)
+    """What the same horizon costs with the battery idle, demand charges included [EUR].
+
+    PV is curtailed only to keep the export limit.
+    """
+    bought, sold = np.maximum(-problem.surplus_kw, 0.0), np.maximum(problem.surplus_kw, 0.0)
     if problem.pv_curtailable:
         sold = np.minimum(sold, problem.export_limit_kw)
-    return problem.step_h * math.fsum(problem.import_price * bought - problem.export_price * sold)
+    energy_eur = problem.step_h * math.fsum(problem.import_price * bought - problem.export_price * sold)
+    return energy_eur + sum(peak.added_eur(bought) for peak in problem.peaks)
 
 
 def _breaches(problem: DispatchProblem, table: pd.DataFrame) -> tuple[Breach, ...]:

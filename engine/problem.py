@@ -24,7 +24,8 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 # What gives way first where not all can be kept: the final state of charge, then a cycle budget or a connection limit,
-# then the band. Factors on the breach price: of a kWh short at the end or over a limit, a kWh outside for an hour.
+# then the band. Factors on the breach price, of a kWh short at the end, over a limit or a budget, or outside the band at
+# the end of an interval: however short that is, leaving the band to spare a limit for it must not pay.
 LIMIT_PRIORITY = 10.0
 BAND_PRIORITY = 100.0
 RESERVE_PRIORITY = 5.0

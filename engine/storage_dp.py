@@ -57,7 +57,7 @@ def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> Ker
         high=np.maximum(band_high, start)[:, 0],
         band_low=band_low[:, 0],
         band_high=np.where(start > band_high, band_high, INFINITE)[:, 0],
-        band_breach=(BAND_PRIORITY * breach * h)[:, 0],
+        band_breach=(BAND_PRIORITY * breach)[:, 0],
         start=start[:, 0],
         final=(stack.final_soc_min * capacity)[:, 0],
         final_breach=breach[:, 0],

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.tariffs.components import Charge, Spot, Vat
-from engine.tariffs.rates import Band, Frozen, Hours, Rates, minutes_held
+from engine.tariffs.rates import Band, Frozen, Rates, SomeHours, minutes_held
 from engine.tariffs.tariff import Tariff
 
 TIMEZONE = "Europe/Berlin"
@@ -37,8 +37,8 @@ Quarter = Literal[1, 2, 3, 4]
 class QuarterWindows(Frozen):
     """When the low and the high level hold in one quarter, every day of the week alike."""
 
-    low: Hours
-    high: Hours
+    low: SomeHours
+    high: SomeHours
 
 
 class Module3(Frozen):
@@ -57,7 +57,7 @@ class Module3(Frozen):
     high: Annotated[float, Field(gt=0)]
     """Hochtarif [EUR/kWh without VAT]."""
     quarters: Mapping[Quarter, QuarterWindows]
-    """Hours of the quarters in which the levels differ; all others are at the standard level."""
+    """Windows of the quarters in which the levels differ; all others are at the standard level."""
 
     @model_validator(mode="after")
     def _keeps_the_bounds(self) -> Self:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from engine.errors import InputError
 from engine.tariffs.components import Charge, Spot, Vat
 from engine.tariffs.rates import Band, Frozen, Rates
 from engine.tariffs.tariff import Tariff
@@ -50,7 +51,14 @@ def model_3(
         winter: Low, high and peak as published, October to March.
         summer: The same, April to September; None where the sheet lies wholly in winter.
         per: What divides the figures into DKK without VAT: 100 for øre, 125 for øre with VAT, 1 for DKK.
+
+    Raises:
+        InputError: The sheet reaches into summer and has no summer prices.
     """
+    last = valid_to - dt.timedelta(days=1)
+    months = 12 * (last.year - valid_from.year) + last.month - valid_from.month + 1
+    if summer is None and any((valid_from.month + passed - 1) % 12 + 1 in SUMMER for passed in range(months)):
+        raise InputError("summer", f"none is given, but the sheet holds from {valid_from} to {last}", "add the prices")
     low, high, peak = (price / per for price in winter)
     bands = [
         Band(price=low, hours=("00:00-06:00",), months=WINTER),
@@ -114,7 +122,7 @@ N1 = GridCompany(
 """N1, codes CD and CD R, as published on n1.dk: priser2024 (without VAT) and priser2025 (with VAT).
 
 The winter of 2024 to six decimals as registered in Energinet's DatahubPricelist. n1.dk rounds to a hundredth of an øre,
-so the 2025 figures without VAT may differ from DataHub's in the fourth decimal of an øre. CD R was 0 throughout.
+so the 2025 figures without VAT may differ from DataHub's by 0.004 øre. No discount was listed in these years.
 """
 
 RADIUS = GridCompany(
@@ -153,7 +161,7 @@ CERIUS = GridCompany(
 )
 """Cerius, code 30TR_C_ET and its discount, as published on cerius.dk for 2021 ("Rabat på alle tariffer").
 
-From February to December 2021 the discount equalled the tariff. Later figures were found with private persons only.
+From February to December 2021 the discount equalled the tariff. Later figures were found in private settings only.
 """
 
 TRANSMISSION = Charge(

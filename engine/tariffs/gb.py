@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from engine.tariffs.components import Cap, Charge, Spot, Vat
-from engine.tariffs.rates import Band, DayKind, Frozen, Hours, Money, Rates
+from engine.tariffs.rates import Band, DayKind, Frozen, Hours, Money, Rates, SomeHours
 from engine.tariffs.tariff import Tariff
 
 TIMEZONE = "Europe/London"
@@ -85,9 +85,9 @@ class DuosBands(Frozen):
     """When a distributor's red and amber bands hold; green is the rest."""
 
     distributor: str
-    red: Hours
+    red: SomeHours
     """On weekdays."""
-    amber: Hours
+    amber: SomeHours
     """On weekdays."""
     weekend_amber: Hours = ()
     """On the other days."""

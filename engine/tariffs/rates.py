@@ -37,7 +37,7 @@ class Window:
     start: int
     """Minutes since local midnight, 0 to 1439."""
     end: int
-    """Minutes since local midnight, 1 to 1440."""
+    """Minutes since local midnight; 0 is the end of the day."""
 
     @classmethod
     def parse(cls, text: str) -> Window:
@@ -50,7 +50,10 @@ class Window:
         if match is None:
             raise ValueError(f"value {text!r} is no window of the day; write one like '17:00-21:00'")
         start_hour, start_minute, end_hour, end_minute = map(int, match.groups(default="0"))
-        return cls(start_hour * 60 + start_minute, end_hour * 60 + end_minute or MINUTES_PER_DAY)
+        start, end = start_hour * 60 + start_minute, end_hour * 60 + end_minute
+        if start == end and text != "00:00-24:00":
+            raise ValueError(f"value {text!r} ends where it starts; for the whole day leave the hours out")
+        return cls(start, end)
 
     def holds(self, minutes: IntArray) -> BoolArray:
         """Whether each minute since local midnight lies in the window; shape (T,)."""
@@ -65,6 +68,8 @@ def _is_window(text: str) -> str:
 
 Hours = tuple[Annotated[str, AfterValidator(_is_window)], ...]
 """Windows of the local day, [start, end), as ``"17:00-21:00"``; ``"22:00-06:00"`` goes over midnight."""
+SomeHours = Annotated[Hours, Field(min_length=1)]
+"""The same, where none would not mean the whole day."""
 
 
 def minutes_held(hours: Hours) -> BoolArray:
@@ -135,7 +140,7 @@ class Rates(Frozen):
         """Minutes since local midnight at which the price may change."""
         windows = [Window.parse(text) for band in self.bands for text in band.hours]
         midnight = {0} if self.bands or self.valid_from or self.valid_to else set()
-        return midnight | {edge % MINUTES_PER_DAY for window in windows for edge in (window.start, window.end)}
+        return midnight | {edge for window in windows for edge in (window.start, window.end)}
 
     def prices(self, clock: LocalClock) -> Array:
         """Price in each interval, whether the sheet is valid then or not [currency/kWh]; shape (T,).

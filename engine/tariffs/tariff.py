@@ -61,13 +61,11 @@ class Tariff(Frozen):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         for components in (self.import_components, self.export_components):
-            name, times = (
-                Counter(component.name for component in components).most_common(1)[0] if components else ("", 0)
-            )
-            if times > 1:
-                raise ValueError(
-                    f"{times} components are called {name!r}; give each its own name, they are summed anyway"
-                )
+            for name, times in Counter(component.name for component in components).items():
+                if times > 1:
+                    raise ValueError(
+                        f"{times} components are called {name!r}; give each its own name, they are summed anyway"
+                    )
         return self
 
     def import_price(self, spot: PriceCurve | pd.DatetimeIndex) -> PriceCurve:

@@ -15,8 +15,11 @@ import pytest
 
 from console.sample import DEFAULT_DAY, sample_series, sample_site
 from engine import Battery, GridConnection, Plan, PvArray, Site, checker, optimise
+from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY
 
 STEPS = ("15min", "30min", "60min")
+EVERY_STEP = ("5min", *STEPS)
+PRICES = ("ordinary", "-500 to 4000 EUR/MWh", "few different")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Case:
 
     @property
     def step_h(self) -> float:
-        return (self.load.index[1] - self.load.index[0]) / pd.Timedelta(hours=1)
+        index = self.load.index
+        step = index[1] - index[0] if len(index) > 1 else pd.Timedelta(index.freq)
+        return step / pd.Timedelta(hours=1)
 
     def but(self, **changes: Any) -> Case:
         return replace(self, **changes)
@@ -53,6 +58,37 @@ class Case:
         """What the plan minimises: its cost less the worth of what it leaves in store."""
         left_kwh = float(plan.table["soc"].iloc[-1]) * self.site.battery.capacity_kwh
         return plan.cost_eur - (self.terminal_value or 0.0) * left_kwh
+
+    def breach_eur(self, plan: Plan) -> float:
+        """What the breaches of the plan weigh in what the solvers minimise."""
+        h, capacity_kwh = self.step_h, self.site.battery.capacity_kwh
+        weight_kwh = {
+            "import_limit_kw": LIMIT_PRIORITY * h,
+            "export_limit_kw": LIMIT_PRIORITY * h,
+            "min_soc": BAND_PRIORITY * capacity_kwh,
+            "max_soc": BAND_PRIORITY * capacity_kwh,
+            "final_soc_min": capacity_kwh,
+        }
+        weighed_kwh = sum(weight_kwh[breach.limit] * abs(breach.value - breach.bound) for breach in plan.breaches)
+        return plan.problem.breach_price_eur_per_kwh * weighed_kwh
+
+    def turnover_eur(self, plan: Plan) -> float:
+        """All the money that the plan moves, whichever way, and its breaches: what rounding is relative to."""
+        table, battery = plan.table, self.site.battery
+        moved = table["import_kw"] * self.import_price.abs() + table["export_kw"] * self.export_price.abs()
+        worn = table["discharge_kw"] * battery.wear_eur_per_kwh
+        left_eur = abs((self.terminal_value or 0.0) * table["soc"].iloc[-1] * battery.capacity_kwh)
+        return float((moved + worn).sum()) * self.step_h + left_eur + self.breach_eur(plan)
+
+    def disagreement(self, plan: Plan, reference: Plan) -> float:
+        """Difference of what two plans minimise, breaches included, relative to the money turned over."""
+        difference = (
+            self.objective_eur(plan)
+            + self.breach_eur(plan)
+            - self.objective_eur(reference)
+            - self.breach_eur(reference)
+        )
+        return abs(difference) / max(1.0, self.turnover_eur(reference))
 
     def faults(self, table: pd.DataFrame, cost_eur: float) -> tuple[checker.Fault, ...]:
         return checker.check(self.site, table, cost_eur, **self.judged_inputs())
@@ -127,6 +163,66 @@ def _random_case(seed: int, intervals: int) -> Case:
     )
 
 
+def _harsh_case(
+    rng: np.random.Generator, intervals: int, *, step: str | None = None, prices: str | None = None
+) -> Case:
+    """A problem as hard as input may be.
+
+    SOC from -5 to 105 %, prices from -0.5 to 4 EUR/kWh, export above import, load above the fuse, sun above the export
+    limit, limits and ratings of zero, any efficiency from 0.5 up, final states out of reach, worth of either sign.
+    """
+
+    def one_of(*values: Any) -> Any:
+        return values[int(rng.integers(len(values)))]
+
+    def between(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
+    prices = prices or str(rng.choice(PRICES))
+    bought = one_of(0.25, 0.05, 0.0) + one_of(0.02, 0.1, 0.3) * rng.normal(size=intervals)
+    if prices == "-500 to 4000 EUR/MWh":
+        bought = rng.uniform(-0.5, 4.0, intervals)
+    bought = np.clip(np.round(bought, 1) if prices == "few different" else bought, -0.5, 4.0)
+    sold = one_of(
+        bought,
+        bought * 0.3,
+        bought - between(0.0, 0.2),
+        bought + 0.05 * rng.normal(size=intervals),
+        np.full(intervals, one_of(0.0, 0.08)),
+        rng.uniform(-0.5, 4.0, intervals),
+    )
+    min_soc, max_soc = one_of(0.0, 0.1, between(0.0, 0.4)), one_of(1.0, 0.9, between(0.6, 1.0))
+    site = Site(
+        battery=Battery(
+            capacity_kwh=between(2.0, 12.0),
+            max_charge_kw=one_of(0.0, 1.0, 3.0, 5.0),
+            max_discharge_kw=one_of(0.0, 1.0, 2.0, 5.0),
+            charge_efficiency=one_of(1.0, 0.95, between(0.5, 1.0)),
+            discharge_efficiency=one_of(1.0, 0.93, between(0.5, 1.0)),
+            min_soc=min_soc,
+            max_soc=max_soc,
+            wear_eur_per_kwh=one_of(0.0, 0.02, between(0.0, 0.3)),
+        ),
+        grid=GridConnection(
+            import_limit_kw=one_of(None, 0.0, between(0.1, 4.0), 17.0),
+            export_limit_kw=one_of(None, 0.0, between(0.1, 4.0), 10.0),
+        ),
+        pv=PvArray(curtailable=one_of(True, False)),
+    )
+    inside, anywhere = between(min_soc, max_soc), between(-0.05, 1.05)
+    return _build_case(
+        site,
+        import_price=bought,
+        export_price=sold,
+        load=rng.uniform(0, 3, intervals) * one_of(0, 1, 10),
+        pv=np.maximum(0, rng.normal(size=intervals) * 3) * one_of(0, 1, 4),
+        step=step or str(rng.choice(EVERY_STEP)),
+        initial_soc=one_of(inside, inside, anywhere, min_soc, max_soc, -0.05, 1.05),
+        final_soc_min=one_of(None, 0.0, min_soc, max_soc, between(0.0, max_soc)),
+        terminal_value=one_of(None, between(0.0, 0.5), between(-0.5, 0.0), between(-4.0, 4.0)),
+    )
+
+
 @cache
 def _sample_case(day: dt.date = DEFAULT_DAY) -> Case:
     series = sample_series(day)
@@ -142,6 +238,11 @@ def case() -> Callable[..., Case]:
 @pytest.fixture(scope="session")
 def random_case() -> Callable[[int, int], Case]:
     return _random_case
+
+
+@pytest.fixture(scope="session")
+def harsh_case() -> Callable[..., Case]:
+    return _harsh_case
 
 
 @pytest.fixture(scope="session")

@@ -392,3 +392,64 @@ def test_an_input_error_is_caught_as_a_value_error_and_as_one_of_ours():
     assert isinstance(error, ValueError)
     assert isinstance(error, TidewattError)
     assert (error.field, error.problem, error.way_out) == ("load", "value -1", "split it")
+
+
+BAD_FROM_SOMEWHERE_ON = {
+    "missing": (np.nan, "nan"),
+    "infinite": (np.inf, "inf"),
+    "minus infinite": (-np.inf, "-inf"),
+}
+
+
+@pytest.mark.parametrize("field", ["import_price", "export_price", "load", "pv"])
+@pytest.mark.parametrize("name", BAD_FROM_SOMEWHERE_ON)
+def test_of_many_bad_values_the_first_is_named(name, field):
+    value, word = BAD_FROM_SOMEWHERE_ON[name]
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        positions = rng.choice(len(QUARTERS), int(rng.integers(1, 5)), replace=False)
+        values = pd.Series(0.2, QUARTERS)
+        values.iloc[positions] = value
+        first = QUARTERS[positions.min()]
+        assert_refused(field, f"value {word} at {first:%Y-%m-%dT%H:%M:%SZ}", "", "another source", {field: values})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "word"),
+    [
+        ("import_price", 21.0, "21 EUR/kWh"),
+        ("export_price", -21.0, "-21 EUR/kWh"),
+        ("load", -1.0, "-1 kW"),
+        ("load", 3000.0, "3000 kW"),
+        ("pv", -1.0, "-1 kW"),
+        ("pv", 3000.0, "3000 kW"),
+    ],
+)
+def test_of_many_values_beyond_their_bound_the_first_is_named(field, value, word):
+    values = pd.Series(0.2, QUARTERS)
+    values.iloc[[3, 5]] = value
+    assert_refused(field, f"value {word} at 2026-02-03T00:45:00Z", "", "", {field: values})
+
+
+@pytest.mark.parametrize("field", ["import_price", "export_price", "load", "pv"])
+def test_of_two_gaps_and_of_two_repetitions_the_first_is_named(field):
+    gaps, repeated = QUARTERS.delete([3, 6]), QUARTERS[[0, 1, 1, 2, 3, 4, 4, 5]]
+    after, comes = "after 2026-02-03T00:30:00Z", "comes 2026-02-03T01:00:00Z"
+    assert_refused(f"{field}.index", after, comes, "fill the gap", {field: pd.Series(0.2, gaps)})
+    assert_refused(
+        f"{field}.index", "2026-02-03T00:15:00Z", "is repeated", "each interval once", {field: pd.Series(0.2, repeated)}
+    )
+
+
+@pytest.mark.parametrize("minutes", [7, 8, 9, 11, 13, 14, 16, 18, 22, 25, 40, 45, 50, 90, 120, 1440])
+def test_a_step_that_does_not_divide_the_hour_is_refused(minutes):
+    index = pd.date_range(QUARTERS[0], periods=8, freq=f"{minutes}min")
+    all_of_it = {name: pd.Series(values.to_numpy(), index) for name, values in good().items() if name != "initial_soc"}
+    assert_refused("import_price.index", f"the step {minutes} min", "does not divide the hour", "60 minutes", all_of_it)
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 10, 15, 20, 30, 60])
+def test_a_step_that_divides_the_hour_is_planned(minutes):
+    index = pd.date_range(QUARTERS[0], periods=8, freq=f"{minutes}min")
+    all_of_it = {name: pd.Series(values.to_numpy(), index) for name, values in good().items() if name != "initial_soc"}
+    assert optimise(SITE, **all_of_it, initial_soc=0.5).problem.step_h == pytest.approx(minutes / 60)

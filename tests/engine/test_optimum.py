@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import highspy
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,10 +71,10 @@ def cheapest_eur(case: Any) -> float | None:
     return float(model.getInfo().objective_function_value)
 
 
-def assert_cheapest(case: Any) -> str:
+def assert_cheapest(case: Any, solvers: tuple[str, ...] = ("dp", "lp")) -> str:
     """Plan, compare, and say which kind of comparison it was."""
     least_eur = cheapest_eur(case)
-    for solver in ("dp", "lp"):
+    for solver in solvers:
         plan = case.plan(solver)
         if least_eur is None:
             assert plan.breaches, f"no plan keeps every limit, yet none is reported as broken: {case}"
@@ -89,6 +90,25 @@ def test_small_random_problems_are_solved_to_the_optimum(random_case, batch):
     # Else the batch proved nothing.
     assert kinds["HiGHS LP"] >= 3
     assert kinds["HiGHS MILP"] >= 1
+
+
+def not_convex(case: Any) -> bool:
+    """Whether using both directions at once may pay somewhere."""
+    bought, sold = case.import_price, case.export_price
+    return bool((sold > bought).any() or (bought < 0).any() or (sold < 0).any())
+
+
+@pytest.mark.parametrize("batch", range(30))
+def test_problems_that_are_not_convex_are_solved_to_the_optimum_without_binaries(harsh_case, batch):
+    rng, compared, convex = np.random.default_rng(batch), 0, 0
+    while compared < 20:
+        case = harsh_case(rng, int(rng.integers(2, 25)))
+        battery = case.site.battery
+        case = case.but(initial_soc=min(battery.max_soc, max(battery.min_soc, case.initial_soc)))
+        if not_convex(case) and assert_cheapest(case, ("dp",)) != "limits cannot be kept":
+            compared += 1
+            convex += case.plan("dp").why.startswith("every")
+    assert convex < 12
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -46,6 +46,14 @@ def test_danish_figures_end_where_no_source_reaches():
         day_of(dk.household(dk.RADIUS, supplier_fee=0.0), dt.date(2026, 6, 1), "spot")
 
 
+def test_a_sheet_that_reaches_into_summer_needs_summer_prices():
+    winter = {"winter": (8.0, 24.0, 72.0)}
+    assert dk.model_3(dt.date(2026, 10, 1), dt.date(2027, 4, 1), **winter).valid_to == dt.date(2027, 4, 1)
+    for begin, end in ((dt.date(2026, 10, 1), dt.date(2027, 4, 2)), (dt.date(2026, 9, 30), dt.date(2026, 12, 1))):
+        with pytest.raises(InputError, match=r"^summer: none is given"):
+            dk.model_3(begin, end, **winter)
+
+
 def test_a_danish_kwh_pays_at_a_spot_price_that_earlier_taxes_would_have_outweighed():
     """At -0.40 DKK/kWh in the night; the tax was 0.72 in 2025 and is 0.008 in 2026."""
     cheap = {"spot": -0.40}
@@ -112,6 +120,7 @@ def test_a_module_3_sheet_ends_with_its_year():
             {"quarters": dict.fromkeys((1, 4), de.QuarterWindows(low=("01:00-18:00",), high=("17:00-19:00",)))},
             "overlap in quarter 1",
         ),
+        ({"quarters": {1: {"low": (), "high": ("17:00-19:00",)}}}, "at least 1 item"),
         ({"quarters": {5: de.QuarterWindows(low=("01:00-04:00",), high=("17:00-19:00",))}}, "1, 2, 3 or 4"),
     ],
 )

@@ -81,6 +81,12 @@ def test_what_is_no_window_is_refused(text):
         Band(price=1.0, hours=(text,))
 
 
+@pytest.mark.parametrize("text", ["17:00-17:00", "00:00-00:00"])
+def test_a_window_that_ends_where_it_starts_is_refused(text):
+    with pytest.raises(ValidationError, match="ends where it starts; for the whole day leave the hours out"):
+        Band(price=1.0, hours=(text,))
+
+
 @pytest.mark.parametrize(
     ("day", "hour_2", "length"),
     [(dt.date(2025, 3, 30), 0, 23), (dt.date(2025, 3, 31), 1, 24), (dt.date(2025, 10, 26), 2, 25)],

@@ -1,0 +1,14 @@
+"""What all floors' tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-site-day",
+        action="store_true",
+        help="plan every day of every site in the folder of real data, at every step, with both solvers; takes the "
+        "better part of an hour on two processors, with one process per processor that the run may use (taskset)",
+    )

@@ -1,0 +1,58 @@
+"""Whatever is asked within the law of input, a plan comes back, and it is sound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine import Plan
+from tests.engine.conftest import Case
+
+CHUNKS, CHUNK = 100, 100
+REFERENCE_CHUNKS, REFERENCE_CHUNK = 10, 50
+LONGEST = 100
+# Broken by less than the first is arithmetic, by more than the second is a breach.
+NOTHING, SURELY = 1e-8, 1e-6
+
+
+def asked_for(harsh_case, chunk: int, number: int) -> Case:
+    rng = np.random.default_rng([chunk, number])
+    return harsh_case(rng, int(rng.integers(1, LONGEST + 1)))
+
+
+def broken_limits(case: Case, plan: Plan, beyond: float) -> set[tuple[str, object]]:
+    """Limits and intervals at which the table is beyond them, worked out from the site alone."""
+    table, battery, grid = plan.table, case.site.battery, case.site.grid
+    beyond_of = {
+        "min_soc": battery.min_soc - table["soc"],
+        "max_soc": table["soc"] - battery.max_soc,
+        "import_limit_kw": table["import_kw"] - (np.inf if grid.import_limit_kw is None else grid.import_limit_kw),
+        "export_limit_kw": table["export_kw"] - (np.inf if grid.export_limit_kw is None else grid.export_limit_kw),
+        "final_soc_min": (-1.0 if case.final_soc_min is None else case.final_soc_min) - table["soc"].iloc[-1:],
+    }
+    return {(limit, start) for limit, values in beyond_of.items() for start in values.index[values > beyond]}
+
+
+def assert_sound(case: Case, plan: Plan) -> None:
+    table = plan.table
+    assert len(table) == len(case.load)
+    assert case.faults(table, plan.cost_eur) == ()
+    assert not ((table["charge_kw"] > 0) & (table["discharge_kw"] > 0)).any()
+    assert not ((table["import_kw"] > 0) & (table["export_kw"] > 0)).any()
+    reported = {(breach.limit, breach.start) for breach in plan.breaches}
+    assert len(reported) == len(plan.breaches)
+    assert broken_limits(case, plan, SURELY) <= reported <= broken_limits(case, plan, NOTHING)
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_case_gets_a_sound_plan(harsh_case, chunk):
+    for number in range(CHUNK):
+        case = asked_for(harsh_case, chunk, number)
+        assert_sound(case, case.plan())
+
+
+@pytest.mark.parametrize("chunk", range(REFERENCE_CHUNKS))
+def test_every_case_gets_a_sound_plan_from_the_reference(harsh_case, chunk):
+    for number in range(REFERENCE_CHUNK):
+        case = asked_for(harsh_case, chunk, number)
+        assert_sound(case, case.plan("lp"))
