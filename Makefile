@@ -10,7 +10,7 @@ DEV_READY := $(VENV)/.dev-ready
 
 .PHONY: help
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(RUN_READY) ## Plan a real day, run it on an emulated battery, confirm it, write a report
@@ -28,8 +28,12 @@ check: $(DEV_READY) ## Lint, check formatting, types and the import rules
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: $(DEV_READY) ## Measure planning against a raw solver in one run
+bench: $(DEV_READY) ## Measure planning against raw HiGHS and PuLP in one run; optima are held equal
 	$(BIN)/python -m benchmarks
+
+.PHONY: bench-peers
+bench-peers: $(DEV_READY) ## The same with EMHASS, energy-py-linear, oemof-solph and PyPSA; installs them first
+	$(BIN)/python -m benchmarks --peers
 
 .PHONY: clean
 clean: ## Remove the virtual environment, runs and caches

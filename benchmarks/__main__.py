@@ -1,88 +1,120 @@
-"""`python -m benchmarks`: every problem by every solver, interleaved in one run, equal objectives checked."""
+"""`python -m benchmarks`: every problem by every solver, in turns within one run, with their plans held equal."""
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import contextlib
+import json
 import sys
-import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
-from benchmarks import raw_highs
-from benchmarks.problems import PROBLEMS, BenchmarkProblem
-from engine import optimise
+from benchmarks import cold_start, fleet_scale
+from benchmarks.fleet import make_fleet, measure_fleet
+from benchmarks.measure import measure
+from benchmarks.peer_solvers import first_plans, peers_running
+from benchmarks.problems import PROBLEMS, Tier
+from benchmarks.report import Report
+from benchmarks.solvers import BASELINES, SOLVERS, TIDEWATT
+from benchmarks.solvers.contract import NotAvailableError, Solver
 
-BASELINE = "HiGHS directly, binaries everywhere"
-TIDEWATT = "optimise()"
-SAME_EUR = 1e-6
-
-
-def tidewatt(problem: BenchmarkProblem, solver: Literal["dp", "lp"]) -> float:
-    """What users call: checks of the input, solve, assembly and the independent checker included."""
-    series = problem.series
-    return optimise(
-        problem.site,
-        import_price=series["import_price_eur_per_kwh"],
-        export_price=series["export_price_eur_per_kwh"],
-        load=series["load_kw"],
-        pv=series["pv_kw"],
-        initial_soc=problem.initial_soc,
-        final_soc_min=problem.final_soc_min,
-        solver=solver,
-    ).cost_eur
+STATE = Path(__file__).parents[1] / "var" / "benchmarks"
+FLEET, SCALE, COLD = "fleet", "fleet-scale", cold_start.PROBLEM
+SECTIONS = (*PROBLEMS, FLEET, SCALE, COLD)
+# One by one, these are asked for a sample of the fleet's sites.
+SINGLES = (*BASELINES, TIDEWATT)
 
 
-SOLVERS: dict[str, Callable[[BenchmarkProblem], float]] = {
-    BASELINE: lambda problem: raw_highs.solve(problem, binaries=True),
-    "HiGHS directly, relaxation": lambda problem: raw_highs.solve(problem, binaries=False),
-    TIDEWATT: lambda problem: tidewatt(problem, "dp"),
-    "optimise(solver='lp')": lambda problem: tidewatt(problem, "lp"),
+@dataclass(frozen=True)
+class Mode:
+    """How much is measured."""
+
+    name: str
+    tiers: tuple[Tier, ...]
+    rounds: int
+    """Counted rounds after one that warms up; 0: only that one, and it counts."""
+    start_rounds: int
+    """The same for fresh processes."""
+    fleet_sites: int
+    fleet_sample: int
+    scale: tuple[tuple[int, int], ...]
+    budget_s: float
+    """Time that one solver may use on one problem, beyond its first turn [s]."""
+
+
+MODES = {
+    "smoke": Mode("smoke", ("smoke",), 0, 0, 50, 3, (), 2.0),
+    "default": Mode("default", ("smoke", "default"), 9, 5, 1000, 20, fleet_scale.HORIZONS, 20.0),
+    "full": Mode(
+        "full", ("smoke", "default", "full"), 9, 5, 1000, 50, (*fleet_scale.HORIZONS, fleet_scale.LARGEST), 60.0
+    ),
 }
 
 
-def measure(problem: BenchmarkProblem, runs: int) -> dict[str, tuple[float, float]]:
-    """Median seconds and cost of each solver; the solvers take turns, so a noisy machine hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in SOLVERS}
-    costs: dict[str, float] = {}
-    for _ in range(runs + 1):
-        for name, solver in SOLVERS.items():
-            begin = time.perf_counter()
-            costs[name] = solver(problem)
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: (statistics.median(seconds[name][1:]), costs[name]) for name in SOLVERS}
+def run(mode: Mode, only: Sequence[str], peers: bool, solvers: Sequence[Solver]) -> Report:
+    """Measure what is asked for.
+
+    Args:
+        mode: How much.
+        only: Names out of `SECTIONS`; empty means all of the mode.
+        peers: Whether other libraries take part.
+        solvers: The solvers of this process.
+    """
+    console = Console(stderr=True)
+    report = Report(mode.name, mode.rounds)
+    names = [name for name, entry in PROBLEMS.items() if name in only or (not only and entry.tier in mode.tiers)]
+    with console.status("starting") as status, contextlib.ExitStack() as stack:
+
+        def say(text: str) -> None:
+            status.update(text)
+            if not console.is_terminal:
+                console.print(text)
+
+        everybody = [*solvers, *(stack.enter_context(peers_running(STATE, say)) if peers else [])]
+        for name in names:
+            report.plans += measure(PROBLEMS[name].make(), everybody, BASELINES, mode.rounds, mode.budget_s, say)
+        if not only or FLEET in only:
+            singles = [solver for solver in solvers if solver.name in SINGLES]
+            fleet = make_fleet(mode.fleet_sites, 96)
+            report.plans += measure_fleet(fleet, singles, BASELINES, mode.rounds, mode.fleet_sample, say=say)
+        if not only or SCALE in only:
+            for sites, intervals in mode.scale:
+                try:
+                    report.scale.append(fleet_scale.measure_scale(sites, intervals, say))
+                except NotAvailableError as error:
+                    report.failures.append(f"{SCALE} {sites:,} x {intervals}: {error}")
+        if not only or COLD in only:
+            problem = PROBLEMS["day"].make()
+            others = first_plans(problem, STATE, say) if peers else None
+            report.starts += cold_start.measure_cold_start(problem, mode.start_rounds, others, say)
+    return report
 
 
-def main() -> int:
-    """Print the table; exits with 1 if an exact solver disagrees with the other."""
+def main(arguments: Sequence[str] | None = None, solvers: Sequence[Solver] = SOLVERS) -> int:
+    """Print the tables; 1 if an exact solver disagrees, breaks, or gives a plan that cannot be carried out."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="one run of each, to see that it works")
-    runs = 1 if parser.parse_args().smoke else 9
-    table = Table(title=f"median of {runs}; ratio to: {BASELINE}", title_justify="left")
-    for column in ("problem", "solver", "ms", "ratio", "cost EUR", "cost difference EUR"):
-        table.add_column(column, justify="left" if column in ("problem", "solver") else "right")
-    disagree = False
-    for make in track(PROBLEMS, description="measuring", console=Console(stderr=True)):
-        problem = make()
-        results = measure(problem, runs)
-        base_s, base_eur = results[BASELINE]
-        for name, (median_s, cost_eur) in results.items():
-            difference = cost_eur - base_eur
-            table.add_row(
-                problem.name,
-                name,
-                f"{median_s * 1e3:.1f}",
-                f"{median_s / base_s:.3f}",
-                f"{cost_eur:.6f}",
-                f"{difference:+.1e}",
-            )
-        disagree |= abs(results[TIDEWATT][1] - base_eur) > SAME_EUR
-    Console(width=120).print(table)
-    return int(disagree)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--smoke", action="store_true", help="one run of the small problems, to see that all works")
+    size.add_argument("--full", action="store_true", help="the large ones too: a year, 100,000 sites; takes long")
+    parser.add_argument("--peers", action="store_true", help="other libraries too, installed into var/benchmarks/venvs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", default=[], choices=SECTIONS, help=", ".join(SECTIONS)
+    )
+    parser.add_argument("--save", metavar="FILE", type=Path, help="write Markdown there, and JSON beside it")
+    chosen = parser.parse_args(arguments)
+    mode = MODES["smoke" if chosen.smoke else "full" if chosen.full else "default"]
+    report = run(mode, chosen.only, chosen.peers, solvers)
+    if chosen.json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        report.print()
+    if chosen.save:
+        report.save(chosen.save)
+    return int(report.failed)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_no_test_can_reach_beyond_loopback() -> None:
 
 def test_make_alone_prints_a_line_of_help_for_every_target() -> None:
     done = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True)
-    for target in ("demo", "test", "check", "bench", "clean"):
+    for target in ("demo", "test", "check", "bench", "bench-peers", "clean"):
         assert f"make {target} " in done.stdout
 
 
