@@ -175,9 +175,20 @@ class _Judge:
     def _figure(self, name: str) -> Array:
         return np.array([[getattr(site.battery, name)] for site in self._asked.sites], dtype=np.float64)
 
-    def _refuse(self, rule: str, broken: npt.NDArray[np.bool_], what: str, value: Array, bound: Array | float) -> None:
-        if not broken.any():
-            return
+    def _at_most(self, rule: str, what: str, value: Array, bound: Array | float, tolerance: float) -> None:
+        """Fault the first place where a value is above its bound."""
+        # One subtraction and one reduction: nearly all plans are sound.
+        excess = value - bound
+        if excess.max() > tolerance:
+            self._refuse(rule, what, excess > tolerance, value, bound)
+
+    def _equal(self, rule: str, what: str, value: Array, expected: Array, tolerance: float) -> None:
+        """Fault the first place where a value is not what is expected."""
+        excess = np.abs(value - expected)
+        if excess.max() > tolerance:
+            self._refuse(rule, what, excess > tolerance, value, expected)
+
+    def _refuse(self, rule: str, what: str, broken: npt.NDArray[np.bool_], value: Array, bound: Array | float) -> None:
         site, t = (int(place) for place in np.argwhere(broken)[0])
         numbers = [np.broadcast_to(array, broken.shape)[site, t] for array in (value, np.asarray(bound))]
         name = self._asked.sites[site].name if len(self._asked.sites) > 1 else ""
@@ -186,39 +197,37 @@ class _Judge:
 
     def finite(self) -> bool:
         """Every value is a number."""
-        before = len(self.faults)
         for name, values in self._of.items():
-            self._refuse("finite", ~np.isfinite(values), name, values, 0.0)
-        return len(self.faults) == before
+            # A sum is a number only if all its terms are.
+            if not np.isfinite(values.sum()):
+                self._refuse("finite", name, ~np.isfinite(values), values, 0.0)
+        return not self.faults
 
     def powers(self) -> None:
         """Signs, ratings, both directions at once, curtailment, balance."""
         of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
         for name in POWERS:
-            self._refuse("sign", of[name] < -eps, name, of[name], 0.0)
+            if of[name].min() < -eps:
+                self._refuse("sign", name, of[name] < -eps, of[name], 0.0)
         for name, limit in (("charge_kw", asked.charge_available_kw), ("discharge_kw", asked.discharge_available_kw)):
-            most = np.minimum(self._figure(f"max_{name}"), limit)
-            self._refuse("rating", of[name] > most + eps, name, of[name], most)
-        charge, discharge = of["charge_kw"], of["discharge_kw"]
-        self._refuse("both directions", (charge > eps) & (discharge > eps), "discharge while charging", discharge, 0.0)
-        bought, sold = of["import_kw"], of["export_kw"]
-        self._refuse("both directions", (bought > eps) & (sold > eps), "export while importing", sold, 0.0)
-        self._refuse("load", np.abs(of["load_kw"] - asked.load_kw) > eps, "load_kw", of["load_kw"], asked.load_kw)
-        sun = of["pv_kw"] + of["curtailment_kw"]
-        self._refuse("pv", np.abs(sun - asked.offered_kw) > eps, "used and curtailed PV", sun, asked.offered_kw)
-        curtailed = (of["curtailment_kw"] > eps) & ~self._curtailable
-        self._refuse("curtailment", curtailed, "curtailment of PV that cannot be", of["curtailment_kw"], 0.0)
+            self._at_most("rating", name, of[name], np.minimum(self._figure(f"max_{name}"), limit), eps)
+        charge, discharge, bought, sold = (of[f"{way}_kw"] for way in ("charge", "discharge", "import", "export"))
+        self._at_most("both directions", "charge with discharge", np.minimum(charge, discharge), 0.0, eps)
+        self._at_most("both directions", "import with export", np.minimum(bought, sold), 0.0, eps)
+        self._equal("load", "load_kw", of["load_kw"], asked.load_kw, eps)
+        self._equal("pv", "used and curtailed PV", of["pv_kw"] + of["curtailment_kw"], asked.offered_kw, eps)
+        most = np.where(self._curtailable, math.inf, 0.0)
+        self._at_most("curtailment", "curtailment of PV that cannot be", of["curtailment_kw"], most, eps)
         supply, use = bought + of["pv_kw"] + discharge, of["load_kw"] + sold + charge
-        self._refuse("balance", np.abs(supply - use) > eps, "supply", supply, use)
+        self._equal("balance", "supply", supply, use, eps)
 
     def connection(self) -> None:
         """Import and export keep their limits, as far as the house lets them."""
-        of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
-        draw = asked.load_kw - asked.offered_kw
-        unavoidable = {"import_kw": np.maximum(draw, 0.0), "export_kw": np.where(self._curtailable, 0.0, -draw)}
+        draw = self._asked.load_kw - self._asked.offered_kw
+        unavoidable = {"import_kw": draw, "export_kw": np.where(self._curtailable, 0.0, -draw)}
         for name, limits in self._limits().items():
             most = np.maximum(limits, unavoidable[name])
-            self._refuse(name.replace("_kw", " limit"), of[name] > most + eps, name, of[name], most)
+            self._at_most(name.replace("_kw", " limit"), name, self._of[name], most, POWER_TOLERANCE_KW)
 
     def _limits(self) -> dict[str, Array]:
         asked = self._asked
@@ -236,15 +245,16 @@ class _Judge:
     def guards(self) -> None:
         """What the strategy forbids."""
         of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
-        draw = asked.load_kw - asked.offered_kw
+        spare = np.maximum(asked.offered_kw - asked.load_kw, 0.0)
         if not asked.strategy.grid_charging:
-            broken = (of["charge_kw"] > eps) & (of["import_kw"] > eps)
-            self._refuse("grid charging", broken, "import while charging", of["import_kw"], 0.0)
-            spare = np.maximum(-draw, 0.0)
-            self._refuse("grid charging", of["charge_kw"] > spare + eps, "charge_kw", of["charge_kw"], spare)
-        most = {"allowed": math.inf, "behind_pv": asked.load_kw, "never": np.maximum(draw, 0.0)}
-        bound = np.asarray(most[asked.strategy.battery_export])
-        self._refuse("battery export", of["discharge_kw"] > bound + eps, "discharge_kw", of["discharge_kw"], bound)
+            both = np.minimum(of["charge_kw"], of["import_kw"])
+            self._at_most("grid charging", "import while charging", both, 0.0, eps)
+            self._at_most("grid charging", "charge_kw", of["charge_kw"], spare, eps)
+        if asked.strategy.battery_export == "behind_pv":
+            self._at_most("battery export", "discharge_kw", of["discharge_kw"], asked.load_kw, eps)
+        if asked.strategy.battery_export == "never":
+            draw = np.maximum(asked.load_kw - asked.offered_kw, 0.0)
+            self._at_most("battery export", "discharge_kw", of["discharge_kw"], draw, eps)
 
     def state_of_charge(self) -> None:
         """The powers make the state of charge, which keeps its band, its budgets and its end."""
@@ -255,17 +265,18 @@ class _Judge:
         change = (of["charge_kw"] * h * self._figure("charge_efficiency") - taken_kwh) / capacity
         after = _accumulated(asked.initial_soc, kept[:, 0], change)
         idle = np.concatenate([asked.initial_soc[:, np.newaxis], after[:, :-1]], axis=1) * kept
-        self._refuse("physics", np.abs(of["soc"] - after) > eps, "soc", of["soc"], after)
+        self._equal("physics", "soc", of["soc"], after, eps)
         floor, ceiling = np.minimum(self._figure("min_soc"), idle), np.maximum(self._figure("max_soc"), idle)
-        self._refuse("soc band", after < floor - eps, "soc", after, floor)
-        self._refuse("soc band", after > ceiling + eps, "soc", after, ceiling)
+        self._at_most("soc band", "soc below the band", floor, after, eps)
+        self._at_most("soc band", "soc", after, ceiling, eps)
         self._power_at_soc(after, idle)
         for number, asked_soc in enumerate(asked.final_soc_min):
             if after[number, -1] < asked_soc - eps:
                 bound = min(asked_soc, self._reachable_soc(number))
-                short = np.zeros(after.shape, dtype=np.bool_)
-                short[number, -1] = after[number, -1] < bound - eps
-                self._refuse("final_soc", short, "soc that can be higher", after, bound)
+                if after[number, -1] < bound - eps:
+                    short = np.zeros(after.shape, dtype=np.bool_)
+                    short[number, -1] = True
+                    self._refuse("final_soc", "soc that can be higher", short, after, bound)
         if asked.strategy.cycles_per_day is not None or asked.strategy.cycles_per_year is not None:
             for number in range(len(asked.sites)):
                 self._budgets(number, taken_kwh[number])
@@ -284,7 +295,8 @@ class _Judge:
                 broken = np.zeros(after.shape, dtype=np.bool_)
                 broken[number] = self._of[name][number] > most + POWER_TOLERANCE_KW + steepest * SOC_TOLERANCE
                 broken[number] &= np.abs(after[number] - idle[number]) > SOC_TOLERANCE
-                self._refuse("power at soc", broken, name, self._of[name], np.broadcast_to(most, after.shape))
+                if broken.any():
+                    self._refuse("power at soc", name, broken, self._of[name], most)
 
     def _reachable_soc(self, number: int) -> float:
         """The fullest that a battery can be at the end if it only charges.
@@ -358,14 +370,15 @@ class _Judge:
         of, asked = self._of, self._asked
         wear = of["discharge_kw"] * self._figure("wear_eur_per_kwh")
         eur = asked.step_h * (of["import_kw"] * asked.import_price - of["export_kw"] * asked.export_price + wear)
-        self._refuse("cost", np.abs(of["cost_eur"] - eur) > MONEY_TOLERANCE_EUR, "cost_eur", of["cost_eur"], eur)
+        self._equal("cost", "cost_eur", of["cost_eur"], eur, MONEY_TOLERANCE_EUR)
         total = eur.sum(axis=1)
         for number, site in enumerate(asked.sites if asked.demand_charges else ()):
             local = asked.index.tz_convert(site.timezone)
             imported = np.broadcast_to(of["import_kw"], of["soc"].shape)[number]
             total[number] += sum(_added_fee(charge, local, imported) for charge in asked.demand_charges)
         wrong = ~(np.abs(total - cost_eur) <= MONEY_TOLERANCE_EUR * np.maximum(1.0, np.abs(total)))  # NaN is wrong
-        self._refuse("cost", wrong[:, np.newaxis], "cost reported", cost_eur[:, np.newaxis], total[:, np.newaxis])
+        if wrong.any():
+            self._refuse("cost", "cost reported", wrong[:, np.newaxis], cost_eur[:, np.newaxis], total[:, np.newaxis])
 
 
 def _accumulated(initial: Array, kept: Array, change: Array) -> Array:

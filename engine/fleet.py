@@ -160,9 +160,12 @@ def optimise_fleet(
         strategy=strategy,
         frames=True,
     )
+    import numba
+
     batch = _Batch(stack, time_limit_s, money_tolerance_eur)
     starts = range(0, len(sites), SITES_PER_CHUNK)
-    with ThreadPoolExecutor(workers) as pool:
+    # More threads than processors would only wait for each other.
+    with ThreadPoolExecutor(workers or numba.get_num_threads()) as pool:
         running = [pool.submit(batch.chunk, first, min(first + SITES_PER_CHUNK, len(sites))) for first in starts]
         try:
             done = 0

@@ -7,6 +7,7 @@ bound and the way out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, overload
 
 import numpy as np
@@ -75,12 +76,7 @@ def build_stack(
     reader = _Reader(sites, import_price.index, kinds)
     load_kw = reader.power("load", load, 0.0)
     pv_kw = reader.power("pv", pv, 0.0)
-    connection = {
-        name: np.array(
-            [[np.inf if (limit := getattr(site.grid, f"{name}_limit_kw")) is None else limit] for site in sites]
-        )
-        for name in ("import", "export")
-    }
+    connection = {name: _connection_limit_kw(sites, f"{name}_limit_kw") for name in ("import", "export")}
     index = reader.index
     stack = ProblemStack(
         sites=sites,
@@ -287,6 +283,13 @@ class _Reader:
         row = int(bad[:, t].argmax())
         column = f"[{series.columns[row]!r}]" if isinstance(series, pd.DataFrame) else ""
         raise InputError(f"{name}{column}", problem(row, t), way_out)
+
+
+def _connection_limit_kw(sites: Sequence[Site], name: str) -> Array:
+    """A limit of every site's connection, shape (N, 1); infinite where none binds."""
+    limits = map(attrgetter(f"grid.{name}"), sites)
+    given = (np.inf if limit is None else limit for limit in limits)
+    return np.fromiter(given, dtype=np.float64, count=len(sites))[:, np.newaxis]
 
 
 def _refuse_no_series(name: str, series: object, kinds: tuple[type, ...]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -148,8 +149,8 @@ class ProblemStack:
 
     def figures(self, name: str) -> Array:
         """A figure of every site's battery, shape (N, 1)."""
-        values: Array = np.array([[getattr(site.battery, name)] for site in self.sites], dtype=np.float64)
-        return values
+        values = map(attrgetter(f"battery.{name}"), self.sites)
+        return np.fromiter(values, dtype=np.float64, count=len(self.sites))[:, np.newaxis]
 
     @cached_property
     def capacity_kwh(self) -> Array:

@@ -139,7 +139,10 @@ class Band(NamedTuple):
 
 
 class Branches(NamedTuple):
-    """Room for the convex branches of one interval's cost; branch i begins at change `at[i]` with cost `value[i]`."""
+    """Room for the convex branches of one interval's cost; branch i begins at change `at[i]` with cost `value[i]`.
+
+    Its pieces are at `MOST_PIECES * i` and after: a list of lists in one, which needs no view of a row.
+    """
 
     at: Array
     value: Array
@@ -158,8 +161,8 @@ def _new_branches():
         np.empty(MOST_BRANCHES),
         np.empty(MOST_BRANCHES),
         np.zeros(MOST_BRANCHES, np.int64),
-        np.empty((MOST_BRANCHES, MOST_PIECES)),
-        np.empty((MOST_BRANCHES, MOST_PIECES)),
+        np.empty(MOST_BRANCHES * MOST_PIECES),
+        np.empty(MOST_BRANCHES * MOST_PIECES),
         np.empty(MOST_PIECES),
         np.empty(MOST_PIECES),
     )
@@ -243,10 +246,12 @@ def _grid_cost(now, side, slope, length):
 
 
 @_inner
-def _store_pieces(now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope, length):
+def _store_pieces(now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope, length, base):
     """Turn a convex cost of the meter's draw, given from `left` on, into one of the store's change delta.
 
     delta > 0 stores delta and draws delta / eta_in; delta < 0 gives -delta * eta_out, which wears the battery.
+
+    The pieces are written from place `base` on.
 
     Returns the number of pieces (-1 where nothing is possible), how many of them discharge, the change that they begin
     at, and the draw there.
@@ -274,7 +279,7 @@ def _store_pieces(now, most_charge, most_discharge, left, count, grid_slope, gri
             end = begin + grid_length[i]
             piece = min(end, until) - max(begin, low)
             if piece > 0.0:
-                slope[n], length[n] = (grid_slope[i] - now.wear) * eta_out, piece / eta_out
+                slope[base + n], length[base + n] = (grid_slope[i] - now.wear) * eta_out, piece / eta_out
                 n += 1
             begin = end
     discharging = n
@@ -284,7 +289,7 @@ def _store_pieces(now, most_charge, most_discharge, left, count, grid_slope, gri
             end = begin + grid_length[i]
             piece = min(end, high) - max(begin, since)
             if piece > 0.0:
-                slope[n], length[n] = grid_slope[i] / eta_in, piece * eta_in
+                slope[base + n], length[base + n] = grid_slope[i] / eta_in, piece * eta_in
                 n += 1
             begin = end
     return n, discharging, at, low
@@ -295,9 +300,10 @@ def _add_branches(now, most_charge, most_discharge, side, branch, branches):
     """Add one or two convex branches of the interval's cost; returns the number of branches so far."""
     grid_slope, grid_length = branches.grid_slope, branches.grid_length
     slope, length = branches.slope, branches.length
+    base = branch * MOST_PIECES
     count, left, cost = _grid_cost(now, side, grid_slope, grid_length)
     n, discharging, at, low = _store_pieces(
-        now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope[branch], length[branch]
+        now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope, length, base
     )
     if n < 0:
         return branch
@@ -308,16 +314,16 @@ def _add_branches(now, most_charge, most_discharge, side, branch, branches):
         begin = end
     branches.at[branch], branches.value[branch] = at, cost + now.wear * max(0.0, now.net - low)
     branches.pieces[branch] = n
-    if 0 < discharging < n and slope[branch, discharging] < slope[branch, discharging - 1]:
+    if 0 < discharging < n and slope[base + discharging] < slope[base + discharging - 1]:
         # Here both directions at once would pay: two branches that meet at rest, of which only one can be taken.
         branches.pieces[branch] = discharging
         branches.pieces[branch + 1] = n - discharging
         branches.at[branch + 1], branches.value[branch + 1] = 0.0, branches.value[branch]
         for i in range(discharging):
-            branches.value[branch + 1] += slope[branch, i] * length[branch, i]
-        for i in range(discharging, n):
-            slope[branch + 1, i - discharging] = slope[branch, i]
-            length[branch + 1, i - discharging] = length[branch, i]
+            branches.value[branch + 1] += slope[base + i] * length[base + i]
+        for i in range(n - discharging):
+            slope[base + MOST_PIECES + i] = slope[base + discharging + i]
+            length[base + MOST_PIECES + i] = length[base + discharging + i]
         branch += 1
     return branch + 1
 
@@ -374,7 +380,7 @@ def _solve_convex(data, delta, worth):
     breach, eta_in, eta_out, smooth = data.breach, data.eta_in, data.eta_out, data.smooth
     rows, band = _rows(data), _band(data)
     grid_slope, grid_length = np.empty(MOST_PIECES), np.empty(MOST_PIECES)
-    slopes, lengths = np.empty((count, MOST_PIECES)), np.empty((count, MOST_PIECES))
+    slopes, lengths = np.empty(count * MOST_PIECES), np.empty(count * MOST_PIECES)
     cost_pieces = np.zeros(count, np.int64)
     most_up = np.empty(count)
     # All value functions behind each other; `first[t]` is where that of interval t begins.
@@ -395,7 +401,13 @@ def _solve_convex(data, delta, worth):
     for k in range(1, count):
         t = count - k
         cost_pieces[t], most_up[t] = _convex_cost(
-            _interval(rows, t, breach, eta_in, eta_out), smooth, grid_slope, grid_length, slopes[t], lengths[t]
+            _interval(rows, t, breach, eta_in, eta_out),
+            smooth,
+            grid_slope,
+            grid_length,
+            slopes,
+            lengths,
+            t * MOST_PIECES,
         )
         begin, end = first[k - 1], first[k]
         room = used + (end - begin) + 2 * MOST_PIECES
@@ -403,12 +415,13 @@ def _solve_convex(data, delta, worth):
             v_slope, v_length = _grown(v_slope, 2 * room), _grown(v_length, 2 * room)
         # The list is in kept * s: it covers what `kept` makes of the band, and is stretched back to the band.
         skip, wanted = most_up[t] + (kept - 1.0) * low, kept * (high - low)
-        used = _merge(slopes[t], lengths[t], cost_pieces[t], v_slope, v_length, begin, end, skip, wanted, kept)
+        used = _merge(
+            slopes, lengths, t * MOST_PIECES, cost_pieces[t], v_slope, v_length, begin, end, skip, wanted, kept
+        )
         used = _add_band(band, rows[t - 1, 12], v_slope, v_length, first[k], used)
         first[k + 1] = used
-    cost_pieces[0], most_up[0] = _convex_cost(
-        _interval(rows, 0, breach, eta_in, eta_out), smooth, grid_slope, grid_length, slopes[0], lengths[0]
-    )
+    now = _interval(rows, 0, breach, eta_in, eta_out)
+    cost_pieces[0], most_up[0] = _convex_cost(now, smooth, grid_slope, grid_length, slopes, lengths, 0)
     stored, before = start, 0.0
     for t in range(count):
         k = count - 1 - t
@@ -416,18 +429,19 @@ def _solve_convex(data, delta, worth):
         # Walk the merged list to the store's place: what was taken from the interval's cost says where it goes.
         left = kept * stored - low + most_up[t]
         change = most_up[t]
-        i, j = cost_pieces[t] - 1, begin
+        base = t * MOST_PIECES
+        i, j = base + cost_pieces[t] - 1, begin
         # The slope where the walk stops is what energy is worth to both lists, and so explains the step taken.
         worth[t] = -v_slope[begin] if end > begin else 0.0
-        while left > DUST and (i >= 0 or j < end):
+        while left > DUST and (i >= base or j < end):
             slope = INFINITE
-            if i >= 0:
-                slope = -slopes[t, i]
+            if i >= base:
+                slope = -slopes[i]
             if j < end:
                 slope = min(slope, v_slope[j])
             from_cost, from_value = 0.0, 0.0
-            while i >= 0 and -slopes[t, i] <= slope + TIE:
-                from_cost += lengths[t, i]
+            while i >= base and -slopes[i] <= slope + TIE:
+                from_cost += lengths[i]
                 i -= 1
             while j < end and v_slope[j] <= slope + TIE:
                 from_value += v_length[j]
@@ -456,7 +470,7 @@ def _settle_tie(tie, before, lowest, highest):
 
 
 @_inner
-def _merge(cost_slope, cost_length, pieces, v_slope, v_length, begin, end, skip, wanted, kept):
+def _merge(cost_slope, cost_length, base, pieces, v_slope, v_length, begin, end, skip, wanted, kept):
     """Merge an interval's mirrored cost with the list from `begin` to `end` and append the result at `end`.
 
     What would come from below the band (all-out charging) is dropped, and it stops at the band's top.
@@ -464,9 +478,9 @@ def _merge(cost_slope, cost_length, pieces, v_slope, v_length, begin, end, skip,
     Returns where the new list ends.
     """
     stretch = 1.0 / kept
-    i, j, used = pieces - 1, begin, end
-    while wanted > 0.0 and (i >= 0 or j < end):
-        if j >= end or (i >= 0 and -cost_slope[i] <= v_slope[j]):
+    i, j, used = base + pieces - 1, begin, end
+    while wanted > 0.0 and (i >= base or j < end):
+        if j >= end or (i >= base and -cost_slope[i] <= v_slope[j]):
             slope, piece = -cost_slope[i], cost_length[i]
             i -= 1
         else:
@@ -509,25 +523,25 @@ def _grown(array, size):
 
 
 @_inner
-def _convex_cost(now, smooth, grid_slope, grid_length, slope, length):
+def _convex_cost(now, smooth, grid_slope, grid_length, slope, length, base):
     """The cost of an interval, known to be convex; returns its number of pieces and the largest change of the store."""
     count, left, _ = _grid_cost(now, 0, grid_slope, grid_length)
     n, _, at, _ = _store_pieces(
-        now, now.most_charge, now.most_discharge, left, count, grid_slope, grid_length, slope, length
+        now, now.most_charge, now.most_discharge, left, count, grid_slope, grid_length, slope, length, base
     )
     if smooth > 0.0:
-        n = _smoothed(smooth, now, n, at, slope, length, grid_slope, grid_length)
+        n = _smoothed(smooth, now, n, at, slope, length, base, grid_slope, grid_length)
     top = at
     for i in range(n):
-        top += length[i]
+        top += length[base + i]
     return n, top
 
 
 @_inner
-def _smoothed(smooth, now, n, at, slope, length, old_slope, old_length):
+def _smoothed(smooth, now, n, at, slope, length, base, old_slope, old_length):
     """Split the pieces of a cost by power levels, each dearer by `smooth`; returns how many there are then."""
-    old_slope[:n], old_length[:n] = slope[:n], length[:n]
-    kept, place = 0, at
+    old_slope[:n], old_length[:n] = slope[base : base + n], length[base : base + n]
+    kept, place = base, at
     for i in range(n):
         end = place + old_length[i]
         while end - place > DUST:
@@ -538,7 +552,7 @@ def _smoothed(smooth, now, n, at, slope, length, old_slope, old_length):
             kept += 1
             place = cut
         place = end
-    return kept
+    return kept - base
 
 
 @_inner
@@ -657,18 +671,19 @@ def _solve_general(data, delta, worth, most_pieces):
 @_inner
 def _convolve(low, high, branches, branch, v_begin, v_cost, v_slope, run, after, run_high, out):
     """Min-plus convolution of a convex branch, mirrored, with a convex run, cut to [low, high]."""
-    pieces, slope, length = branches.pieces[branch], branches.slope[branch], branches.length[branch]
+    slope, length, base = branches.slope, branches.length, branch * MOST_PIECES
+    pieces = branches.pieces[branch]
     top, top_cost = branches.at[branch], branches.value[branch]
-    for i in range(pieces):
+    for i in range(base, base + pieces):
         top += length[i]
         top_cost += slope[i] * length[i]
     place, cost = v_begin[run] - top, v_cost[run] + top_cost
-    i, j, count = pieces - 1, run, 0
-    while place < high and (i >= 0 or j < after):
+    i, j, count = base + pieces - 1, run, 0
+    while place < high and (i >= base or j < after):
         run_length = 0.0
         if j < after:
             run_length = (run_high if j + 1 >= after else v_begin[j + 1]) - v_begin[j]
-        if j >= after or (i >= 0 and -slope[i] <= v_slope[j]):
+        if j >= after or (i >= base and -slope[i] <= v_slope[j]):
             piece_slope, piece = -slope[i], length[i]
             i -= 1
         else:
@@ -806,6 +821,7 @@ def _best_change(low, high, tie, stored, before, v_begin, v_cost, v_slope, begin
     at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
     best, best_cost, best_worth = 0.0, INFINITE, 0.0
     for branch in range(many):
+        base = branch * MOST_PIECES
         place, cost = at[branch], value[branch]
         j = begin
         # Kinks of the interval's cost.
@@ -818,8 +834,8 @@ def _best_change(low, high, tie, stored, before, v_begin, v_cost, v_slope, begin
                 if total < best_cost - DUST or (total < best_cost + DUST and abs(place - wished) < abs(best - wished)):
                     best, best_cost, best_worth = place, min(total, best_cost), -v_slope[j]
             if i < pieces[branch]:
-                place += length[branch, i]
-                cost += slope[branch, i] * length[branch, i]
+                place += length[base + i]
+                cost += slope[base + i] * length[base + i]
         top = place
         # Kinks of the value function.
         place, cost, i = at[branch], value[branch], 0
@@ -828,11 +844,11 @@ def _best_change(low, high, tie, stored, before, v_begin, v_cost, v_slope, begin
             change = after - stored
             if change < at[branch] or change > top:
                 continue
-            while i < pieces[branch] and place + length[branch, i] < change:
-                place += length[branch, i]
-                cost += slope[branch, i] * length[branch, i]
+            while i < pieces[branch] and place + length[base + i] < change:
+                place += length[base + i]
+                cost += slope[base + i] * length[base + i]
                 i += 1
-            here_slope = slope[branch, min(i, pieces[branch] - 1)] if pieces[branch] > 0 else -v_slope[min(j, end - 1)]
+            here_slope = slope[base + min(i, pieces[branch] - 1)] if pieces[branch] > 0 else -v_slope[min(j, end - 1)]
             piece = min(j, end - 1)
             total = cost + here_slope * (change - place) + v_cost[piece] + v_slope[piece] * (after - v_begin[piece])
             if total < best_cost - DUST or (total < best_cost + DUST and abs(change - wished) < abs(best - wished)):
