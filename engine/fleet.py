@@ -27,8 +27,12 @@ from engine.prices import PriceCurve
 from engine.problem import Array, ProblemStack
 from engine.strategy import Strategy
 
-# Enough sites to make a thread's turn worth it, few enough that a chunk's arrays stay in the processor's cache.
-SITES_PER_CHUNK = 128
+# Values in an array of a chunk: enough sites to make a thread's turn worth it, few enough for the processor's cache.
+VALUES_PER_CHUNK = 128 * 96
+SERIES = (
+    *("charge_kw", "discharge_kw", "import_kw", "export_kw", "curtailment_kw", "soc"),
+    "marginal_value_eur_per_kwh",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +167,11 @@ def optimise_fleet(
     import numba
 
     batch = _Batch(stack, time_limit_s, money_tolerance_eur)
-    starts = range(0, len(sites), SITES_PER_CHUNK)
+    size = max(1, VALUES_PER_CHUNK // len(stack.index))
     # More threads than processors would only wait for each other.
     with ThreadPoolExecutor(workers or numba.get_num_threads()) as pool:
-        running = [pool.submit(batch.chunk, first, min(first + SITES_PER_CHUNK, len(sites))) for first in starts]
+        starts = range(0, len(sites), size)
+        running = [pool.submit(batch.chunk, first, min(first + size, len(sites))) for first in starts]
         try:
             done = 0
             for future in as_completed(running):
@@ -191,10 +196,9 @@ class _Batch:
 
     def __init__(self, stack: ProblemStack, time_limit_s: float, money_tolerance_eur: float) -> None:
         self._stack, self._time_limit_s, self._money_tolerance_eur = stack, time_limit_s, money_tolerance_eur
-        shape = (len(stack), len(stack.index))
-        series = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "curtailment_kw", "soc")
-        self.arrays: dict[str, Array] = {name: np.empty(shape) for name in (*series, "marginal_value_eur_per_kwh")}
-        self.arrays["cost_eur"] = np.empty(len(stack))
+        # One block: the operating system hands out large ones in large pages.
+        block = np.empty((len(SERIES), len(stack), len(stack.index)))
+        self.arrays: dict[str, Array] = {"cost_eur": np.empty(len(stack)), **dict(zip(SERIES, block, strict=True))}
         self.solved_singly: dict[int, Solution] = {}
 
     def chunk(self, first: int, last: int) -> int:

@@ -271,28 +271,22 @@ def _store_pieces(now, most_charge, most_discharge, left, count, grid_slope, gri
     high = min(right, net + most_charge / eta_in)
     if high < low:
         return -1, 0, 0.0, low
-    n, at = 0, (low - net) * eta_in
-    if low < net:
-        at = (low - net) / eta_out
-        begin, until = left, min(high, net)
-        for i in range(count):
-            end = begin + grid_length[i]
-            piece = min(end, until) - max(begin, low)
-            if piece > 0.0:
-                slope[base + n], length[base + n] = (grid_slope[i] - now.wear) * eta_out, piece / eta_out
-                n += 1
-            begin = end
-    discharging = n
-    if high > net:
-        begin, since = left, max(low, net)
-        for i in range(count):
-            end = begin + grid_length[i]
-            piece = min(end, high) - max(begin, since)
-            if piece > 0.0:
-                slope[base + n], length[base + n] = grid_slope[i] / eta_in, piece * eta_in
-                n += 1
-            begin = end
-    return n, discharging, at, low
+    at = (low - net) / eta_out if low < net else (low - net) * eta_in
+    n, discharging, begin = base, base, left
+    for i in range(count):
+        end = begin + grid_length[i]
+        lower, upper = max(begin, low), min(end, high)
+        begin = end
+        if upper <= lower:
+            continue
+        if lower < net:
+            slope[n], length[n] = (grid_slope[i] - now.wear) * eta_out, (min(upper, net) - lower) / eta_out
+            n += 1
+            discharging = n
+        if upper > net:
+            slope[n], length[n] = grid_slope[i] / eta_in, (upper - max(lower, net)) * eta_in
+            n += 1
+    return n - base, discharging - base, at, low
 
 
 @_inner
