@@ -41,7 +41,11 @@ OPTIMALITY_TOLERANCE = 1e-10
 # Breaks ties in favour of resting, so that burning energy for nothing is never as good as leaving it.
 # Never part of a reported cost; at most a cent per GWh discharged.
 REST_PREFERENCE_EUR_PER_KWH = 1e-8
-# How far rounding may set an answer above its bound, relative to the money at stake.
+# How far a binary may be from 0 or 1, by default: fast, and nearly always exact enough to pass the proof.
+HIGHS_MIP_TOLERANCE = 1e-6
+# How far an answer may be above its bound, relative to the money at stake: rounding, and what a search at the tightest
+# tolerances may leave.
+ROUNDING = 1e-11
 SAME_MONEY = 1e-8
 # What a preference may cost, relative to the money at stake: less than the objective can be told to.
 PREFERENCE_TOLERANCE = 1e-10
@@ -219,27 +223,37 @@ class _Program:
         """Solve to a proved optimum."""
         self._objective = pulp.LpAffineExpression(terms)
         self._lp += self._objective
-        self._run()
-        if self._binaries:
-            bound = float(self._lp.solverModel.getInfo().mip_dual_bound)
-            # Only a linear program has prices, and exact ones: fix the directions found and solve once more.
-            for binary in self._binaries:
-                direction = round(binary.value())
-                binary.cat = pulp.LpContinuous
-                binary.lowBound = binary.upBound = direction
+        if not self._binaries:
             self._run()
-            self._prove(bound)
-        self.objective_eur = float(self._lp.objective.value())
+        elif not self._proved(HIGHS_MIP_TOLERANCE, ROUNDING):
+            # A binary that leaks a millionth of its big-M may fix a wrong direction: search again, leaking less.
+            self._free_binaries()
+            if not self._proved(FEASIBILITY_TOLERANCE, SAME_MONEY):
+                raise SolveError(
+                    f"solver: the answer {self._found_eur():.6f} EUR is {self.gap_eur:.6f} EUR above the proved bound; "
+                    "accept a gap (money_tolerance_eur) or report it with its input"
+                )
+        self.objective_eur = self._found_eur()
 
-    def _prove(self, bound_eur: float) -> None:
-        """Hold the answer with exact directions to the bound of the search."""
-        found_eur = float(self._lp.objective.value())
-        self.gap_eur = max(0.0, found_eur - bound_eur)
-        if self.gap_eur > self._money_tolerance_eur + SAME_MONEY * max(1.0, abs(found_eur)):
-            raise SolveError(
-                f"solver: the answer {found_eur:.6f} EUR is {self.gap_eur:.6f} EUR above the proved bound; "
-                "accept a gap (money_tolerance_eur) or report it with its input"
-            )
+    def _proved(self, mip_tolerance: float, rounding: float) -> bool:
+        """Search the binaries, make them exact, and hold what comes out against the bound of the search."""
+        self._run(mip_tolerance)
+        bound_eur = float(self._lp.solverModel.getInfo().mip_dual_bound)
+        # Only a linear program has prices, and exact ones: fix the directions found and solve once more.
+        for binary in self._binaries:
+            direction = round(binary.value())
+            binary.cat = pulp.LpContinuous
+            binary.lowBound = binary.upBound = direction
+        self._run()
+        self.gap_eur = max(0.0, self._found_eur() - bound_eur)
+        return self.gap_eur <= self._money_tolerance_eur + rounding * max(1.0, abs(self._found_eur()))
+
+    def _free_binaries(self) -> None:
+        for binary in self._binaries:
+            binary.cat, binary.lowBound, binary.upBound = pulp.LpInteger, 0, 1
+
+    def _found_eur(self) -> float:
+        return float(self._lp.objective.value())
 
     def prefer(self, taste: Expression) -> None:
         """Among the optimal plans take the one with the least `taste`."""
@@ -248,11 +262,11 @@ class _Program:
         self._lp.setObjective(taste)
         self._run()
 
-    def _run(self) -> None:
-        self._solve()
+    def _run(self, mip_tolerance: float = HIGHS_MIP_TOLERANCE) -> None:
+        self._solve(mip_feasibility_tolerance=mip_tolerance)
         if self._binaries and self._lp.sol_status == pulp.LpSolutionInfeasible:
             # Limits are soft, so nothing here is infeasible; at these tolerances HiGHS's presolve may think so.
-            self._solve(presolve="off")
+            self._solve(mip_feasibility_tolerance=mip_tolerance, presolve="off")
         # PuLP calls a truncated solve "Optimal"; only the status of the solution tells a proof.
         if self._lp.sol_status != pulp.LpSolutionOptimal:
             raise SolveError(self._failure())
@@ -267,8 +281,6 @@ class _Program:
             gapAbs=self._money_tolerance_eur,
             primal_feasibility_tolerance=FEASIBILITY_TOLERANCE,
             dual_feasibility_tolerance=OPTIMALITY_TOLERANCE,
-            # At the default of 1e-6 a binary may leak a millionth of its big-M, and fix the wrong direction.
-            mip_feasibility_tolerance=FEASIBILITY_TOLERANCE,
             **options,
         )
         # PuLP has no word for some of HiGHS's statuses; they are no proof either, and told below in HiGHS's words.
