@@ -171,15 +171,19 @@ def _new_branches():
 @_inner
 def _rows(data):
     """What changes from interval to interval, a row for each."""
-    columns = (
-        data.buy, data.sell, data.net, data.most_in, data.most_out, data.spare, data.over_in, data.over_out,
-        data.most_charge, data.most_discharge, data.wear,
+    buy, sell, net, most_in, most_out, spare = (
+        data.buy, data.sell, data.net, data.most_in, data.most_out, data.spare,
     )  # fmt: skip
-    rows = np.empty((data.buy.shape[0], 13))
-    for column in range(11):
-        rows[:, column] = columns[column]
-    rows[:, 11] = data.solar_only
-    rows[:, 12] = data.floor
+    over_in, over_out, most_charge, most_discharge = data.over_in, data.over_out, data.most_charge, data.most_discharge
+    wear, solar_only, floor = data.wear, data.solar_only, data.floor
+    # Element by element: assigning whole slices takes numba seconds to compile.
+    rows = np.empty((buy.shape[0], 13))
+    for t in range(buy.shape[0]):
+        rows[t, 0], rows[t, 1], rows[t, 2] = buy[t], sell[t], net[t]
+        rows[t, 3], rows[t, 4], rows[t, 5] = most_in[t], most_out[t], spare[t]
+        rows[t, 6], rows[t, 7] = over_in[t], over_out[t]
+        rows[t, 8], rows[t, 9], rows[t, 10] = most_charge[t], most_discharge[t], wear[t]
+        rows[t, 11], rows[t, 12] = solar_only[t], floor[t]
     return rows
 
 
@@ -392,30 +396,21 @@ def _solve_convex(data, delta, worth):
         used = _bend(v_slope, v_length, first[0], used, low, data.final, -data.final_breach, 0.0)
     used = _add_band(band, rows[count - 1, 12], v_slope, v_length, first[0], used)
     first[1] = used
-    for k in range(1, count):
+    for k in range(1, count + 1):
         t = count - k
-        cost_pieces[t], most_up[t] = _convex_cost(
-            _interval(rows, t, breach, eta_in, eta_out),
-            smooth,
-            grid_slope,
-            grid_length,
-            slopes,
-            lengths,
-            t * MOST_PIECES,
-        )
+        base, now = t * MOST_PIECES, _interval(rows, t, breach, eta_in, eta_out)
+        cost_pieces[t], most_up[t] = _convex_cost(now, smooth, grid_slope, grid_length, slopes, lengths, base)
+        if t == 0:
+            break
         begin, end = first[k - 1], first[k]
         room = used + (end - begin) + 2 * MOST_PIECES
         if room > v_slope.shape[0]:
             v_slope, v_length = _grown(v_slope, 2 * room), _grown(v_length, 2 * room)
         # The list is in kept * s: it covers what `kept` makes of the band, and is stretched back to the band.
         skip, wanted = most_up[t] + (kept - 1.0) * low, kept * (high - low)
-        used = _merge(
-            slopes, lengths, t * MOST_PIECES, cost_pieces[t], v_slope, v_length, begin, end, skip, wanted, kept
-        )
+        used = _merge(slopes, lengths, base, cost_pieces[t], v_slope, v_length, begin, end, skip, wanted, kept)
         used = _add_band(band, rows[t - 1, 12], v_slope, v_length, first[k], used)
         first[k + 1] = used
-    now = _interval(rows, 0, breach, eta_in, eta_out)
-    cost_pieces[0], most_up[0] = _convex_cost(now, smooth, grid_slope, grid_length, slopes, lengths, 0)
     stored, before = start, 0.0
     for t in range(count):
         k = count - 1 - t
@@ -534,7 +529,8 @@ def _convex_cost(now, smooth, grid_slope, grid_length, slope, length, base):
 @_inner
 def _smoothed(smooth, now, n, at, slope, length, base, old_slope, old_length):
     """Split the pieces of a cost by power levels, each dearer by `smooth`; returns how many there are then."""
-    old_slope[:n], old_length[:n] = slope[base : base + n], length[base : base + n]
+    for i in range(n):
+        old_slope[i], old_length[i] = slope[base + i], length[base + i]
     kept, place = base, at
     for i in range(n):
         end = place + old_length[i]
