@@ -41,11 +41,7 @@ OPTIMALITY_TOLERANCE = 1e-10
 # Breaks ties in favour of resting, so that burning energy for nothing is never as good as leaving it.
 # Never part of a reported cost; at most a cent per GWh discharged.
 REST_PREFERENCE_EUR_PER_KWH = 1e-8
-# How far a binary may be from 0 or 1, by default: fast, and nearly always exact enough to pass the proof.
-HIGHS_MIP_TOLERANCE = 1e-6
-# How far an answer may be above its bound, relative to the money at stake: rounding, and what a search at the tightest
-# tolerances may leave.
-ROUNDING = 1e-11
+# How far rounding may set an answer above its bound, relative to the money at stake.
 SAME_MONEY = 1e-8
 # What a preference may cost, relative to the money at stake: less than the objective can be told to.
 PREFERENCE_TOLERANCE = 1e-10
@@ -223,34 +219,26 @@ class _Program:
         """Solve to a proved optimum."""
         self._objective = pulp.LpAffineExpression(terms)
         self._lp += self._objective
-        if not self._binaries:
+        self._run()
+        if self._binaries:
+            bound_eur = float(self._lp.solverModel.getInfo().mip_dual_bound)
+            # Only a linear program has prices, and exact ones: fix the directions found and solve once more.
+            for binary in self._binaries:
+                direction = round(binary.value())
+                binary.cat = pulp.LpContinuous
+                binary.lowBound = binary.upBound = direction
             self._run()
-        elif not self._proved(HIGHS_MIP_TOLERANCE, ROUNDING):
-            # A binary that leaks a millionth of its big-M may fix a wrong direction: search again, leaking less.
-            self._free_binaries()
-            if not self._proved(FEASIBILITY_TOLERANCE, SAME_MONEY):
-                raise SolveError(
-                    f"solver: the answer {self._found_eur():.6f} EUR is {self.gap_eur:.6f} EUR above the proved bound; "
-                    "accept a gap (money_tolerance_eur) or report it with its input"
-                )
+            self._prove(bound_eur)
         self.objective_eur = self._found_eur()
 
-    def _proved(self, mip_tolerance: float, rounding: float) -> bool:
-        """Search the binaries, make them exact, and hold what comes out against the bound of the search."""
-        self._run(mip_tolerance)
-        bound_eur = float(self._lp.solverModel.getInfo().mip_dual_bound)
-        # Only a linear program has prices, and exact ones: fix the directions found and solve once more.
-        for binary in self._binaries:
-            direction = round(binary.value())
-            binary.cat = pulp.LpContinuous
-            binary.lowBound = binary.upBound = direction
-        self._run()
+    def _prove(self, bound_eur: float) -> None:
+        """Hold the answer with exact directions to the bound of the search."""
         self.gap_eur = max(0.0, self._found_eur() - bound_eur)
-        return self.gap_eur <= self._money_tolerance_eur + rounding * max(1.0, abs(self._found_eur()))
-
-    def _free_binaries(self) -> None:
-        for binary in self._binaries:
-            binary.cat, binary.lowBound, binary.upBound = pulp.LpInteger, 0, 1
+        if self.gap_eur > self._money_tolerance_eur + SAME_MONEY * max(1.0, abs(self._found_eur())):
+            raise SolveError(
+                f"solver: the answer {self._found_eur():.6f} EUR is {self.gap_eur:.6f} EUR above the proved bound; "
+                "accept a gap (money_tolerance_eur) or report it with its input"
+            )
 
     def _found_eur(self) -> float:
         return float(self._lp.objective.value())
@@ -262,11 +250,11 @@ class _Program:
         self._lp.setObjective(taste)
         self._run()
 
-    def _run(self, mip_tolerance: float = HIGHS_MIP_TOLERANCE) -> None:
-        self._solve(mip_feasibility_tolerance=mip_tolerance)
+    def _run(self) -> None:
+        self._solve()
         if self._binaries and self._lp.sol_status == pulp.LpSolutionInfeasible:
             # Limits are soft, so nothing here is infeasible; at these tolerances HiGHS's presolve may think so.
-            self._solve(mip_feasibility_tolerance=mip_tolerance, presolve="off")
+            self._solve(presolve="off")
         # PuLP calls a truncated solve "Optimal"; only the status of the solution tells a proof.
         if self._lp.sol_status != pulp.LpSolutionOptimal:
             raise SolveError(self._failure())
@@ -281,6 +269,9 @@ class _Program:
             gapAbs=self._money_tolerance_eur,
             primal_feasibility_tolerance=FEASIBILITY_TOLERANCE,
             dual_feasibility_tolerance=OPTIMALITY_TOLERANCE,
+            # At the default of 1e-6 a binary leaks a millionth of its big-M. On some real days that fixed a wrong
+            # direction, a microeuro dearer, and the search's own bound did not tell.
+            mip_feasibility_tolerance=FEASIBILITY_TOLERANCE,
             **options,
         )
         # PuLP has no word for some of HiGHS's statuses; they are no proof either, and told below in HiGHS's words.
