@@ -12,3 +12,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="plan every day of every site in the folder of real data, at every step, with both solvers; takes the "
         "better part of an hour on two processors, with one process per processor that the run may use (taskset)",
     )
+    parser.addoption(
+        "--year",
+        action="store_true",
+        help="also plan whole years that take minutes",
+    )
