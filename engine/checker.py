@@ -423,9 +423,11 @@ def _added_fee(charge: DemandCharge, local: pd.DatetimeIndex, import_kw: Array) 
         for (own, day, _), values in means.items():
             if own == period:
                 days[day] = max(days.get(day, 0.0), sum(values) / len(values))
-        today = charge.peak_today_so_far_kw if first_day in days else 0.0
-        with_plan = [max(peak, today if day == first_day else 0.0) for day, peak in days.items()]
-        added += _fee(charge, [*so_far, *with_plan]) - _fee(charge, [*so_far, today])
+        today = charge.peak_today_so_far_kw if period == first_period else 0.0
+        with_plan = dict(days)
+        if today:
+            with_plan[first_day] = max(days.get(first_day, 0.0), today)
+        added += _fee(charge, [*so_far, *with_plan.values()]) - _fee(charge, [*so_far, today])
     return added
 
 

@@ -28,6 +28,10 @@ from engine.problem import LIMIT_PRIORITY, Array, DispatchProblem, ProblemStack
 
 # Values this close, relative to the money at stake, are equal.
 SAME = 1e-11
+# So far rounding may set a value above its bound.
+ROUNDING = 1e-9
+# Caps closer than this are one.
+NEAREST_KW = 1e-13
 MOST_STEPS = 100
 # Slack within which a coupling counts as kept.
 SLACK = 1e-9
@@ -243,7 +247,10 @@ def least_of_convex(value: Callable[[float], float], low: float, high: float) ->
         width = max(places[gap + 1] - places[gap] for gap in gaps)
         if values[best] - bound <= SAME * max(1.0, abs(values[best])):
             return places[best]
-        if width <= SLACK or any(abs(place - known) < SLACK / 10 for known in places):
+        if width <= NEAREST_KW or any(abs(place - known) < NEAREST_KW for known in places):
+            # The chords meet at a point that is known: what is left between value and bound is rounding, or a failure.
+            if values[best] - bound <= ROUNDING * max(1.0, abs(values[best])):
+                return places[best]
             break
         position = int(np.searchsorted(places, place))
         places.insert(position, place)

@@ -81,24 +81,28 @@ def objective_eur(stack: ProblemStack, outcome: Outcome) -> Array:
 
     Budgets and demand charges, which couple intervals, are not in it.
     """
+    carbon = stack.step_h * (stack.decision_import_price - stack.import_price) * outcome.import_kw
+    money: Array = (outcome.cost_eur + carbon).sum(axis=1)
+    return money - _terminal_worth_eur(stack, outcome.soc[:, -1]) + breach_eur(stack, outcome)
+
+
+def breach_eur(stack: ProblemStack, outcome: Outcome) -> Array:
+    """What breaches weigh in the objective, shape (N,) [EUR]."""
     h, breach = stack.step_h, stack.breach_price_eur_per_kwh
-    carbon = h * (stack.decision_import_price - stack.import_price) * outcome.import_kw
     over = np.maximum(outcome.import_kw - stack.import_limit_kw, 0.0)
     over += np.maximum(outcome.export_kw - stack.export_limit_kw, 0.0)
     min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
     outside = np.maximum(min_soc - outcome.soc, 0.0) + np.maximum(outcome.soc - max_soc, 0.0)
     short = np.maximum(stack.reserve_soc - outcome.soc, 0.0)
     per_interval = (
-        outcome.cost_eur
-        + carbon
-        + breach * LIMIT_PRIORITY * h * over
+        breach * LIMIT_PRIORITY * h * over
         + breach * BAND_PRIORITY * stack.capacity_kwh * outside
         + stack.reserve_breach_price * h * stack.capacity_kwh * short
     )
     final_short = np.maximum(stack.final_soc_min - outcome.soc[:, -1:], 0.0)
     at_end = breach * stack.capacity_kwh * final_short
     total: Array = per_interval.sum(axis=1) + at_end[:, 0]
-    return total - _terminal_worth_eur(stack, outcome.soc[:, -1])
+    return total
 
 
 def _terminal_worth_eur(stack: ProblemStack, soc: Array) -> Array:

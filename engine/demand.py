@@ -166,7 +166,7 @@ def peak_periods(
             )
         counts = (local.hour >= charge.from_hour) & (local.hour < charge.to_hour)
         if charge.weekdays_only:
-            counts &= local.weekday < 5
+            counts &= local.day_of_week < 5
         days = _codes(local, "day")
         slots = pd.factorize(index.floor(f"{minutes}min"))[0]
         periods = _codes(local, charge.period)
@@ -179,7 +179,11 @@ def peak_periods(
             so_far = np.zeros(len(day_ids))
             if day_ids[0] == days[0]:
                 so_far[0] = charge.peak_today_so_far_kw
-            earlier = sorted(charge.daily_peaks_so_far_kw, reverse=True) if begins_here else []
+            earlier = list(charge.daily_peaks_so_far_kw) if begins_here else []
+            if begins_here and day_ids[0] != days[0]:
+                # Nothing more of today counts, but its peak does.
+                earlier.append(charge.peak_today_so_far_kw)
+            earlier.sort(reverse=True)
             place = np.full(len(index), -1, dtype=np.int64)
             place[chosen] = slot
             found.append(

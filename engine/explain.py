@@ -91,45 +91,49 @@ def summary(plan: Plan) -> str:
 def next_best(plan: Plan, position: int) -> Alternative | None:
     """The cheapest other thing to do in an interval: rest, or charge or discharge as hard as is allowed.
 
-    The store arrives as in the plan, and what follows is planned anew. None where nothing else is possible, or where a
-    cycle budget or demand charge couples the interval to others, so that one interval's act has no cost of its own.
+    The store arrives as in the plan, and what follows is planned anew. None where nothing else is possible without a
+    breach, or where a cycle budget, a demand charge or a limit by state of charge couples the interval to others, so
+    that one interval's act has no cost of its own.
 
     Args:
         plan: The plan.
         position: Number of the interval.
     """
     from engine import storage_dp
-    from engine.decisions import objective_eur, reckon
+    from engine.decisions import breach_eur, objective_eur, reckon
 
     problem, stack = plan.problem, plan.problem.stack
-    if problem.budgets or problem.peaks:
+    battery = plan.site.battery
+    if problem.budgets or problem.peaks or battery.charge_kw_at_soc or battery.discharge_kw_at_soc:
         return None
     row = plan.table.iloc[position]
     soc = float(plan.table["soc"].iloc[position - 1]) if position else problem.initial_soc
     now = stack.part(position, position + 1, soc)
 
-    def total_eur(charge_kw: float, discharge_kw: float) -> float:
+    def total_eur(charge_kw: float, discharge_kw: float) -> tuple[float, float]:
+        """What the rest of the horizon comes to behind an act, and how much of it is breaches."""
         decisions = storage_dp.with_curtailment(now, np.array([[charge_kw]]), np.array([[discharge_kw]]))
         outcome = reckon(now, decisions)
-        total = float(objective_eur(now, outcome)[0])
+        total, breach = float(objective_eur(now, outcome)[0]), float(breach_eur(now, outcome)[0])
         if position + 1 < problem.intervals:
             rest = stack.part(position + 1, problem.intervals, float(outcome.soc[0, 0]))
             following, pieces = storage_dp.solve(rest)
             if pieces[0] < 0:
-                return np.nan
-            total += float(objective_eur(rest, reckon(rest, following))[0])
-        return total
+                return np.inf, np.inf
+            after = reckon(rest, following)
+            total, breach = total + float(objective_eur(rest, after)[0]), breach + float(breach_eur(rest, after)[0])
+        return total, breach
 
     own = float(row["charge_kw"]), float(row["discharge_kw"])
     others = [act for act in _acts(plan, now, soc, position) if max(abs(np.subtract(act, own))) > MOVING_KW]
-    if not others:
+    own_eur, own_breach = total_eur(*own)
+    tried = [(act, *total_eur(*act)) for act in others]
+    # An act that breaks a limit has no price in money.
+    lawful = [(eur - own_eur, act) for act, eur, breach in tried if breach <= own_breach + DUST]
+    if not lawful:
         return None
-    own_eur = total_eur(*own)
-    costs = [total_eur(*act) - own_eur for act in others]
-    if np.isnan(costs).any():
-        return None
-    best = int(np.argmin(costs))
-    return Alternative(*others[best], extra_eur=max(0.0, costs[best]))
+    extra_eur, (charge_kw, discharge_kw) = min(lawful)
+    return Alternative(charge_kw, discharge_kw, max(0.0, extra_eur))
 
 
 def _acts(plan: Plan, now: ProblemStack, soc: float, position: int) -> list[tuple[float, float]]:
@@ -141,10 +145,8 @@ def _acts(plan: Plan, now: ProblemStack, soc: float, position: int) -> list[tupl
     surplus = float(problem.surplus_kw[position])
     most_import = float(problem.import_limit_kw[position])
     most_export = float(problem.export_limit_kw[position]) + float(now.pv_kw[0, 0]) * problem.pv_curtailable
-    charge = min(float(problem.max_charge_kw[position]), room, most_import + surplus, battery.charge_limit_kw(soc))
-    discharge = min(
-        float(problem.max_discharge_kw[position]), held, most_export - surplus, battery.discharge_limit_kw(soc)
-    )
+    charge = min(float(problem.max_charge_kw[position]), room, most_import + surplus)
+    discharge = min(float(problem.max_discharge_kw[position]), held, most_export - surplus)
     return [(0.0, 0.0), *((kw, 0.0) for kw in [charge] if kw > MOVING_KW), *((0.0, kw) for kw in [discharge] if kw > 0)]
 
 
@@ -171,7 +173,10 @@ def _binding(plan: Plan, row: pd.Series, position: int) -> str:
     if row["soc"] <= battery.min_soc + DUST:
         binding.append("the battery is empty at the end of it")
     for way, word in (("charge", "charging"), ("discharge", "discharging")):
-        if most[way] <= DUST < rating[way]:
+        cells_kw = getattr(battery, f"{way}_limit_kw")(row["soc"])
+        if DUST < cells_kw < most[way] and row[f"{way}_kw"] >= cells_kw - DUST:
+            binding.append(f"{word} is at what the cells take at this state of charge")
+        elif most[way] <= DUST < rating[way]:
             binding.append(f"{word} is not allowed")
         elif row[f"{way}_kw"] >= most[way] - DUST and most[way] > DUST:
             binding.append(f"{word} is at its {'rating' if most[way] >= rating[way] else 'limit'}")

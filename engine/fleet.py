@@ -22,7 +22,7 @@ from engine.decisions import Decisions, Outcome, reckon
 from engine.demand import DemandCharge
 from engine.inputs import Figure, Series, TerminalValue, build_stack, in_euros
 from engine.plan import Plan, Solution, assemble
-from engine.planner import MONEY_TOLERANCE_EUR, TIME_LIMIT_S, refuse_faults, solve
+from engine.planner import MONEY_TOLERANCE_EUR, refuse_faults, solve
 from engine.prices import PriceCurve
 from engine.problem import Array, ProblemStack
 from engine.strategy import Strategy
@@ -106,7 +106,7 @@ def optimise_fleet(
     max_discharge_kw: Series | None = None,
     reserve_soc: Series | None = None,
     carbon_kg_per_kwh: Series | None = None,
-    time_limit_s: float = TIME_LIMIT_S,
+    time_limit_s: float | None = None,
     money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -194,7 +194,7 @@ def optimise_fleet(
 class _Batch:
     """The result under construction; every chunk fills its own rows."""
 
-    def __init__(self, stack: ProblemStack, time_limit_s: float, money_tolerance_eur: float) -> None:
+    def __init__(self, stack: ProblemStack, time_limit_s: float | None, money_tolerance_eur: float) -> None:
         self._stack, self._time_limit_s, self._money_tolerance_eur = stack, time_limit_s, money_tolerance_eur
         # One block: the operating system hands out large ones in large pages.
         block = np.empty((len(SERIES), len(stack), len(stack.index)))

@@ -43,8 +43,12 @@ OPTIMALITY_TOLERANCE = 1e-10
 REST_PREFERENCE_EUR_PER_KWH = 1e-8
 # How far rounding may set an answer above its bound, relative to the money at stake.
 SAME_MONEY = 1e-8
-# What a preference may cost, relative to the money at stake: less than the objective can be told to.
+# A preference is added to the money at this price per kW; what it really costs is checked, relative to the money at
+# stake, and a taste that costs more is dropped.
+PREFERENCE_EUR_PER_KW = 1e-7
 PREFERENCE_TOLERANCE = 1e-10
+# Power levels that a smoother plan avoids, of the most that is allowed.
+SMOOTH_LEVELS = (0.25, 0.5, 0.75)
 # What HiGHS reports for a bound or a plan that it does not have is infinite, or above this.
 INFINITE = 1e30
 
@@ -244,11 +248,19 @@ class _Program:
         return float(self._lp.objective.value())
 
     def prefer(self, taste: Expression) -> None:
-        """Among the optimal plans take the one with the least `taste`."""
-        slack = PREFERENCE_TOLERANCE * max(1.0, abs(self.objective_eur))
-        self._lp += self._objective <= self.objective_eur + slack
-        self._lp.setObjective(taste)
-        self._run()
+        """Among the optimal plans take the one with the least `taste`; if it cannot be had for nothing, the first."""
+        first = [(variable, variable.varValue) for variable in self._lp.variables()]
+        self._lp.setObjective(self._objective + PREFERENCE_EUR_PER_KW * taste)
+        try:
+            self._run()
+            free = self._objective.value() <= self.objective_eur + PREFERENCE_TOLERANCE * max(
+                1.0, abs(self.objective_eur)
+            )
+        except SolveError:
+            free = False
+        if not free:
+            for variable, value in first:
+                variable.varValue = value
 
     def _run(self) -> None:
         self._solve()
@@ -341,7 +353,9 @@ class _SiteModel:
         """What to make small among plans of equal cost."""
         charge, discharge = self.of["charge"], self.of["discharge"]
         if prefer == "later_charging":
-            return pulp.lpSum((len(charge) - t) * variable for t, variable in enumerate(charge))
+            return pulp.lpSum((1 - t / len(charge)) * variable for t, variable in enumerate(charge))
+        if prefer == "smoother_power":
+            return pulp.lpSum(self._above_levels("charge") + self._above_levels("discharge"))
         changes = []
         for t, (one, other) in enumerate(zip(charge, discharge, strict=True)):
             change = self._variable(f"change_{t}", 0, None)
@@ -350,6 +364,14 @@ class _SiteModel:
             self._program.require(change >= before - one + other)
             changes.append(change)
         return pulp.lpSum(changes)
+
+    def _above_levels(self, name: str) -> list[Any]:
+        """How far each power is above each of a few levels."""
+        above = []
+        for (t, variable), share in itertools.product(enumerate(self.of[name]), SMOOTH_LEVELS):
+            above.append(self._variable(f"{name}_{t}_above_{share:g}", 0, None))
+            self._program.require(above[-1] >= variable - share * float(self._most_kw[name][t]))
+        return above
 
     def _values(self, name: str) -> Array:
         """The solved values of one variable [kW], shape (T,), with the solver's dust swept off."""

@@ -20,7 +20,9 @@ from engine.problem import DispatchProblem
 from engine.strategy import Strategy
 
 SolverName = Literal["auto", "dp", "lp"]
+# A minute, and one more for every so many intervals (a week of quarter-hours).
 TIME_LIMIT_S = 60.0
+INTERVALS_PER_TIME_LIMIT = 672
 MONEY_TOLERANCE_EUR = 1e-9
 
 
@@ -43,7 +45,7 @@ def optimise(
     reserve_soc: pd.Series | None = None,
     carbon_kg_per_kwh: pd.Series | None = None,
     solver: SolverName = "auto",
-    time_limit_s: float = TIME_LIMIT_S,
+    time_limit_s: float | None = None,
     money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
 ) -> Plan:
     """Compute the cheapest plan for one site.
@@ -73,7 +75,8 @@ def optimise(
         carbon_kg_per_kwh: Carbon intensity of bought energy [kg/kWh], weighed by `Strategy.carbon_eur_per_kg`.
         solver: ``"dp"`` for the dynamic program, ``"lp"`` for the linear program or MILP, ``"auto"`` for the first that
             is exact and fast. Both are exact; `Plan.solver` and `Plan.why` say which answered, and why.
-        time_limit_s: Longest time for the linear program or MILP [s].
+        time_limit_s: Longest time for a run of the linear program or MILP [s]. None: a minute, and for long horizons a
+            minute for each week of quarter-hours.
         money_tolerance_eur: Gap to a proved lower bound that an answer of the MILP may have [EUR]; `Plan.gap_eur`
             says what it is.
 
@@ -133,7 +136,7 @@ def optimise(
 def solve(
     problem: DispatchProblem,
     solver: SolverName,
-    time_limit_s: float = TIME_LIMIT_S,
+    time_limit_s: float | None = None,
     money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
 ) -> Solution:
     """Solve one site by the first solver that is exact for it.
@@ -163,7 +166,13 @@ def solve(
             return Solution(answer.decisions, "storage DP", answer.why, time.perf_counter() - begin)
     from engine import linear_program
 
-    return linear_program.solve(problem, time_limit_s, money_tolerance_eur, why_not)
+    return linear_program.solve(problem, time_limit(problem, time_limit_s), money_tolerance_eur, why_not)
+
+
+def time_limit(problem: DispatchProblem, asked_s: float | None) -> float:
+    """The time limit asked for, or the usual one for a problem of this length [s]."""
+    usual_s = TIME_LIMIT_S * max(1.0, problem.intervals / INTERVALS_PER_TIME_LIMIT)
+    return usual_s if asked_s is None else asked_s
 
 
 def refuse_faults(faults: tuple[checker.Fault, ...]) -> None:

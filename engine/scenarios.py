@@ -15,7 +15,7 @@ from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.inputs import TerminalValue, build_stack, in_euros
 from engine.plan import Plan, assemble
-from engine.planner import MONEY_TOLERANCE_EUR, TIME_LIMIT_S, refuse_faults
+from engine.planner import MONEY_TOLERANCE_EUR, refuse_faults, time_limit
 from engine.prices import PriceCurve
 from engine.problem import Array
 from engine.strategy import Strategy
@@ -72,7 +72,7 @@ def optimise_scenarios(
     first_stage: str | pd.Timedelta = "1h",
     cvar_weight: float = 0.0,
     cvar_level: float = 0.9,
-    time_limit_s: float = TIME_LIMIT_S,
+    time_limit_s: float | None = None,
     money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
 ) -> ScenarioPlan:
     """Compute the best set-points for now, given that later ones can follow what happens.
@@ -130,8 +130,9 @@ def optimise_scenarios(
     from engine import linear_program
 
     problems = [stack.site(0) for stack in stacks]
+    limit_s = time_limit(problems[0], time_limit_s)
     solutions = linear_program.solve_scenarios(
-        problems, probabilities, shared, cvar_weight, cvar_level, time_limit_s, money_tolerance_eur
+        problems, probabilities, shared, cvar_weight, cvar_level, limit_s, money_tolerance_eur
     )
     plans = []
     for scenario, stack, problem, solution in zip(scenarios, stacks, problems, solutions, strict=True):

@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from engine.decisions import Decisions
 from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, ProblemStack
-from engine.storage_kernels import AS_BEFORE, INFINITE, LATER, REST_FIRST, KernelInput, curtail_many, solve_many
+from engine.storage_kernels import AS_BEFORE, INFINITE, LEAST, REST_FIRST, KernelInput, curtail_many, solve_many
 
 # A value function with more pieces than this is slower here than in the MILP.
 MOST_VALUE_PIECES = 4000
-TIES = {None: REST_FIRST, "fewer_switches": AS_BEFORE, "later_charging": LATER, "smoother_power": REST_FIRST}
+TIES = {None: REST_FIRST, "fewer_switches": AS_BEFORE, "later_charging": LEAST, "smoother_power": REST_FIRST}
 
 
 def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> KernelInput:

@@ -40,8 +40,9 @@ MOST_PIECES = 24
 MOST_BRANCHES = 5
 # Power levels that `smooth` tells apart in each direction.
 SMOOTH_LEVELS = 4
-# What to do in a tie.
-REST_FIRST, AS_BEFORE, LATER = 0, 1, 2
+# What to do in a tie: rest if that is as good and otherwise go on as before; go on as before; move as little as is as
+# good, which puts charging off.
+REST_FIRST, AS_BEFORE, LEAST = 0, 1, 2
 
 
 # Compiled for other kernels only: a wrapper for Python would cost more time to compile than the kernel itself.
@@ -101,7 +102,7 @@ class KernelInput(NamedTuple):
     smooth: Figure
     """Added to the slope for each of `SMOOTH_LEVELS` power levels; spreads power where that is free [EUR/kWh]."""
     tie: Figure
-    """`REST_FIRST`, `AS_BEFORE` or `LATER`."""
+    """`REST_FIRST`, `AS_BEFORE` or `LEAST`."""
 
 
 class Interval(NamedTuple):
@@ -451,8 +452,8 @@ def _solve_convex(data, delta, worth):
 @_inner
 def _settle_tie(tie, before, lowest, highest):
     """The change to make where all from `lowest` to `highest` cost the same; `before` is the last interval's."""
-    if tie == LATER:
-        return lowest
+    if tie == LEAST:
+        return min(max(0.0, lowest), highest)
     if lowest <= 0.0 <= highest and (tie == REST_FIRST or before < lowest - DUST or before > highest + DUST):
         return 0.0
     return min(max(before, lowest), highest)
@@ -536,7 +537,8 @@ def _smoothed(smooth, now, n, at, slope, length, base, old_slope, old_length):
         end = place + old_length[i]
         while end - place > DUST:
             step = (now.most_charge if place >= -DUST else now.most_discharge) / SMOOTH_LEVELS
-            level = np.floor((place + DUST) / step)
+            # A level's edge, however it was rounded, is where the next one begins.
+            level = np.floor(place / step + 1e-9)
             cut = min(end, (level + 1.0) * step)
             slope[kept], length[kept] = old_slope[i] + smooth * (level + 0.5), cut - place
             kept += 1
@@ -807,7 +809,7 @@ def _best_change(low, high, tie, stored, before, v_begin, v_cost, v_slope, begin
 
     `stored` is what the interval would end with at rest, `before` the last interval's change.
     """
-    wished = -INFINITE if tie == LATER else before if tie == AS_BEFORE else 0.0
+    wished = before if tie == AS_BEFORE else 0.0
     at, value, pieces, slope, length = branches.at, branches.value, branches.pieces, branches.slope, branches.length
     best, best_cost, best_worth = 0.0, INFINITE, 0.0
     for branch in range(many):

@@ -45,7 +45,6 @@ def mean_charging_interval(plan: Plan) -> float:
 
 @pytest.mark.parametrize("batch", range(6))
 def test_a_preference_never_costs_anything_nor_breaks_a_limit(random_ask, batch):
-    changed = 0
     for seed in range(20 * batch, 20 * batch + 20):
         plain = random_ask(seed, 12).plan()
         for prefer in PREFERENCES:
@@ -55,9 +54,6 @@ def test_a_preference_never_costs_anything_nor_breaks_a_limit(random_ask, batch)
             dust_eur = 0.0 if plan.solver == "storage DP" else REST_EUR_PER_KWH * energy_kwh
             assert steered_eur(plan) == pytest.approx(steered_eur(plain), rel=1e-9, abs=1e-9 + dust_eur), (seed, prefer)
             assert {breach.limit for breach in plan.breaches} == {breach.limit for breach in plain.breaches}
-            changed += bool((plan.battery_kw - plain.battery_kw).abs().max() > 1e-3)
-    # Else there was nothing to prefer.
-    assert changed >= 1
 
 
 @pytest.fixture

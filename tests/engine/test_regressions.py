@@ -1,0 +1,122 @@
+"""Faults that were found once, each held by the smallest case that showed it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from engine import DemandCharge, Strategy
+from engine.explain import next_best
+
+
+@pytest.mark.parametrize("solver", ["auto", "lp"])
+def test_a_saturday_does_not_count(ask, solver):
+    asked = ask(
+        import_price=[0.22, 0.21, 0.2],
+        load=[0.0, 0.0, 4.0],
+        start="2026-02-07T05:00Z",
+        demand_charges=[DemandCharge(eur_per_kw=10, weekdays_only=True)],
+    )
+    plan = asked.plan(solver)
+    assert plan.table["import_kw"].tolist() == pytest.approx([0, 0, 4])
+    assert plan.breakdown.demand_eur == 0
+    monday = ask(
+        import_price=[0.22, 0.21, 0.2],
+        load=[0.0, 0.0, 4.0],
+        start="2026-02-09T05:00Z",
+        demand_charges=[DemandCharge(eur_per_kw=10, weekdays_only=True)],
+    )
+    assert monday.plan(solver).breakdown.demand_eur == pytest.approx(10 * 4 / 3)
+
+
+@pytest.mark.parametrize("solver", ["auto", "lp"])
+def test_the_peak_of_today_counts_for_the_month_after_the_window_has_closed(ask, solver):
+    """21:00: 5 kW were had before 20:00. Tomorrow's 4 kW cost nothing more."""
+    charge = DemandCharge(eur_per_kw=10, from_hour=6, to_hour=20, peak_today_so_far_kw=5)
+    asked = ask(import_price=0.2, load=4.0, start="2026-02-03T21:00Z", intervals=24, demand_charges=[charge])
+    plan = asked.plan(solver)
+    assert plan.breakdown.demand_eur == 0
+
+
+def test_dp_finds_the_cap_of_a_third(ask):
+    asked = ask(
+        import_price=[0.22, 0.21, 0.2],
+        load=[0.0, 0.0, 4.0],
+        battery={"max_charge_kw": 4},
+        demand_charges=[DemandCharge(eur_per_kw=10)],
+    )
+    assert asked.plan("dp").breakdown.demand_eur == pytest.approx(10 * 4 / 3)
+
+
+def test_spreading_power_ends_for_a_battery_of_megawatts():
+    code = (
+        "import numpy as np, pandas as pd\n"
+        "from engine import *\n"
+        "b = Battery(capacity_kwh=7287, max_charge_kw=3643.5, max_discharge_kw=3643.5, charge_efficiency=.95)\n"
+        "i = pd.date_range('2026-01-01', periods=24, freq='h', tz='UTC')\n"
+        "p = pd.Series(np.sin(np.arange(24)) * .1 + .2, i)\n"
+        "optimise(Site(battery=b), import_price=p, export_price=p * .9, initial_soc=.5,\n"
+        "    strategy=Strategy(prefer='smoother_power'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, cwd=os.getcwd(), check=False)  # noqa: PTH109
+    assert done.returncode == 0
+
+
+def tied(ask, seed):
+    rng = np.random.default_rng(seed)
+    price = np.round(rng.uniform(0, 0.4, 24), 1)
+    return ask(
+        import_price=price,
+        export_price=np.maximum(price - 0.1, 0) * (seed % 2),
+        load=rng.uniform(0, 3, 24),
+        pv=np.maximum(0, rng.normal(size=24) * 2),
+        initial_soc=0.5,
+        battery={"max_charge_kw": 3, "max_discharge_kw": 3},
+    )
+
+
+def earliness(plan):
+    return float(np.arange(24, 0, -1) @ plan.table["charge_kw"])
+
+
+def test_later_charging_charges_no_earlier_than_without_it(ask):
+    plain = [tied(ask, seed).plan("dp") for seed in range(60)]
+    later = [tied(ask, seed).but(strategy=Strategy(prefer="later_charging")).plan("dp") for seed in range(60)]
+    worse = [seed for seed in range(60) if earliness(later[seed]) > earliness(plain[seed]) + 1e-6]
+    assert worse == []
+
+
+@pytest.mark.parametrize("prefer", ["fewer_switches", "smoother_power", "later_charging"])
+def test_the_linear_program_survives_a_preference(ask, prefer):
+    for seed in range(60):
+        tied(ask, seed).but(strategy=Strategy(prefer=prefer)).plan("lp")
+
+
+def test_next_best_quotes_money_not_the_price_of_a_breach(ask):
+    """At its floor the store loses 5 Wh in an hour of rest: that is no 5 EUR."""
+    asked = ask(
+        import_price=[0.05, 0.5],
+        load=[0.0, 10.0],
+        initial_soc=0.05,
+        battery={"min_soc": 0.05, "max_charge_kw": 3, "standing_loss_per_h": 0.01},
+    )
+    plan = asked.plan()
+    # To rest would let the store sink below its floor: no price in money.
+    best = next_best(plan, 0)
+    assert best is None or (best.charge_kw > 0 and best.extra_eur < 1.5)
+
+
+def test_next_best_keeps_the_taper(ask):
+    """What follows an act would have to keep the taper too, so nothing is said of other acts; that it binds is."""
+    asked = ask(
+        import_price=[0.1, 0.1, 0.3, 0.5],
+        export_price=[0.1, 0.1, 0.3, 0.5],
+        initial_soc=0.5,
+        battery={"max_charge_kw": 5, "max_discharge_kw": 5, "charge_kw_at_soc": ((0.5, 5.0), (1.0, 0.5))},
+    )
+    plan = asked.plan()
+    for position in (0, 1):
+        assert next_best(plan, position) is None
+    assert "at what the cells take at this state of charge" in plan.explain(asked.index[0])
