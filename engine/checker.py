@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -169,11 +170,13 @@ class _Judge:
     def __init__(self, asked: Asked, columns: dict[str, Array]) -> None:
         self._asked, self._of = asked, columns
         self.faults: list[Fault] = []
+        self._batteries = [site.battery for site in asked.sites]
         self._curtailable = np.array([[site.pv is not None and site.pv.curtailable] for site in asked.sites])
-        self._after = np.empty(0)
 
     def _figure(self, name: str) -> Array:
-        return np.array([[getattr(site.battery, name)] for site in self._asked.sites], dtype=np.float64)
+        """A figure of every battery, shape (N, 1)."""
+        values = (getattr(battery, name) for battery in self._batteries)
+        return np.fromiter(values, dtype=np.float64, count=len(self._batteries))[:, np.newaxis]
 
     def _at_most(self, rule: str, what: str, value: Array, bound: Array | float, tolerance: float) -> None:
         """Fault the first place where a value is above its bound."""
@@ -225,10 +228,11 @@ class _Judge:
         """Import and export keep their limits, as far as the house lets them."""
         draw = self._asked.load_kw - self._asked.offered_kw
         unavoidable = {"import_kw": draw, "export_kw": np.where(self._curtailable, 0.0, -draw)}
-        for name, limits in self._limits().items():
+        for name, limits in self._limits.items():
             most = np.maximum(limits, unavoidable[name])
             self._at_most(name.replace("_kw", " limit"), name, self._of[name], most, POWER_TOLERANCE_KW)
 
+    @cached_property
     def _limits(self) -> dict[str, Array]:
         asked = self._asked
         own = {
@@ -245,8 +249,8 @@ class _Judge:
     def guards(self) -> None:
         """What the strategy forbids."""
         of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
-        spare = np.maximum(asked.offered_kw - asked.load_kw, 0.0)
         if not asked.strategy.grid_charging:
+            spare = np.maximum(asked.offered_kw - asked.load_kw, 0.0)
             both = np.minimum(of["charge_kw"], of["import_kw"])
             self._at_most("grid charging", "import while charging", both, 0.0, eps)
             self._at_most("grid charging", "charge_kw", of["charge_kw"], spare, eps)
@@ -270,21 +274,22 @@ class _Judge:
         self._at_most("soc band", "soc below the band", floor, after, eps)
         self._at_most("soc band", "soc", after, ceiling, eps)
         self._power_at_soc(after, idle)
-        for number, asked_soc in enumerate(asked.final_soc_min):
-            if after[number, -1] < asked_soc - eps:
-                bound = min(asked_soc, self._reachable_soc(number))
-                if after[number, -1] < bound - eps:
-                    short = np.zeros(after.shape, dtype=np.bool_)
-                    short[number, -1] = True
-                    self._refuse("final_soc", "soc that can be higher", short, after, bound)
+        for number in np.flatnonzero(after[:, -1] < asked.final_soc_min - eps).tolist():
+            bound = min(float(asked.final_soc_min[number]), self._reachable_soc(number))
+            if after[number, -1] < bound - eps:
+                short = np.zeros(after.shape, dtype=np.bool_)
+                short[number, -1] = True
+                self._refuse("final_soc", "soc that can be higher", short, after, bound)
         if asked.strategy.cycles_per_day is not None or asked.strategy.cycles_per_year is not None:
             for number in range(len(asked.sites)):
                 self._budgets(number, taken_kwh[number])
 
     def _power_at_soc(self, after: Array, idle: Array) -> None:
         """Where the cells limit power by state of charge, the interval's end keeps it."""
-        for number, site in enumerate(self._asked.sites):
-            limits = {"charge_kw": site.battery.charge_kw_at_soc, "discharge_kw": site.battery.discharge_kw_at_soc}
+        for number, battery in enumerate(self._batteries):
+            if not battery.charge_kw_at_soc and not battery.discharge_kw_at_soc:
+                continue
+            limits = {"charge_kw": battery.charge_kw_at_soc, "discharge_kw": battery.discharge_kw_at_soc}
             for name, points in limits.items():
                 if not points:
                     continue
@@ -305,7 +310,7 @@ class _Judge:
         the final state of charge: minus infinity.
         """
         asked, battery = self._asked, self._asked.sites[number].battery
-        limits = self._limits()
+        limits = self._limits
         shape = self._of["soc"].shape
         draw, most_import, most_export, available, price = (
             np.broadcast_to(array, shape)[number]
@@ -338,7 +343,7 @@ class _Judge:
     def _budgets(self, number: int, taken_kwh: Array) -> None:
         """Cycles per local day and year, unless the battery had to work to keep a limit or return to its band."""
         asked, strategy, site = self._asked, self._asked.strategy, self._asked.sites[number]
-        limits = self._limits()
+        limits = self._limits
         shape = self._of["soc"].shape
         draw = np.broadcast_to(asked.load_kw - asked.offered_kw, shape)[number]
         forced = (
