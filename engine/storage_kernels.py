@@ -36,6 +36,7 @@ DUST = 1e-13
 ROUNDING_KWH = 1e-9
 # Slopes this close [EUR/kWh] are a tie: either choice costs the same to a billionth of a cent.
 TIE = 1e-12
+METER_PIECES = 5
 MOST_PIECES = 24
 MOST_BRANCHES = 5
 # Power levels that `smooth` tells apart in each direction.
@@ -151,9 +152,6 @@ class Branches(NamedTuple):
     """How many pieces a branch has."""
     slope: Array
     length: Array
-    grid_slope: Array
-    """Scratch: the pieces of the meter's cost."""
-    grid_length: Array
 
 
 @_inner
@@ -164,8 +162,6 @@ def _new_branches():
         np.zeros(MOST_BRANCHES, np.int64),
         np.empty(MOST_BRANCHES * MOST_PIECES),
         np.empty(MOST_BRANCHES * MOST_PIECES),
-        np.empty(MOST_PIECES),
-        np.empty(MOST_PIECES),
     )
 
 
@@ -202,115 +198,94 @@ def _band(data):
 
 
 @_inner
-def _ascending(slopes, lengths, first, last):
-    """Sort a few pieces by slope, in place."""
-    for i in range(first + 1, last):
-        for j in range(i, first, -1):
-            if slopes[j] >= slopes[j - 1]:
-                break
-            slopes[j], slopes[j - 1] = slopes[j - 1], slopes[j]
-            lengths[j], lengths[j - 1] = lengths[j - 1], lengths[j]
+def _meter_piece(now, side, i):
+    """The i-th of `METER_PIECES` convex pieces of the meter's cost, (slope, length), in ascending order of slope.
 
-
-@_inner
-def _grid_cost(now, side, slope, length):
-    """Cost of a net draw n at the meter before curtailment, cheapest over curtailment: convex pieces.
-
-    With `sell <= buy` one convex function covers buying and selling (side 0). Otherwise it is the lower of two: one
-    that only sells (side -1) and one that only buys (side 1), each with curtailment.
-
-    Returns the number of pieces, the left end of n, and the cost there.
+    The cost is that of a net draw before curtailment, cheapest over curtailment. With `sell <= buy` one convex function
+    covers buying and selling (side 0). Otherwise it is the lower of two: one that only sells (side -1) and one that
+    only buys (side 1), each with curtailment. Pieces that are not there have no length.
     """
-    buy, sell, breach, spare = now.buy, now.sell, now.breach, now.spare
-    most_in, most_out, over_in, over_out = now.most_in, now.most_out, now.over_in, now.over_out
-    count = 0
-    left, cost = -spare, 0.0
-    if side <= 0:
-        if over_out > 0.0:
-            slope[count], length[count] = sell - breach, over_out
-            count += 1
-            left -= over_out
-            cost -= (sell - breach) * over_out
-        left -= most_out
-        cost -= sell * most_out
-    first = count
-    if side <= 0 and most_out > 0.0:
-        slope[count], length[count] = sell, most_out
-        count += 1
-    if spare > 0.0:
-        slope[count], length[count] = 0.0, spare
-        count += 1
-    if side >= 0 and most_in > 0.0:
-        slope[count], length[count] = buy, most_in
-        count += 1
-    _ascending(slope, length, first, count)
-    if side >= 0 and over_in > 0.0:
-        slope[count], length[count] = buy + breach, over_in
-        count += 1
-    return count, left, cost
+    if i == 0:
+        return now.sell - now.breach, now.over_out if side <= 0 else 0.0
+    if i == 4:
+        return now.buy + now.breach, now.over_in if side >= 0 else 0.0
+    # Curtailing costs nothing: it comes before selling that pays, and after buying that is paid for.
+    curtailing = 1 if side <= 0 and now.sell > 0.0 else 3 if side >= 0 and now.buy < 0.0 else 2
+    if i == curtailing:
+        return 0.0, now.spare
+    if i == 1 or (i == 2 and curtailing == 1):
+        return now.sell, now.most_out if side <= 0 else 0.0
+    return now.buy, now.most_in if side >= 0 else 0.0
 
 
 @_inner
-def _store_pieces(now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope, length, base):
-    """Turn a convex cost of the meter's draw, given from `left` on, into one of the store's change delta.
+def _meter_left(now, side):
+    """Where the pieces of the meter's cost begin, and the cost there."""
+    if side > 0:
+        return -now.spare, 0.0
+    cost = -now.sell * now.most_out - (now.sell - now.breach) * now.over_out
+    return -now.spare - now.most_out - now.over_out, cost
+
+
+@_inner
+def _store_pieces(now, most_charge, most_discharge, side, slope, length, base):
+    """Turn the meter's convex cost into one of the store's change delta, its pieces written from place `base` on.
 
     delta > 0 stores delta and draws delta / eta_in; delta < 0 gives -delta * eta_out, which wears the battery.
 
-    The pieces are written from place `base` on.
-
     Returns the number of pieces (-1 where nothing is possible), how many of them discharge, the change that they begin
-    at, and the draw there.
+    and end at, and the draw where they begin.
     """
     net, eta_in, eta_out = now.net, now.eta_in, now.eta_out
+    left, _ = _meter_left(now, side)
     right = left
-    for i in range(count):
-        right += grid_length[i]
+    for i in range(METER_PIECES):
+        right += _meter_piece(now, side, i)[1]
     # Rest is always allowed, but where it is all that is allowed rounding may say otherwise.
-    if count > 0 and abs(right - net) < ROUNDING_KWH:
-        grid_length[count - 1] += net - right
-        right = net
-    if count > 0 and abs(left - net) < ROUNDING_KWH:
-        grid_length[0] += left - net
-        left = net
-    low = max(left, net - most_discharge * eta_out)
-    high = min(right, net + most_charge / eta_in)
+    first = net if abs(left - net) < ROUNDING_KWH else left
+    last = net if abs(right - net) < ROUNDING_KWH else right
+    low = max(first, net - most_discharge * eta_out)
+    high = min(last, net + most_charge / eta_in)
     if high < low:
-        return -1, 0, 0.0, low
+        return -1, 0, 0.0, 0.0, low
     at = (low - net) / eta_out if low < net else (low - net) * eta_in
-    n, discharging, begin = base, base, left
-    for i in range(count):
-        end = begin + grid_length[i]
+    n, discharging, top = base, base, at
+    begin, edge = min(left, low), left
+    for i in range(METER_PIECES):
+        price, width = _meter_piece(now, side, i)
+        if width <= 0.0:
+            continue
+        edge += width
+        end = max(edge, high) if edge == right else edge
         lower, upper = max(begin, low), min(end, high)
         begin = end
         if upper <= lower:
             continue
         if lower < net:
-            slope[n], length[n] = (grid_slope[i] - now.wear) * eta_out, (min(upper, net) - lower) / eta_out
+            slope[n], length[n] = (price - now.wear) * eta_out, (min(upper, net) - lower) / eta_out
+            top += length[n]
             n += 1
             discharging = n
         if upper > net:
-            slope[n], length[n] = grid_slope[i] / eta_in, (upper - max(lower, net)) * eta_in
+            slope[n], length[n] = price / eta_in, (upper - max(lower, net)) * eta_in
+            top += length[n]
             n += 1
-    return n - base, discharging - base, at, low
+    return n - base, discharging - base, at, top, low
 
 
 @_inner
 def _add_branches(now, most_charge, most_discharge, side, branch, branches):
     """Add one or two convex branches of the interval's cost; returns the number of branches so far."""
-    grid_slope, grid_length = branches.grid_slope, branches.grid_length
     slope, length = branches.slope, branches.length
     base = branch * MOST_PIECES
-    count, left, cost = _grid_cost(now, side, grid_slope, grid_length)
-    n, discharging, at, low = _store_pieces(
-        now, most_charge, most_discharge, left, count, grid_slope, grid_length, slope, length, base
-    )
+    n, discharging, at, _, low = _store_pieces(now, most_charge, most_discharge, side, slope, length, base)
     if n < 0:
         return branch
-    begin = left
-    for i in range(count):
-        end = begin + grid_length[i]
-        cost += grid_slope[i] * max(0.0, min(end, low) - begin)
-        begin = end
+    begin, cost = _meter_left(now, side)
+    for i in range(METER_PIECES):
+        price, width = _meter_piece(now, side, i)
+        cost += price * max(0.0, min(begin + width, low) - begin)
+        begin += width
     branches.at[branch], branches.value[branch] = at, cost + now.wear * max(0.0, now.net - low)
     branches.pieces[branch] = n
     if 0 < discharging < n and slope[base + discharging] < slope[base + discharging - 1]:
@@ -378,7 +353,6 @@ def _solve_convex(data, delta, worth):
     low, high, kept, start, tie = data.low, data.high, data.kept, data.start, data.tie
     breach, eta_in, eta_out, smooth = data.breach, data.eta_in, data.eta_out, data.smooth
     rows, band = _rows(data), _band(data)
-    grid_slope, grid_length = np.empty(MOST_PIECES), np.empty(MOST_PIECES)
     slopes, lengths = np.empty(count * MOST_PIECES), np.empty(count * MOST_PIECES)
     cost_pieces = np.zeros(count, np.int64)
     most_up = np.empty(count)
@@ -387,6 +361,8 @@ def _solve_convex(data, delta, worth):
     room = 16 * (count + 4) + data.end_at.shape[0]
     v_slope, v_length = np.empty(room), np.empty(room)
     used = 0
+    # Whether the store may be outside its band at all.
+    outside = low < band.band_low or band.band_high < INFINITE
     # first[k] holds V[count - k]: the list grows backwards in time.
     place = low
     for piece in range(data.end_at.shape[0]):
@@ -400,7 +376,10 @@ def _solve_convex(data, delta, worth):
     for k in range(1, count + 1):
         t = count - k
         base, now = t * MOST_PIECES, _interval(rows, t, breach, eta_in, eta_out)
-        cost_pieces[t], most_up[t] = _convex_cost(now, smooth, grid_slope, grid_length, slopes, lengths, base)
+        n, _, at, most_up[t], _ = _store_pieces(now, now.most_charge, now.most_discharge, 0, slopes, lengths, base)
+        if smooth > 0.0:
+            n = _smoothed(smooth, now, n, at, slopes, lengths, base)
+        cost_pieces[t] = n
         if t == 0:
             break
         begin, end = first[k - 1], first[k]
@@ -410,7 +389,8 @@ def _solve_convex(data, delta, worth):
         # The list is in kept * s: it covers what `kept` makes of the band, and is stretched back to the band.
         skip, wanted = most_up[t] + (kept - 1.0) * low, kept * (high - low)
         used = _merge(slopes, lengths, base, cost_pieces[t], v_slope, v_length, begin, end, skip, wanted, kept)
-        used = _add_band(band, rows[t - 1, 12], v_slope, v_length, first[k], used)
+        if outside or low < rows[t - 1, 12]:
+            used = _add_band(band, rows[t - 1, 12], v_slope, v_length, first[k], used)
         first[k + 1] = used
     stored, before = start, 0.0
     for t in range(count):
@@ -513,23 +493,9 @@ def _grown(array, size):
 
 
 @_inner
-def _convex_cost(now, smooth, grid_slope, grid_length, slope, length, base):
-    """The cost of an interval, known to be convex; returns its number of pieces and the largest change of the store."""
-    count, left, _ = _grid_cost(now, 0, grid_slope, grid_length)
-    n, _, at, _ = _store_pieces(
-        now, now.most_charge, now.most_discharge, left, count, grid_slope, grid_length, slope, length, base
-    )
-    if smooth > 0.0:
-        n = _smoothed(smooth, now, n, at, slope, length, base, grid_slope, grid_length)
-    top = at
-    for i in range(n):
-        top += length[base + i]
-    return n, top
-
-
-@_inner
-def _smoothed(smooth, now, n, at, slope, length, base, old_slope, old_length):
+def _smoothed(smooth, now, n, at, slope, length, base):
     """Split the pieces of a cost by power levels, each dearer by `smooth`; returns how many there are then."""
+    old_slope, old_length = np.empty(n), np.empty(n)
     for i in range(n):
         old_slope[i], old_length[i] = slope[base + i], length[base + i]
     kept, place = base, at
