@@ -188,6 +188,10 @@ class _Search:
             raise NotExactHereError("the demand charge counts the peaks of several days")
         if (self._problem.idle_over_import_kw[counted] > 0).any():
             raise NotExactHereError("a demand charge binds where the load exceeds the import limit")
+        battery = self._problem.battery
+        if self._problem.initial_soc < battery.min_soc or self._problem.kept < 1:
+            # A store that must be lifted into its band may exceed any cap, and the cost is not convex in it.
+            raise NotExactHereError("a demand charge binds where the store is, or sinks, below its band")
         # Peaks of other days that are billed together with this one's.
         others = sorted(peak.earlier_kw, reverse=True)[: charge.largest_daily_peaks - 1]
         ranked_below = max(sorted(peak.earlier_kw, reverse=True)[charge.largest_daily_peaks - 1 :], default=0.0)

@@ -204,6 +204,6 @@ def _codes(local: pd.DatetimeIndex, period: str) -> npt.NDArray[np.int64]:
     if period == "horizon":
         return np.zeros(len(local), dtype=np.int64)
     if period == "day":
-        return np.asarray(pd.factorize(local.normalize())[0], dtype=np.int64)
+        return np.asarray(pd.factorize(local.tz_localize(None).normalize())[0], dtype=np.int64)
     number = local.year if period == "year" else local.year * 12 + local.month
     return np.asarray(pd.factorize(number)[0], dtype=np.int64)

@@ -33,6 +33,7 @@ LARGEST_PRICE_EUR_PER_KWH = 20.0
 LARGEST_TYPICAL_PRICE_EUR_PER_KWH = 5.0
 # The dirtiest power station emits about 1.2 kg/kWh; a larger figure is in g.
 LARGEST_CARBON_KG_PER_KWH = 3.0
+MOST_TERMINAL_PIECES = 100
 # Telemetry may report a state of charge a little outside 0..1; further out it is a percentage.
 SOC_REPORT_MARGIN = 0.05
 # A power this many times what connection and battery can carry together, and above the floor, is in W.
@@ -365,6 +366,12 @@ def _terminal_value(value: TerminalValue | None) -> dict[str, Array]:
             f"value {value!r} is neither a number nor (up to soc, EUR/kWh) pairs",
             "write 0.12, or [(0.5, 0.20), (1.0, 0.12)]",
         ) from None
+    if len(values) > MOST_TERMINAL_PIECES:
+        raise InputError(
+            "terminal_value_eur_per_kwh",
+            f"it has {len(values)} pieces, more than {MOST_TERMINAL_PIECES}",
+            "join neighbouring pieces",
+        )
     bad = ~(np.abs(values) <= LARGEST_PRICE_EUR_PER_KWH)
     if bad.any():
         raise InputError(

@@ -247,7 +247,8 @@ class ProblemStack:
     def reserve_breach_price(self) -> Array:
         """Per kWh and hour below the reserve."""
         given = self.strategy.reserve_breach_price
-        usual: Array = self.breach_price_eur_per_kwh * RESERVE_PRIORITY
+        # A kWh short for the whole horizon must weigh less than one over a limit.
+        usual: Array = self.breach_price_eur_per_kwh * (RESERVE_PRIORITY / (self.step_h * len(self.index)))
         return usual if given is None else np.full_like(usual, given)
 
     @cached_property

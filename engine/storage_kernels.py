@@ -329,7 +329,7 @@ def _curtailment(now, change):
     draw = now.net + (change / now.eta_in if change > 0.0 else change * now.eta_out)
     least = max(0.0, -draw - most_out - now.over_out)
     most = min(now.spare, most_in + now.over_in - draw)
-    if now.solar_only and change > 0.0:
+    if now.solar_only and change > ROUNDING_KWH:
         most = max(least, min(most, -draw))
     best, best_cost = least, INFINITE
     for kink in (least, -draw, most_in - draw, -most_out - draw, most):
@@ -504,8 +504,8 @@ def _smoothed(smooth, now, n, at, slope, length, base):
         while end - place > DUST:
             step = (now.most_charge if place >= -DUST else now.most_discharge) / SMOOTH_LEVELS
             # A level's edge, however it was rounded, is where the next one begins.
-            level = np.floor(place / step + 1e-9)
-            cut = min(end, (level + 1.0) * step)
+            level = np.floor(place / step + 1e-9) if step > 0.0 else 0.0
+            cut = min(end, (level + 1.0) * step) if step > 0.0 else end
             slope[kept], length[kept] = old_slope[i] + smooth * (level + 0.5), cut - place
             kept += 1
             place = cut
