@@ -64,8 +64,10 @@ def objective_eur(ask: Any, plan: Any) -> float:
     asked_soc = ask.given["final_soc_min"]
     at_end = 0.0 if asked_soc is None else max(0.0, asked_soc - soc[-1])
     total = plan.cost_eur + carbon - min(a * soc[-1] * capacity + b for a, b in worth_lines(ask))
-    total += LIMIT_PRIORITY * breach * h * over + BAND_PRIORITY * breach * h * capacity * outside
-    total += (RESERVE_PRIORITY * breach if reserve_price is None else reserve_price) * h * capacity * short
+    total += LIMIT_PRIORITY * breach * h * over + BAND_PRIORITY * breach * capacity * outside
+    total += (
+        (RESERVE_PRIORITY * breach / (h * len(soc)) if reserve_price is None else reserve_price) * h * capacity * short
+    )
     total += breach * capacity * at_end
     taken = table["discharge_kw"].to_numpy() * h / battery.discharge_efficiency
     for labels, most_kwh in budgets(ask):
@@ -188,11 +190,11 @@ class Oracle:
         after = self._variable(max(battery.max_soc, start) * capacity, floor * capacity)
         gained = battery.charge_efficiency * charge - discharge * (1 / battery.discharge_efficiency)
         self._require(after == kept * before + gained)
-        band_price = BAND_PRIORITY * self._breach * h
+        band_price = BAND_PRIORITY * self._breach
         self._require(after + self._soft(band_price) >= battery.min_soc * capacity)
         self._require(after - self._soft(band_price) <= battery.max_soc * capacity)
         given = strategy.reserve_breach_price
-        short = self._soft((RESERVE_PRIORITY * self._breach if given is None else given) * h)
+        short = self._soft((RESERVE_PRIORITY * self._breach / (h * len(ask.index)) if given is None else given) * h)
         self._require(after + short >= float(reserve(ask)[t]) * capacity)
         for points, energy in ((battery.charge_kw_at_soc, charge), (battery.discharge_kw_at_soc, discharge)):
             for (soc, kw), (next_soc, next_kw) in itertools.pairwise(points):

@@ -120,3 +120,28 @@ def test_next_best_keeps_the_taper(ask):
     for position in (0, 1):
         assert next_best(plan, position) is None
     assert "at what the cells take at this state of charge" in plan.explain(asked.index[0])
+
+
+@pytest.mark.parametrize("solver", ["auto", "lp"])
+def test_a_reserve_of_hours_does_not_outrank_the_fuse(ask, solver):
+    asked = ask(
+        import_price=0.2,
+        export_price=0.1,
+        load=[8.0, 5.0],
+        initial_soc=0.5,
+        strategy=Strategy(reserve_soc=0.5),
+        import_limit_kw=[5.0, 5.0],
+    )
+    assert asked.plan(solver).table["import_kw"].max() <= 5 + 1e-9
+
+
+def test_a_store_below_its_band_is_lifted_at_the_cheapest_peak(ask):
+    asked = ask(
+        import_price=0.3,
+        export_price=0.05,
+        load=[3.0, 4.0],
+        initial_soc=0.05,
+        battery={"min_soc": 0.1},
+        demand_charges=[DemandCharge(eur_per_kw=1)],
+    )
+    assert asked.plan().cost_eur == pytest.approx(asked.plan("lp").cost_eur, abs=1e-9)
