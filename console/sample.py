@@ -16,6 +16,7 @@ from engine import Battery, GridConnection, PvArray, Site
 from engine.errors import InputError
 from engine.inputs import build_stack
 from engine.plan import cost_without_battery_eur
+from engine.request import Request
 from engine.timeline import hold, local_day
 
 # A Dutch household contract by the hour in 2024. Energy tax of the first bracket: 0.10880 EUR/kWh before VAT
@@ -115,12 +116,13 @@ class Day:
         prices = self.series.reindex(self.house.index, method="ffill")
         stack = build_stack(
             [sample_site()],
-            import_price=prices["import_price_eur_per_kwh"],
-            export_price=prices["export_price_eur_per_kwh"],
-            load=self.house["load_kw"],
-            pv=self.house["pv_kw"],
-            initial_soc=0.5,
-            final_soc_min=None,
+            Request(
+                import_price=prices["import_price_eur_per_kwh"],
+                export_price=prices["export_price_eur_per_kwh"],
+                load=self.house["load_kw"],
+                pv=self.house["pv_kw"],
+                initial_soc=0.5,
+            ),
         )
         return cost_without_battery_eur(stack.site(0))
 

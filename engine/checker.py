@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ import pandas as pd
 
 from engine.assets import Battery, Site
 from engine.demand import DemandCharge
+from engine.errors import InputError
+from engine.request import Figure, Request, Series
 from engine.strategy import Strategy
 
 Array = npt.NDArray[np.float64]
@@ -65,80 +68,82 @@ class Asked:
     strategy: Strategy = field(default_factory=Strategy)
     demand_charges: tuple[DemandCharge, ...] = ()
 
+    @classmethod
+    def of(cls, sites: Sequence[Site], request: Request) -> Asked:
+        """Read what was asked anew, whatever the solvers' input made of it.
 
-def check(
-    site: Site,
-    table: pd.DataFrame,
-    cost_eur: float,
-    *,
-    import_price: pd.Series,
-    export_price: pd.Series,
-    load: pd.Series | None,
-    pv: pd.Series | None,
-    initial_soc: float,
-    final_soc_min: float | None = None,
-    import_limit_kw: pd.Series | None = None,
-    export_limit_kw: pd.Series | None = None,
-    max_charge_kw: pd.Series | None = None,
-    max_discharge_kw: pd.Series | None = None,
-    demand_charges: Sequence[DemandCharge] = (),
-    strategy: Strategy | None = None,
-) -> tuple[Fault, ...]:
-    """Judge a plan against the site and the series that it was made for.
+        Raises:
+            InputError: A series is not on the index of the others.
+        """
+        given = request.import_price.index
+        index = _in_utc(given)
+
+        def rows(name: str, series: Series | None, default: float) -> Array:
+            if series is None:
+                return np.full((1, len(index)), default)
+            if series.index is not given and not _in_utc(series.index).equals(index):
+                raise InputError(f"{name}.index", "it is not that of import_price", "put all series on one index")
+            values = series.to_numpy(dtype=np.float64)
+            return values.T if values.ndim > 1 else values[np.newaxis, :]
+
+        def figures(figure: Figure | None) -> Array:
+            values = np.asarray(-math.inf if figure is None else figure, dtype=np.float64)
+            return np.broadcast_to(values, len(sites))
+
+        return cls(
+            sites=sites,
+            index=index,
+            step_h=_step_h(index),
+            import_price=rows("import_price", request.import_price, 0.0),
+            export_price=rows("export_price", request.export_price, 0.0),
+            load_kw=rows("load", request.load, 0.0),
+            offered_kw=rows("pv", request.pv, 0.0),
+            initial_soc=figures(request.initial_soc),
+            final_soc_min=figures(request.final_soc_min),
+            import_limit_kw=rows("import_limit_kw", request.import_limit_kw, math.inf),
+            export_limit_kw=rows("export_limit_kw", request.export_limit_kw, math.inf),
+            charge_available_kw=rows("max_charge_kw", request.max_charge_kw, math.inf),
+            discharge_available_kw=rows("max_discharge_kw", request.max_discharge_kw, math.inf),
+            strategy=request.strategy or Strategy(),
+            demand_charges=tuple(request.demand_charges),
+        )
+
+    def some(self, first: int, last: int) -> Asked:
+        """What was asked for the sites from `first` to before `last`."""
+        cut: dict[str, Any] = {
+            name: values if len(values) == 1 else values[first:last]
+            for name, values in vars(self).items()
+            if isinstance(values, np.ndarray)
+        }
+        return replace(self, sites=self.sites[first:last], **cut)
+
+
+def check(site: Site, table: pd.DataFrame, cost_eur: float, request: Request) -> tuple[Fault, ...]:
+    """Judge a plan against the site and what was asked for it.
 
     Limits are taken as broken lawfully only where no plan could keep them: a state of charge that
     starts outside its band may stay outside but never move further out by power; import above the limit is lawful up
-    to what the load alone draws beyond it, export up to what uncurtailable PV feeds in.
+    to what the load alone draws beyond it, and only where the battery cannot help; export likewise, up to what
+    uncurtailable PV feeds in.
 
     Args:
         site: The site.
         table: The plan, as `Plan.table`.
         cost_eur: The cost reported for it [EUR].
-        import_price: Price of a bought kWh [EUR/kWh].
-        export_price: Price of a sold kWh [EUR/kWh].
-        load: Consumption [kW] or None.
-        pv: Power that the sun offers [kW] or None.
-        initial_soc: State of charge at the start [fraction].
-        final_soc_min: Least state of charge asked for at the end [fraction] or None. Missing it is a fault
-            if it can be reached without breaking a connection limit.
-        import_limit_kw: What a grid company allows per interval besides the connection [kW].
-        export_limit_kw: The same for feed-in [kW].
-        max_charge_kw: Charging power that is available per interval [kW].
-        max_discharge_kw: Discharging power that is available per interval [kW].
-        demand_charges: Charges on peaks that the cost contains.
-        strategy: Guards and budgets that the plan keeps.
+        request: What was asked; steering alone (terminal value, reserve, carbon) is not judged.
 
     Returns:
         The faults found; empty for a sound plan.
+
+    Raises:
+        InputError: A series is not on the index of the others.
     """
-    expected = pd.DatetimeIndex(import_price.index).tz_convert("UTC")
-    if len(table) != len(expected) or any(a != b for a, b in zip(table.index, expected, strict=True)):
-        return (Fault("horizon", str(expected[0]), "the plan's intervals are not those asked for"),)
+    asked = Asked.of((site,), request)
+    if len(table) != len(asked.index) or any(a != b for a, b in zip(table.index, asked.index, strict=True)):
+        return (Fault("horizon", str(asked.index[0]), "the plan's intervals are not those asked for"),)
     missing = [name for name in COLUMNS if name not in table]
     if missing:
-        return (Fault("columns", str(expected[0]), f"the plan lacks {', '.join(missing)}"),)
-
-    def row(series: pd.Series | None, default: float) -> Array:
-        values = np.full(len(expected), default) if series is None else np.asarray(series, dtype=np.float64)
-        return values[np.newaxis, :]
-
-    asked = Asked(
-        sites=(site,),
-        index=expected,
-        step_h=_step_h(expected),
-        import_price=row(import_price, 0.0),
-        export_price=row(export_price, 0.0),
-        load_kw=row(load, 0.0),
-        offered_kw=row(pv, 0.0),
-        initial_soc=np.array([initial_soc], dtype=np.float64),
-        final_soc_min=np.array([-math.inf if final_soc_min is None else final_soc_min]),
-        import_limit_kw=row(import_limit_kw, math.inf),
-        export_limit_kw=row(export_limit_kw, math.inf),
-        charge_available_kw=row(max_charge_kw, math.inf),
-        discharge_available_kw=row(max_discharge_kw, math.inf),
-        strategy=strategy or Strategy(),
-        demand_charges=tuple(demand_charges),
-    )
+        return (Fault("columns", str(asked.index[0]), f"the plan lacks {', '.join(missing)}"),)
     columns = {name: table[name].to_numpy(dtype=np.float64)[np.newaxis, :] for name in COLUMNS}
     return check_many(asked, columns, np.array([cost_eur], dtype=np.float64))
 
@@ -349,7 +354,10 @@ class _Judge:
         forced = (
             asked.initial_soc[number] > site.battery.max_soc
             or (draw > np.broadcast_to(limits["import_kw"], shape)[number]).any()
-            or (-draw > np.broadcast_to(limits["export_kw"], shape)[number]).any()
+            or (
+                (-draw > np.broadcast_to(limits["export_kw"], shape)[number]).any()
+                and not self._curtailable[number, 0]  # what can be curtailed forces nothing
+            )
         )
         if forced:
             return
@@ -456,6 +464,10 @@ def _fee(charge: DemandCharge, daily_peaks: list[float]) -> float:
         if peak > start:
             fee += price * (min(peak, end) - start)
     return fee
+
+
+def _in_utc(index: pd.Index) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(index).tz_convert("UTC").as_unit("ns")
 
 
 def _step_h(index: pd.DatetimeIndex) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 
 from engine import storage_dp
 from engine.budgets import CycleBudget
-from engine.decisions import Decisions, Outcome, objective_eur, reckon
+from engine.decisions import Decisions, Outcome, objective_eur, reckon, taken_kwh
 from engine.demand import PeakPeriod
 from engine.problem import LIMIT_PRIORITY, Array, DispatchProblem, ProblemStack
 
@@ -77,7 +77,7 @@ def binding(problem: DispatchProblem, decisions: Decisions, outcome: Outcome, ro
         row: Which of the N is the site's.
     """
     battery, soc = problem.battery, outcome.soc[row]
-    taken = taken_kwh(problem, decisions, row)
+    taken = decisions.discharge_kw[row] * problem.step_h / battery.discharge_efficiency
     found: list[Coupling] = [
         budget for budget in problem.budgets if budget.used_kwh(taken) > budget.limit_kwh + SLACK * battery.capacity_kwh
     ]
@@ -89,12 +89,6 @@ def binding(problem: DispatchProblem, decisions: Decisions, outcome: Outcome, ro
         if points and (power_kw > np.interp(soc, *np.array(points).T) + SLACK).any():
             found.append("power limited by state of charge")
     return found
-
-
-def taken_kwh(problem: DispatchProblem, decisions: Decisions, row: int = 0) -> Array:
-    """Energy taken from the store per interval, discharge losses included, shape (T,) [kWh]."""
-    taken: Array = decisions.discharge_kw[row] * problem.step_h / problem.battery.discharge_efficiency
-    return taken
 
 
 class _Search:
@@ -151,7 +145,7 @@ class _Search:
         def at(price: float) -> tuple[Answer, float, float]:
             """Schedule, overrun and dual value at a price of use."""
             answer, _ = self._dp(self._stack, price_of_use=price * within)
-            over = budget.used_kwh(taken_kwh(self._problem, answer.decisions)) - budget.limit_kwh
+            over = budget.used_kwh(taken_kwh(self._stack, answer.decisions)[0]) - budget.limit_kwh
             return answer, over, float(objective_eur(self._stack, answer.outcome)[0]) + price * over
 
         dear_price = LIMIT_PRIORITY * self._problem.breach_price_eur_per_kwh
@@ -159,7 +153,7 @@ class _Search:
         if dear_over > 0:
             return replace(dear, why="the cycle budget cannot be kept, and is exceeded as little as possible")
         cheap, cheap_price = free, 0.0
-        cheap_over = budget.used_kwh(taken_kwh(self._problem, free.decisions)) - budget.limit_kwh
+        cheap_over = budget.used_kwh(taken_kwh(self._stack, free.decisions)[0]) - budget.limit_kwh
         cheap_dual = float(objective_eur(self._stack, free.outcome)[0])
         for step in range(1, MOST_STEPS):
             # Where the two tangents of the dual meet, which no dual value exceeds.

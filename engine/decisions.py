@@ -76,6 +76,26 @@ def _state_of_charge(stack: ProblemStack, gained: Array) -> Array:
     return soc
 
 
+def taken_kwh(stack: ProblemStack, decisions: Decisions) -> Array:
+    """Energy taken from each store per interval, discharge losses included, shape (N, T) [kWh]."""
+    return np.asarray(decisions.discharge_kw * stack.step_h / stack.discharge_efficiency)
+
+
+def plan_columns(stack: ProblemStack, decisions: Decisions, outcome: Outcome) -> dict[str, Array]:
+    """The columns of `Plan.table` for N sites, shape (N, T) each."""
+    return {
+        "charge_kw": decisions.charge_kw,
+        "discharge_kw": decisions.discharge_kw,
+        "import_kw": outcome.import_kw,
+        "export_kw": outcome.export_kw,
+        "pv_kw": outcome.pv_kw,
+        "curtailment_kw": decisions.curtailment_kw,
+        "load_kw": np.broadcast_to(stack.load_kw, outcome.soc.shape),
+        "soc": outcome.soc,
+        "cost_eur": outcome.cost_eur,
+    }
+
+
 def objective_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     """What the solvers minimise, shape (N,): cost with carbon weighed in, less the terminal worth, plus breaches [EUR].
 
@@ -83,7 +103,7 @@ def objective_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     """
     carbon = stack.step_h * (stack.decision_import_price - stack.import_price) * outcome.import_kw
     money: Array = (outcome.cost_eur + carbon).sum(axis=1)
-    return money - _terminal_worth_eur(stack, outcome.soc[:, -1]) + breach_eur(stack, outcome)
+    return money - stack.terminal_worth_eur(outcome.soc[:, -1]) + breach_eur(stack, outcome)
 
 
 def breach_eur(stack: ProblemStack, outcome: Outcome) -> Array:
@@ -103,12 +123,3 @@ def breach_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     at_end = breach * stack.capacity_kwh * final_short
     total: Array = per_interval.sum(axis=1) + at_end[:, 0]
     return total
-
-
-def _terminal_worth_eur(stack: ProblemStack, soc: Array) -> Array:
-    """What the store is worth at the end, shape (N,); counted from an empty store, below it at the first price."""
-    upper = stack.terminal_up_to_soc
-    lower = np.concatenate([[0.0], upper[:-1]])
-    filled = np.clip(soc[:, np.newaxis], lower, upper) - lower
-    filled[:, 0] = np.minimum(soc, upper[0])
-    return np.asarray((filled * stack.terminal_value).sum(axis=1) * stack.capacity_kwh[:, 0])

@@ -18,13 +18,16 @@ import pandas as pd
 
 from engine import checker
 from engine.assets import Site
-from engine.decisions import Decisions, Outcome, reckon
+from engine.decisions import Decisions, Outcome, plan_columns, reckon
 from engine.demand import DemandCharge
-from engine.inputs import Figure, Series, TerminalValue, build_stack, in_euros
+from engine.effort import MONEY_TOLERANCE_EUR, Effort
+from engine.errors import InputError, SolveError
+from engine.inputs import build_stack, in_euros
 from engine.plan import Plan, Solution, assemble
-from engine.planner import MONEY_TOLERANCE_EUR, refuse_faults, solve
+from engine.planner import refuse_faults, solve
 from engine.prices import PriceCurve
 from engine.problem import Array, ProblemStack
+from engine.request import Figure, Request, Series, TerminalValue
 from engine.strategy import Strategy
 
 # Values in an array of a chunk: enough sites to make a thread's turn worth it, few enough for the processor's cache.
@@ -145,28 +148,30 @@ def optimise_fleet(
         PlanRejectedError: The checker found fault with a plan.
     """
     begin = time.perf_counter()
-    stack = build_stack(
-        sites,
+    request = Request(
         import_price=in_euros("import_price", import_price),
         export_price=in_euros("export_price", export_price),
         load=load,
         pv=pv,
         initial_soc=initial_soc,
         final_soc_min=final_soc_min,
-        terminal_value=terminal_value_eur_per_kwh,
-        import_limit=import_limit_kw,
-        export_limit=export_limit_kw,
-        charge_available=max_charge_kw,
-        discharge_available=max_discharge_kw,
-        reserve_soc=reserve_soc,
-        carbon=carbon_kg_per_kwh,
-        demand_charges=demand_charges,
+        terminal_value_eur_per_kwh=terminal_value_eur_per_kwh,
         strategy=strategy,
-        frames=True,
+        demand_charges=demand_charges,
+        import_limit_kw=import_limit_kw,
+        export_limit_kw=export_limit_kw,
+        max_charge_kw=max_charge_kw,
+        max_discharge_kw=max_discharge_kw,
+        reserve_soc=reserve_soc,
+        carbon_kg_per_kwh=carbon_kg_per_kwh,
     )
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise InputError("workers", f"value {workers!r} is not 1 or more", "give a number of threads, or None")
+    stack = build_stack(sites, request, frames=True)
     import numba
 
-    batch = _Batch(stack, time_limit_s, money_tolerance_eur)
+    effort = Effort.of(time_limit_s, money_tolerance_eur, len(stack.index))
+    batch = _Batch(stack, checker.Asked.of(sites, request), effort)
     size = max(1, VALUES_PER_CHUNK // len(stack.index))
     # More threads than processors would only wait for each other.
     with ThreadPoolExecutor(workers or numba.get_num_threads()) as pool:
@@ -194,8 +199,8 @@ def optimise_fleet(
 class _Batch:
     """The result under construction; every chunk fills its own rows."""
 
-    def __init__(self, stack: ProblemStack, time_limit_s: float | None, money_tolerance_eur: float) -> None:
-        self._stack, self._time_limit_s, self._money_tolerance_eur = stack, time_limit_s, money_tolerance_eur
+    def __init__(self, stack: ProblemStack, asked: checker.Asked, effort: Effort) -> None:
+        self._stack, self._asked, self._effort = stack, asked, effort
         # One block: the operating system hands out large ones in large pages.
         block = np.empty((len(SERIES), len(stack), len(stack.index)))
         self.arrays: dict[str, Array] = {"cost_eur": np.empty(len(stack)), **dict(zip(SERIES, block, strict=True))}
@@ -210,7 +215,10 @@ class _Batch:
         outcome = reckon(stack, decisions)
         unproved = _unproved(stack, pieces, decisions, outcome)
         for number in unproved:
-            solution = solve(stack.site(number), "auto", self._time_limit_s, self._money_tolerance_eur)
+            try:
+                solution = solve(stack.site(number), "auto", self._effort)
+            except SolveError as error:
+                raise SolveError(f"site {first + number} ({stack.sites[number].name}): {error}") from error
             self.solved_singly[first + number] = solution
             for name in ("charge_kw", "discharge_kw", "curtailment_kw", "marginal_value_eur_per_kwh"):
                 getattr(decisions, name)[number] = getattr(solution.decisions, name)[0]
@@ -219,42 +227,12 @@ class _Batch:
         cost = outcome.cost_eur.sum(axis=1)
         for number in range(len(stack)) if stack.demand_charges else ():
             cost[number] += sum(peak.added_eur(outcome.import_kw[number]) for peak in stack.site(number).peaks)
-        self._check(stack, decisions, outcome, cost)
+        columns = plan_columns(stack, decisions, outcome)
+        refuse_faults(checker.check_many(self._asked.some(first, last), columns, cost))
         rows = {**vars(decisions), **vars(outcome), "cost_eur": cost}
         for name, array in self.arrays.items():
             array[first:last] = rows[name]
         return len(stack)
-
-    def _check(self, stack: ProblemStack, decisions: Decisions, outcome: Outcome, cost_eur: Array) -> None:
-        asked = checker.Asked(
-            sites=stack.sites,
-            index=stack.index,
-            step_h=stack.step_h,
-            import_price=stack.import_price,
-            export_price=stack.export_price,
-            load_kw=stack.load_kw,
-            offered_kw=stack.pv_kw,
-            initial_soc=stack.initial_soc[:, 0],
-            final_soc_min=stack.final_soc_min[:, 0],
-            import_limit_kw=stack.import_limit_kw,
-            export_limit_kw=stack.export_limit_kw,
-            charge_available_kw=stack.charge_available_kw,
-            discharge_available_kw=stack.discharge_available_kw,
-            strategy=stack.strategy,
-            demand_charges=stack.demand_charges,
-        )
-        columns = {
-            "charge_kw": decisions.charge_kw,
-            "discharge_kw": decisions.discharge_kw,
-            "import_kw": outcome.import_kw,
-            "export_kw": outcome.export_kw,
-            "pv_kw": outcome.pv_kw,
-            "curtailment_kw": decisions.curtailment_kw,
-            "load_kw": np.broadcast_to(stack.load_kw, outcome.soc.shape),
-            "soc": outcome.soc,
-            "cost_eur": outcome.cost_eur,
-        }
-        refuse_faults(checker.check_many(asked, columns, cost_eur))
 
 
 def _unproved(stack: ProblemStack, pieces: npt.NDArray[np.int64], decisions: Decisions, outcome: Outcome) -> list[int]:

@@ -7,11 +7,11 @@ bound and the way out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from engine.assets import Site
@@ -19,12 +19,9 @@ from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.prices import PriceCurve
 from engine.problem import Array, Mask, ProblemStack
+from engine.request import Figure, Request, Series, TerminalValue
 from engine.strategy import Strategy
 from engine.timeline import step_hours, utc_index
-
-Series = pd.Series | pd.DataFrame
-Figure = float | Sequence[float] | npt.NDArray[np.float64] | pd.Series
-TerminalValue = float | Sequence[tuple[float, float]]
 
 # No market or tariff pays or charges more than this per kWh (the Australian cap, the highest that we
 # know of, is about 10 EUR/kWh); a larger figure is a price per MWh.
@@ -41,64 +38,55 @@ POWER_PLAUSIBILITY_FACTOR = 10.0
 POWER_PLAUSIBILITY_FLOOR_KW = 200.0
 
 
-def build_stack(
-    sites: Sequence[Site],
-    *,
-    import_price: Series,
-    export_price: Series,
-    load: Series | None,
-    pv: Series | None,
-    initial_soc: Figure,
-    final_soc_min: Figure | None,
-    terminal_value: TerminalValue | None = None,
-    import_limit: Series | None = None,
-    export_limit: Series | None = None,
-    charge_available: Series | None = None,
-    discharge_available: Series | None = None,
-    reserve_soc: Series | None = None,
-    carbon: Series | None = None,
-    demand_charges: Sequence[DemandCharge] = (),
-    strategy: Strategy | None = None,
-    frames: bool = False,
-) -> ProblemStack:
-    """Check the inputs of some sites and lay them out as arrays.
+def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False) -> ProblemStack:
+    """Check what is asked for some sites and lay it out as arrays.
 
-    A series is a pandas Series, shared by all sites, or where `frames` says so a DataFrame with one column per site in
-    their order; a figure is a number or one per site. `engine.planner.optimise` tells what each one means.
+    Args:
+        sites: The sites.
+        request: What is asked.
+        frames: Whether a series may be a DataFrame with one column per site.
 
     Raises:
         InputError: Naming the field, the first offending interval, the bound and the way out.
     """
-    if not sites:
-        raise InputError("sites", "there are none", "give one or more")
-    strategy = strategy or Strategy()
+    _refuse_no_sites(sites, "sites" if frames else "site")
+    strategy = Strategy() if request.strategy is None else request.strategy
+    if not isinstance(strategy, Strategy):
+        raise InputError("strategy", f"it is {type(strategy).__name__}", "give a Strategy(...)")
     kinds = (pd.Series, pd.DataFrame) if frames else (pd.Series,)
-    _refuse_no_series("import_price", import_price, kinds)
-    reader = _Reader(sites, import_price.index, kinds)
-    load_kw = reader.power("load", load, 0.0)
-    pv_kw = reader.power("pv", pv, 0.0)
+    _refuse_no_series("import_price", request.import_price, kinds)
+    reader = _Reader(sites, request.import_price.index, kinds)
+    load_kw = reader.power("load", request.load, 0.0)
+    pv_kw = reader.power("pv", request.pv, 0.0)
     connection = {name: _connection_limit_kw(sites, f"{name}_limit_kw") for name in ("import", "export")}
     index = reader.index
     stack = ProblemStack(
         sites=sites,
         strategy=strategy,
-        demand_charges=tuple(demand_charges),
+        demand_charges=_demand_charges(request.demand_charges),
         index=index,
         step_h=step_hours(index),
-        import_price=reader.price("import_price", import_price),
-        export_price=reader.price("export_price", export_price),
-        carbon_kg_per_kwh=reader.carbon(carbon),
+        import_price=reader.price("import_price", request.import_price),
+        export_price=reader.price("export_price", request.export_price),
+        carbon_kg_per_kwh=reader.carbon(request.carbon_kg_per_kwh),
         load_kw=load_kw,
         pv_kw=pv_kw,
-        import_limit_kw=np.minimum(connection["import"], reader.limit("import_limit_kw", import_limit)),
-        export_limit_kw=np.minimum(connection["export"], reader.limit("export_limit_kw", export_limit)),
-        charge_available_kw=reader.limit("max_charge_kw", charge_available),
-        discharge_available_kw=reader.limit("max_discharge_kw", discharge_available),
-        reserve_soc=np.maximum(reader.fraction("reserve_soc", reserve_soc), strategy.reserve_soc),
-        initial_soc=reader.soc("initial_soc", initial_soc, SOC_REPORT_MARGIN),
-        final_soc_min=_final_soc(reader, final_soc_min),
-        **_terminal_value(terminal_value),
+        import_limit_kw=np.minimum(connection["import"], reader.limit("import_limit_kw", request.import_limit_kw)),
+        export_limit_kw=np.minimum(connection["export"], reader.limit("export_limit_kw", request.export_limit_kw)),
+        charge_available_kw=reader.limit("max_charge_kw", request.max_charge_kw),
+        discharge_available_kw=reader.limit("max_discharge_kw", request.max_discharge_kw),
+        reserve_soc=np.maximum(reader.fraction("reserve_soc", request.reserve_soc), strategy.reserve_soc),
+        initial_soc=reader.soc("initial_soc", request.initial_soc, SOC_REPORT_MARGIN),
+        final_soc_min=_final_soc(reader, request.final_soc_min),
+        **_terminal_value(request.terminal_value_eur_per_kwh),
     )
+    if strategy.carbon_eur_per_kg and request.carbon_kg_per_kwh is None:
+        raise InputError(
+            "strategy.carbon_eur_per_kg",
+            f"value {strategy.carbon_eur_per_kg:g} EUR/kg weighs a carbon_kg_per_kwh that is not given",
+            "give the series or leave the weight out",
+        )
+    _refuse_high_reserve(stack)
     _refuse_pv_without_array(stack)
     _refuse_watts(stack, connection)
     return stack
@@ -224,6 +212,8 @@ class _Reader:
             raise InputError(
                 name, f"it has shape {values.shape} for {len(self.sites)} sites", "give a number or one per site"
             )
+        if isinstance(figure, pd.Series) and values.ndim:
+            self._refuse_other_order(name, figure.index)
         values = np.array(np.broadcast_to(values, len(self.sites)))[:, np.newaxis]
         bad = ~((values >= -margin) & (values <= 1 + margin))
         if bad.any():
@@ -240,6 +230,22 @@ class _Reader:
     def at(self, t: int) -> str:
         """An interval's start, for messages."""
         return self.index[t].strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _refuse_other_order(self, name: str, labels: pd.Index) -> None:
+        """Labels are free, but names of the sites in another order mean that a value would go to another site."""
+        given = labels.tolist()
+        if given == self._names or set(given) != set(self._names):
+            return
+        position = next(i for i, (label, own) in enumerate(zip(given, self._names, strict=True)) if label != own)
+        raise InputError(
+            name,
+            f"place {position} is labelled {given[position]!r}, the site there is {self._names[position]!r}",
+            "put it in the order of the sites",
+        )
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [site.name for site in self.sites]
 
     def _site_suffix(self, row: int) -> str:
         return f"[{row}] ({self.sites[row].name})" if len(self.sites) > 1 else ""
@@ -268,6 +274,8 @@ class _Reader:
                 f"it has {series.shape[1]} columns for {len(self.sites)} sites",
                 "give one column per site in their order, or a Series that all share",
             )
+        if frame:
+            self._refuse_other_order(name, series.columns)
         for dtype in set(series.dtypes) if isinstance(series, pd.DataFrame) else {series.dtype}:
             odd = pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_complex_dtype(dtype)
             if odd or not pd.api.types.is_numeric_dtype(dtype):
@@ -284,6 +292,26 @@ class _Reader:
         row = int(bad[:, t].argmax())
         column = f"[{series.columns[row]!r}]" if isinstance(series, pd.DataFrame) else ""
         raise InputError(f"{name}{column}", problem(row, t), way_out)
+
+
+def _refuse_no_sites(sites: object, name: str) -> None:
+    if not isinstance(sites, Sequence) or isinstance(sites, str | bytes):
+        raise InputError(name, f"it is {type(sites).__name__}", "give a list of Site")
+    if not sites:
+        raise InputError(name, "there are none", "give one or more")
+    for number, site in enumerate(sites):
+        if not isinstance(site, Site):
+            place = f"[{number}]" if len(sites) > 1 else ""
+            raise InputError(f"{name}{place}", f"it is {type(site).__name__}", "give a Site(...)")
+
+
+def _demand_charges(charges: object) -> tuple[DemandCharge, ...]:
+    if not isinstance(charges, Sequence):
+        raise InputError("demand_charges", f"it is {type(charges).__name__}", "give a list of DemandCharge")
+    for number, charge in enumerate(charges):
+        if not isinstance(charge, DemandCharge):
+            raise InputError(f"demand_charges[{number}]", f"it is {type(charge).__name__}", "give a DemandCharge(...)")
+    return tuple(charges)
 
 
 def _connection_limit_kw(sites: Sequence[Site], name: str) -> Array:
@@ -306,6 +334,19 @@ def _first_difference(own: pd.DatetimeIndex, index: pd.DatetimeIndex) -> str:
     longer, whose = (own, "import_price") if len(own) > len(index) else (index, "it")
     first = longer[min(len(own), len(index))]
     return f"it has {len(own)} intervals, import_price {len(index)}: {whose} lacks the one from {first.isoformat()}"
+
+
+def _refuse_high_reserve(stack: ProblemStack) -> None:
+    highest, max_soc = stack.reserve_soc.max(axis=1, keepdims=True), stack.figures("max_soc")
+    bad = highest > max_soc
+    if bad.any():
+        row = int(bad.argmax())
+        whose = "" if len(stack) == 1 else f" of site {row} ({stack.sites[row].name})"
+        raise InputError(
+            "reserve_soc",
+            f"value {highest[row % len(highest), 0]:g} is above max_soc {max_soc[row, 0]:g}{whose}",
+            "ask for less or widen the band",
+        )
 
 
 def _refuse_pv_without_array(stack: ProblemStack) -> None:

@@ -30,6 +30,7 @@ import pulp
 
 from engine.decisions import Decisions
 from engine.demand import PeakPeriod
+from engine.effort import Effort
 from engine.errors import SolveError
 from engine.plan import Solution
 from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, DispatchProblem, Mask
@@ -55,20 +56,19 @@ INFINITE = 1e30
 Expression = Any  # PuLP ships no types
 
 
-def solve(problem: DispatchProblem, time_limit_s: float, money_tolerance_eur: float, why_not: str = "") -> Solution:
+def solve(problem: DispatchProblem, effort: Effort, why_not: str = "") -> Solution:
     """Find the cheapest plan and accept it only with a proof of optimality.
 
     Args:
         problem: The site's problem.
-        time_limit_s: Longest solve [s].
-        money_tolerance_eur: Accepted gap between a MILP's answer and its proved bound [EUR].
+        effort: Longest solve, and accepted gap between a MILP's answer and its proved bound.
         why_not: Why no faster path was taken; put before this one's own reason.
 
     Raises:
         SolveError: HiGHS ended without a proved optimum (time, numerics); nothing is returned then.
     """
     begin = time.perf_counter()
-    program = _Program(time_limit_s, money_tolerance_eur)
+    program = _Program(effort)
     site = _SiteModel(program, problem, "")
     program.minimise(site.terms)
     worth = site.marginal_value()
@@ -89,8 +89,7 @@ def solve_scenarios(
     first_stage: int,
     cvar_weight: float,
     cvar_level: float,
-    time_limit_s: float,
-    money_tolerance_eur: float,
+    effort: Effort,
 ) -> list[Solution]:
     """Plan several futures at once whose first intervals share one battery set-point each.
 
@@ -103,8 +102,7 @@ def solve_scenarios(
         first_stage: Number of intervals whose battery power all scenarios share.
         cvar_weight: 0 for the expected cost alone, 1 for the CVaR alone.
         cvar_level: Share of outcomes that are not in the tail [fraction].
-        time_limit_s: Longest solve [s].
-        money_tolerance_eur: Accepted gap between a MILP's answer and its proved bound [EUR].
+        effort: As for `solve`.
 
     Returns:
         A solution per scenario; marginal values are in that scenario's own money.
@@ -113,7 +111,7 @@ def solve_scenarios(
         SolveError: HiGHS ended without a proved optimum.
     """
     begin = time.perf_counter()
-    program = _Program(time_limit_s, money_tolerance_eur)
+    program = _Program(effort)
     models = [_SiteModel(program, problem, f"s{number}_") for number, problem in enumerate(problems)]
     for name, model in itertools.product(("charge", "discharge"), models[1:]):
         for t in range(first_stage):
@@ -184,11 +182,10 @@ def _may_cheat(problem: DispatchProblem) -> tuple[Mask, Mask]:
 class _Program:
     """A PuLP model with its binaries, and how it was solved."""
 
-    def __init__(self, time_limit_s: float, money_tolerance_eur: float) -> None:
+    def __init__(self, effort: Effort) -> None:
         self._lp = pulp.LpProblem("dispatch", pulp.LpMinimize)
         self._binaries: list[Any] = []
-        self._time_limit_s = time_limit_s
-        self._money_tolerance_eur = money_tolerance_eur
+        self._effort = effort
         self._objective: Expression = None
         self.gap_eur = 0.0
         self.objective_eur = 0.0
@@ -238,7 +235,7 @@ class _Program:
     def _prove(self, bound_eur: float) -> None:
         """Hold the answer with exact directions to the bound of the search."""
         self.gap_eur = max(0.0, self._found_eur() - bound_eur)
-        if self.gap_eur > self._money_tolerance_eur + SAME_MONEY * max(1.0, abs(self._found_eur())):
+        if self.gap_eur > self._effort.money_tolerance_eur + SAME_MONEY * max(1.0, abs(self._found_eur())):
             raise SolveError(
                 f"solver: the answer {self._found_eur():.6f} EUR is {self.gap_eur:.6f} EUR above the proved bound; "
                 "accept a gap (money_tolerance_eur) or report it with its input"
@@ -276,9 +273,9 @@ class _Program:
         # "not solved" without an exception.
         solver = pulp.HiGHS(
             msg=False,
-            timeLimit=self._time_limit_s,
+            timeLimit=self._effort.time_limit_s,
             gapRel=0.0,
-            gapAbs=self._money_tolerance_eur,
+            gapAbs=self._effort.money_tolerance_eur,
             primal_feasibility_tolerance=FEASIBILITY_TOLERANCE,
             dual_feasibility_tolerance=OPTIMALITY_TOLERANCE,
             # At the default of 1e-6 a binary leaks a millionth of its big-M. On some real days that fixed a wrong
@@ -301,7 +298,7 @@ class _Program:
             if abs(found) < INFINITE:
                 gap = f"a gap of {found - bound:.6f} EUR (plan {found:.6f}, bound {bound:.6f})"
         return (
-            f"solver: HiGHS ended with {status!r} within {self._time_limit_s:g} s, {gap} and no proved optimum; "
+            f"solver: HiGHS ended with {status!r} within {self._effort.time_limit_s:g} s, {gap} and no proved optimum; "
             "allow more time (time_limit_s), accept a gap (money_tolerance_eur) or shorten the horizon"
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from engine.assets import Site
-from engine.decisions import Decisions, Outcome
+from engine.decisions import Decisions, Outcome, plan_columns, taken_kwh
 from engine.errors import InputError
 from engine.problem import Array, DispatchProblem
 
@@ -200,19 +200,9 @@ def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome, row
         row: Which of the N this plan is of.
     """
     decisions = solution.decisions
-    columns = {
-        "charge_kw": decisions.charge_kw,
-        "discharge_kw": decisions.discharge_kw,
-        "import_kw": outcome.import_kw,
-        "export_kw": outcome.export_kw,
-        "pv_kw": outcome.pv_kw,
-        "curtailment_kw": decisions.curtailment_kw,
-        "soc": outcome.soc,
-        "cost_eur": outcome.cost_eur,
-    }
-    series = {name: values[row] for name, values in columns.items()} | {"load_kw": problem.load_kw}
-    table = pd.DataFrame({name: series[name] for name in COLUMNS}, index=problem.index)
-    demand_eur = sum(peak.added_eur(series["import_kw"]) for peak in problem.peaks)
+    columns = plan_columns(problem.stack, decisions, outcome)
+    table = pd.DataFrame({name: columns[name][row] for name in COLUMNS}, index=problem.index)
+    demand_eur = sum(peak.added_eur(outcome.import_kw[row]) for peak in problem.peaks)
     return Plan(
         site=problem.site,
         problem=problem,
@@ -226,7 +216,7 @@ def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome, row
         marginal_value=pd.Series(
             decisions.marginal_value_eur_per_kwh[row], index=problem.index, name="marginal_value_eur_per_kwh"
         ),
-        breaches=_breaches(problem, table),
+        breaches=_breaches(problem, table, taken_kwh(problem.stack, decisions)[row]),
         solver=solution.solver,
         why=solution.why,
         seconds=solution.seconds,
@@ -246,7 +236,7 @@ def cost_without_battery_eur(problem: DispatchProblem) -> float:
     return energy_eur + sum(peak.added_eur(bought) for peak in problem.peaks)
 
 
-def _breaches(problem: DispatchProblem, table: pd.DataFrame) -> tuple[Breach, ...]:
+def _breaches(problem: DispatchProblem, table: pd.DataFrame, taken: Array) -> tuple[Breach, ...]:
     intervals = problem.intervals
     battery = problem.battery
     final = np.full(intervals, -np.inf)
@@ -267,9 +257,8 @@ def _breaches(problem: DispatchProblem, table: pd.DataFrame) -> tuple[Breach, ..
             values = table[column].to_numpy()
             for t in np.flatnonzero(side * (values - bounds) > DUST):
                 found.append(Breach(limit, problem.index[int(t)], float(values[t]), float(bounds[t])))
-    taken_kwh = table["discharge_kw"].to_numpy() * problem.step_h / battery.discharge_efficiency
     for budget in problem.budgets:
-        used = budget.used_kwh(taken_kwh)
+        used = budget.used_kwh(taken)
         if used > budget.limit_kwh + DUST * battery.capacity_kwh:
             found.append(Breach("cycle_budget_kwh", problem.index[budget.first], used, budget.limit_kwh))
     return tuple(found)

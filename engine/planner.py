@@ -12,18 +12,16 @@ from engine import checker
 from engine.assets import Site
 from engine.decisions import reckon
 from engine.demand import DemandCharge
+from engine.effort import MONEY_TOLERANCE_EUR, Effort
 from engine.errors import InputError, PlanRejectedError, SolveError
-from engine.inputs import TerminalValue, build_stack, in_euros
+from engine.inputs import build_stack, in_euros
 from engine.plan import Plan, Solution, assemble
 from engine.prices import PriceCurve
 from engine.problem import DispatchProblem
+from engine.request import Request, TerminalValue
 from engine.strategy import Strategy
 
 SolverName = Literal["auto", "dp", "lp"]
-# A minute, and one more for every so many intervals (a week of quarter-hours).
-TIME_LIMIT_S = 60.0
-INTERVALS_PER_TIME_LIMIT = 672
-MONEY_TOLERANCE_EUR = 1e-9
 
 
 def optimise(
@@ -90,62 +88,38 @@ def optimise(
     """
     if solver not in ("auto", "dp", "lp"):
         raise InputError("solver", f"value {solver!r} is unknown", "choose 'auto', 'dp' or 'lp'")
-    import_price, export_price = in_euros("import_price", import_price), in_euros("export_price", export_price)
-    stack = build_stack(
-        [site],
-        import_price=import_price,
-        export_price=export_price,
+    request = Request(
+        import_price=in_euros("import_price", import_price),
+        export_price=in_euros("export_price", export_price),
         load=load,
         pv=pv,
         initial_soc=initial_soc,
         final_soc_min=final_soc_min,
-        terminal_value=terminal_value_eur_per_kwh,
-        import_limit=import_limit_kw,
-        export_limit=export_limit_kw,
-        charge_available=max_charge_kw,
-        discharge_available=max_discharge_kw,
-        reserve_soc=reserve_soc,
-        carbon=carbon_kg_per_kwh,
-        demand_charges=demand_charges,
+        terminal_value_eur_per_kwh=terminal_value_eur_per_kwh,
         strategy=strategy,
-    )
-    problem = stack.site(0)
-    solution = solve(problem, solver, time_limit_s, money_tolerance_eur)
-    plan = assemble(problem, solution, reckon(stack, solution.decisions))
-    faults = checker.check(
-        site,
-        plan.table,
-        plan.cost_eur,
-        import_price=import_price,
-        export_price=export_price,
-        load=load,
-        pv=pv,
-        initial_soc=initial_soc,
-        final_soc_min=final_soc_min,
+        demand_charges=demand_charges,
         import_limit_kw=import_limit_kw,
         export_limit_kw=export_limit_kw,
         max_charge_kw=max_charge_kw,
         max_discharge_kw=max_discharge_kw,
-        demand_charges=demand_charges,
-        strategy=strategy,
+        reserve_soc=reserve_soc,
+        carbon_kg_per_kwh=carbon_kg_per_kwh,
     )
-    refuse_faults(faults)
+    stack = build_stack([site], request)
+    problem = stack.site(0)
+    solution = solve(problem, solver, Effort.of(time_limit_s, money_tolerance_eur, problem.intervals))
+    plan = assemble(problem, solution, reckon(stack, solution.decisions))
+    refuse_faults(checker.check(site, plan.table, plan.cost_eur, request))
     return plan
 
 
-def solve(
-    problem: DispatchProblem,
-    solver: SolverName,
-    time_limit_s: float | None = None,
-    money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
-) -> Solution:
+def solve(problem: DispatchProblem, solver: SolverName, effort: Effort) -> Solution:
     """Solve one site by the first solver that is exact for it.
 
     Args:
         problem: The site's problem.
         solver: As in `optimise`.
-        time_limit_s: As in `optimise`.
-        money_tolerance_eur: As in `optimise`.
+        effort: What the linear program or MILP may take.
 
     Raises:
         SolveError: No proved optimum, or ``"dp"`` was asked for and is not exact here.
@@ -166,13 +140,7 @@ def solve(
             return Solution(answer.decisions, "storage DP", answer.why, time.perf_counter() - begin)
     from engine import linear_program
 
-    return linear_program.solve(problem, time_limit(problem, time_limit_s), money_tolerance_eur, why_not)
-
-
-def time_limit(problem: DispatchProblem, asked_s: float | None) -> float:
-    """The time limit asked for, or the usual one for a problem of this length [s]."""
-    usual_s = TIME_LIMIT_S * max(1.0, problem.intervals / INTERVALS_PER_TIME_LIMIT)
-    return usual_s if asked_s is None else asked_s
+    return linear_program.solve(problem, effort, why_not)
 
 
 def refuse_faults(faults: tuple[checker.Fault, ...]) -> None:

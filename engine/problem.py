@@ -95,12 +95,8 @@ class DispatchProblem:
         return self.battery.kept_after(self.step_h)
 
     def terminal_worth_eur(self, soc: float) -> float:
-        """What a store filled so far is worth at the end [EUR]; the first kWh counts from an empty store."""
-        edges = np.concatenate([[-np.inf], self.terminal_up_to_soc])
-        lower, upper = np.maximum(edges[:-1], 0.0), edges[1:]
-        filled = np.clip(soc, lower, upper) - lower
-        filled[0] = min(soc, upper[0])
-        return float(filled @ self.terminal_value) * self.battery.capacity_kwh
+        """What a store filled so far is worth at the end [EUR]."""
+        return float(self.stack.terminal_worth_eur(np.array([soc]))[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +246,17 @@ class ProblemStack:
         # A kWh short for the whole horizon must weigh less than one over a limit.
         usual: Array = self.breach_price_eur_per_kwh * (RESERVE_PRIORITY / (self.step_h * len(self.index)))
         return usual if given is None else np.full_like(usual, given)
+
+    def terminal_worth_eur(self, soc: Array) -> Array:
+        """What stores filled so far are worth at the end, shape (N,) [EUR].
+
+        Counted from an empty store, and below it at the first price.
+        """
+        upper = self.terminal_up_to_soc
+        lower = np.concatenate([[0.0], upper[:-1]])
+        filled = np.clip(soc[:, np.newaxis], lower, upper) - lower
+        filled[:, 0] = np.minimum(soc, upper[0])
+        return np.asarray((filled * self.terminal_value).sum(axis=1) * self.capacity_kwh[:, 0])
 
     @cached_property
     def burning_pays(self) -> Mask:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +14,19 @@ from engine import checker
 from engine.assets import Site
 from engine.decisions import reckon
 from engine.demand import DemandCharge
+from engine.effort import MONEY_TOLERANCE_EUR, Effort
 from engine.errors import InputError
-from engine.inputs import TerminalValue, build_stack, in_euros
+from engine.inputs import build_stack, in_euros
 from engine.plan import Plan, assemble
-from engine.planner import MONEY_TOLERANCE_EUR, refuse_faults, time_limit
+from engine.planner import refuse_faults
 from engine.prices import PriceCurve
 from engine.problem import Array
+from engine.request import Request, TerminalValue
 from engine.strategy import Strategy
+
+# What everything outside the tail counts for where only the tail is asked for: its plans must still be the best that
+# cost the tail nothing.
+LEAST_WEIGHT_OF_EXPECTATION = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +38,22 @@ class Scenario:
     export_price: pd.Series | PriceCurve
     load: pd.Series | None = None
     pv: pd.Series | None = None
+    import_limit_kw: pd.Series | None = None
+    export_limit_kw: pd.Series | None = None
+    max_charge_kw: pd.Series | None = None
+    max_discharge_kw: pd.Series | None = None
+    reserve_soc: pd.Series | None = None
+    carbon_kg_per_kwh: pd.Series | None = None
+
+    def request(self, **shared: Any) -> Request:
+        """What is asked of this future, given what is asked of all.
+
+        Raises:
+            InputError: A price is in another currency.
+        """
+        own = {name: value for name, value in vars(self).items() if name != "probability"}
+        own |= {name: in_euros(name, own[name]) for name in ("import_price", "export_price")}
+        return Request(**own, **shared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +113,7 @@ def optimise_scenarios(
         strategy: As in `engine.optimise`.
         demand_charges: As in `engine.optimise`.
         first_stage: How long the set-points are shared; a multiple of the interval.
-        cvar_weight: 0 minds only the expected outcome, 1 only the bad ones.
+        cvar_weight: 0 minds only the expected outcome, 1 the bad ones and, among equals in that, the expected one.
         cvar_level: Share of probability that is not in the tail [fraction].
         time_limit_s: As in `engine.optimise`.
         money_tolerance_eur: As in `engine.optimise`.
@@ -103,21 +127,18 @@ def optimise_scenarios(
     for name, value, most in (("cvar_weight", cvar_weight, 1.0), ("cvar_level", cvar_level, 1 - 1e-9)):
         if not 0 <= value <= most:
             raise InputError(name, f"value {value:g} is outside 0..1", "give a fraction (a level below 1)")
-    stacks = [
-        build_stack(
-            [site],
-            import_price=in_euros(f"scenarios[{number}].import_price", scenario.import_price),
-            export_price=in_euros(f"scenarios[{number}].export_price", scenario.export_price),
-            load=scenario.load,
-            pv=scenario.pv,
-            initial_soc=initial_soc,
-            final_soc_min=final_soc_min,
-            terminal_value=terminal_value_eur_per_kwh,
-            demand_charges=demand_charges,
-            strategy=strategy,
-        )
-        for number, scenario in enumerate(scenarios)
-    ]
+    shared = {
+        "initial_soc": initial_soc,
+        "final_soc_min": final_soc_min,
+        "terminal_value_eur_per_kwh": terminal_value_eur_per_kwh,
+        "strategy": strategy,
+        "demand_charges": demand_charges,
+    }
+    requests, stacks = [], []
+    for number, scenario in enumerate(scenarios):
+        with _named(f"scenarios[{number}]", shared):
+            requests.append(scenario.request(**shared))
+            stacks.append(build_stack([site], requests[-1]))
     for number, stack in enumerate(stacks):
         if not stack.index.equals(stacks[0].index):
             raise InputError(
@@ -126,33 +147,21 @@ def optimise_scenarios(
                 f"{stacks[0].index[0].isoformat()} with {len(stacks[0].index)}",
                 "put all scenarios on one index",
             )
-    shared = _first_stage_intervals(first_stage, stacks[0].step_h, len(stacks[0].index))
+    first_intervals = _first_stage_intervals(first_stage, stacks[0].step_h, len(stacks[0].index))
     from engine import linear_program
 
     problems = [stack.site(0) for stack in stacks]
-    limit_s = time_limit(problems[0], time_limit_s)
-    solutions = linear_program.solve_scenarios(
-        problems, probabilities, shared, cvar_weight, cvar_level, limit_s, money_tolerance_eur
-    )
+    effort = Effort.of(time_limit_s, money_tolerance_eur, problems[0].intervals)
+    weight = min(cvar_weight, 1 - LEAST_WEIGHT_OF_EXPECTATION)
+    solutions = linear_program.solve_scenarios(problems, probabilities, first_intervals, weight, cvar_level, effort)
     plans = []
-    for scenario, stack, problem, solution in zip(scenarios, stacks, problems, solutions, strict=True):
+    for request, stack, problem, solution in zip(requests, stacks, problems, solutions, strict=True):
         plans.append(assemble(problem, solution, reckon(stack, solution.decisions)))
-        refuse_faults(
-            checker.check(
-                site,
-                plans[-1].table,
-                plans[-1].cost_eur,
-                import_price=in_euros("import_price", scenario.import_price),
-                export_price=in_euros("export_price", scenario.export_price),
-                load=scenario.load,
-                pv=scenario.pv,
-                initial_soc=initial_soc,
-                demand_charges=demand_charges,
-                strategy=strategy,
-            )
-        )
+        # An end that is missed in an unlikely future is no fault.
+        judged = replace(request, final_soc_min=None)
+        refuse_faults(checker.check(site, plans[-1].table, plans[-1].cost_eur, judged))
     outcome = [plan.cost_eur - plan.problem.terminal_worth_eur(float(plan.table["soc"].iloc[-1])) for plan in plans]
-    return ScenarioPlan(tuple(plans), probabilities, shared, np.array(outcome), cvar_level)
+    return ScenarioPlan(tuple(plans), probabilities, first_intervals, np.array(outcome), cvar_level)
 
 
 def conditional_value_at_risk(outcome_eur: Array, probabilities: Array, level: float) -> float:
@@ -172,20 +181,40 @@ def conditional_value_at_risk(outcome_eur: Array, probabilities: Array, level: f
     return total / (1 - level)
 
 
-def _probabilities(scenarios: Sequence[Scenario]) -> Array:
+@contextlib.contextmanager
+def _named(scenario: str, shared: Container[str]) -> Iterator[None]:
+    """Say which scenario an error is about, unless it is about what all share."""
+    try:
+        yield
+    except InputError as error:
+        name = error.field.partition(".")[0]
+        if name in shared or name == "site":
+            raise
+        raise InputError(f"{scenario}.{error.field}", error.problem, error.way_out) from error
+
+
+def _probabilities(scenarios: object) -> Array:
+    if not isinstance(scenarios, Sequence) or not all(isinstance(scenario, Scenario) for scenario in scenarios):
+        raise InputError("scenarios", f"it is {type(scenarios).__name__}", "give a list of Scenario")
     if not scenarios:
         raise InputError("scenarios", "there are none", "give one or more")
-    values = np.array([scenario.probability for scenario in scenarios], dtype=np.float64)
-    if not (values >= 0).all() or abs(values.sum() - 1) > 1e-9:
-        raise InputError("scenarios.probability", f"they are {values.tolist()}", "give shares that add to 1")
+    given = [scenario.probability for scenario in scenarios]
+    try:
+        values = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("scenarios.probability", f"they are {given}", "give shares that add to 1") from None
+    if not (values > 0).all() or abs(values.sum() - 1) > 1e-9:
+        raise InputError("scenarios.probability", f"they are {values.tolist()}", "give shares above 0 that add to 1")
     return values
 
 
 def _first_stage_intervals(first_stage: str | pd.Timedelta, step_h: float, intervals: int) -> int:
     try:
         length = pd.Timedelta(first_stage)
-    except ValueError:
-        raise InputError("first_stage", f"value {first_stage!r} is no duration", "write one like '1h'") from None
+    except (TypeError, ValueError):
+        length = None
+    if length is None or pd.isna(length):
+        raise InputError("first_stage", f"value {first_stage!r} is no duration", "write one like '1h'")
     count = length / pd.Timedelta(hours=step_h)
     if count != round(count) or not 0 <= count <= intervals:
         raise InputError(

@@ -12,8 +12,12 @@ from typing import Any, Literal
 from benchmarks.problems import COLUMNS, BenchmarkProblem
 from benchmarks.solvers.contract import TIME_LIMIT_S, Answer, GaveUpError
 from engine import SolveError, optimise, planner
+from engine.effort import MONEY_TOLERANCE_EUR, Effort
 from engine.inputs import build_stack
 from engine.problem import DispatchProblem
+from engine.request import Request
+
+EFFORT = Effort(TIME_LIMIT_S, MONEY_TOLERANCE_EUR)
 
 
 def solve(problem: BenchmarkProblem, solver: Literal["dp", "lp"]) -> Answer:
@@ -34,14 +38,14 @@ def solve(problem: BenchmarkProblem, solver: Literal["dp", "lp"]) -> Answer:
 
 def solve_alone(problem: BenchmarkProblem) -> Answer:
     """From arrays to charge and discharge, as the raw solver does it."""
-    decisions = planner.solve(_dispatch(problem), "dp").decisions
+    decisions = planner.solve(_dispatch(problem), "dp", EFFORT).decisions
     return Answer(decisions.charge_kw[0], decisions.discharge_kw[0], claimed_eur=None, method="DP")
 
 
 @lru_cache(maxsize=1)
 def _dispatch(problem: BenchmarkProblem) -> DispatchProblem:
     # Made in the round that warms up; its time belongs to `optimise`.
-    return build_stack([problem.site], **_input(problem)).site(0)
+    return build_stack([problem.site], Request(**_input(problem))).site(0)
 
 
 def _input(problem: BenchmarkProblem) -> dict[str, Any]:

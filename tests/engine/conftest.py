@@ -17,6 +17,7 @@ from console.sample import DEFAULT_DAY, sample_series, sample_site
 from engine import Battery, DemandCharge, GridConnection, Plan, PvArray, Site, Strategy, checker, optimise
 from engine.plan import COLUMNS
 from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY
+from engine.request import Request
 
 STEPS = ("15min", "30min", "60min")
 EVERY_STEP = ("5min", *STEPS)
@@ -92,7 +93,7 @@ class Case:
         return abs(difference) / max(1.0, self.turnover_eur(reference))
 
     def faults(self, table: pd.DataFrame, cost_eur: float) -> tuple[checker.Fault, ...]:
-        return checker.check(self.site, table, cost_eur, **self.judged_inputs())
+        return checker.check(self.site, table, cost_eur, Request(**self.judged_inputs()))
 
 
 def _build_case(
@@ -168,7 +169,7 @@ class Ask:
         """What the checker finds wrong with a table when this was asked for."""
         judged = {name: value for name, value in self.given.items() if name not in STEERING_ONLY}
         cost = table["cost_eur"].sum() if cost_eur is None else cost_eur
-        return {fault.rule for fault in checker.check(self.site, table, cost, **judged)}
+        return {fault.rule for fault in checker.check(self.site, table, cost, Request(**judged))}
 
     def rules_of(self, plan: Plan) -> set[str]:
         """What the checker finds wrong with a plan that was made for something else."""
