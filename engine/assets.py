@@ -22,6 +22,10 @@ DEAREST_WEAR_EUR_PER_KWH = 5.0
 LARGEST_CONNECTION_PER_BATTERY = 1000.0
 LARGEST_BATTERY_PER_CONNECTION = 100.0
 
+# Less than this of what goes in or comes out is no battery; such a figure is a loss.
+SMALLEST_EFFICIENCY = 0.4
+# Less than this was given in MWh.
+SMALLEST_CAPACITY_KWH = 0.001
 # A store that loses more than this per hour is no battery; a figure above it was given in % or per day.
 LARGEST_STANDING_LOSS_PER_H = 0.05
 
@@ -72,6 +76,25 @@ class Battery(_Asset):
     def _is_fraction(cls, value: object) -> object:
         if isinstance(value, int | float) and 1 < value <= 100:
             raise ValueError(f"value {value} is above 1, the bound of a fraction; for {value} % write {value / 100:g}")
+        return value
+
+    @field_validator("charge_efficiency", "discharge_efficiency")
+    @classmethod
+    def _is_no_loss(cls, value: float) -> float:
+        if value < SMALLEST_EFFICIENCY:
+            raise ValueError(
+                f"value {value:g} is below {SMALLEST_EFFICIENCY:g}; "
+                f"give what is left of the energy, as in {1 - value:g} for a loss of {value:.0%}"
+            )
+        return value
+
+    @field_validator("capacity_kwh")
+    @classmethod
+    def _is_in_kwh(cls, value: float) -> float:
+        if value < SMALLEST_CAPACITY_KWH:
+            raise ValueError(
+                f"value {value:g} kWh is below {SMALLEST_CAPACITY_KWH:g} kWh; if it is in MWh, multiply it by 1000"
+            )
         return value
 
     @field_validator("wear_eur_per_kwh")

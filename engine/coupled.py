@@ -24,7 +24,7 @@ from engine import storage_dp
 from engine.budgets import CycleBudget
 from engine.decisions import Decisions, Outcome, objective_eur, reckon, taken_kwh
 from engine.demand import PeakPeriod
-from engine.problem import LIMIT_PRIORITY, Array, DispatchProblem, ProblemStack
+from engine.problem import Array, DispatchProblem, ProblemStack
 
 # Values this close, relative to the money at stake, are equal.
 SAME = 1e-11
@@ -148,7 +148,7 @@ class _Search:
             over = budget.used_kwh(taken_kwh(self._stack, answer.decisions)[0]) - budget.limit_kwh
             return answer, over, float(objective_eur(self._stack, answer.outcome)[0]) + price * over
 
-        dear_price = LIMIT_PRIORITY * self._problem.breach_price_eur_per_kwh
+        dear_price = self._problem.breach.budget
         dear, dear_over, dear_dual = at(dear_price)
         if dear_over > 0:
             return replace(dear, why="the cycle budget cannot be kept, and is exceeded as little as possible")

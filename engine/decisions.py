@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, ProblemStack
+from engine.problem import Array, ProblemStack
 
 # Below this a power is arithmetic dust, not a decision [kW].
 DUST_KW = 1e-7
@@ -108,18 +108,18 @@ def objective_eur(stack: ProblemStack, outcome: Outcome) -> Array:
 
 def breach_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     """What breaches weigh in the objective, shape (N,) [EUR]."""
-    h, breach = stack.step_h, stack.breach_price_eur_per_kwh
+    breach = stack.breach
     over = np.maximum(outcome.import_kw - stack.import_limit_kw, 0.0)
     over += np.maximum(outcome.export_kw - stack.export_limit_kw, 0.0)
     min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
     outside = np.maximum(min_soc - outcome.soc, 0.0) + np.maximum(outcome.soc - max_soc, 0.0)
     short = np.maximum(stack.reserve_soc - outcome.soc, 0.0)
     per_interval = (
-        breach * LIMIT_PRIORITY * h * over
-        + breach * BAND_PRIORITY * stack.capacity_kwh * outside
-        + stack.reserve_breach_price * h * stack.capacity_kwh * short
+        breach.limit * stack.step_h * over
+        + breach.band * stack.capacity_kwh * outside
+        + breach.reserve * stack.capacity_kwh * short
     )
     final_short = np.maximum(stack.final_soc_min - outcome.soc[:, -1:], 0.0)
-    at_end = breach * stack.capacity_kwh * final_short
+    at_end = breach.final * stack.capacity_kwh * final_short
     total: Array = per_interval.sum(axis=1) + at_end[:, 0]
     return total

@@ -33,7 +33,7 @@ from engine.demand import PeakPeriod
 from engine.effort import Effort
 from engine.errors import SolveError
 from engine.plan import Solution
-from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, DispatchProblem, Mask
+from engine.problem import Array, DispatchProblem, Mask
 
 # HiGHS stops at 1e-7 by default; money is compared at 1e-6 EUR, so ask for more.
 FEASIBILITY_TOLERANCE = 1e-9
@@ -398,7 +398,7 @@ class _SiteModel:
     def _store(self) -> None:
         problem, battery = self._problem, self._problem.battery
         capacity, start, h, kept = battery.capacity_kwh, problem.initial_soc, problem.step_h, problem.kept
-        band_price = problem.breach_price_eur_per_kwh * BAND_PRIORITY
+        band_price = problem.breach.band
         # A store that loses energy can only be held in its band from outside.
         sinks = start < battery.min_soc or kept < 1
         floor = min(battery.min_soc if kept == 1 else 0.0, battery.min_soc, start) * capacity
@@ -421,7 +421,7 @@ class _SiteModel:
                     self._outside["charge", t] = above
             reserve = float(problem.reserve_soc[t]) * capacity
             if reserve > floor:
-                short = self._breach(f"reserve_{t}", problem.reserve_breach_price * h)
+                short = self._breach(f"reserve_{t}", problem.breach.reserve)
                 self._program.require(after + short >= reserve)
             before = after
 
@@ -430,7 +430,7 @@ class _SiteModel:
         problem, last = self._problem, self._stored[-1]
         capacity = problem.battery.capacity_kwh
         if problem.final_soc_min > -np.inf:
-            short = self._breach("final", problem.breach_price_eur_per_kwh)
+            short = self._breach("final", problem.breach.final)
             self._program.require(last + short >= problem.final_soc_min * capacity)
         if len(problem.terminal_value) == 1:
             self.terms.append((last, -float(problem.terminal_value[0])))
@@ -445,7 +445,7 @@ class _SiteModel:
     def _balance(self) -> None:
         problem, of = self._problem, self.of
         over_import, over_export, h = problem.idle_over_import_kw, problem.idle_over_export_kw, problem.step_h
-        price = LIMIT_PRIORITY * problem.breach_price_eur_per_kwh
+        price = problem.breach.limit
         for t in range(problem.intervals):
             given = of["import"][t] + of["discharge"][t]
             taken = of["charge"][t] + of["export"][t] + of["curtailment"][t]
@@ -479,7 +479,7 @@ class _SiteModel:
         problem = self._problem
         per_kw = problem.step_h / problem.battery.discharge_efficiency
         for number, budget in enumerate(problem.budgets):
-            over = self._breach(f"over_budget_{number}", LIMIT_PRIORITY * problem.breach_price_eur_per_kwh)
+            over = self._breach(f"over_budget_{number}", problem.breach.budget)
             taken = pulp.lpSum(per_kw * variable for variable in self.of["discharge"][budget.first : budget.last])
             self._program.require(taken <= budget.limit_kwh + over)
 

@@ -17,19 +17,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.assets import Battery, Site
+from engine.breaches import BreachPrices, breach_prices
 from engine.budgets import CycleBudget, cycle_budgets
 from engine.demand import DemandCharge, PeakPeriod, peak_periods
 from engine.strategy import Strategy
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-# What gives way first where not all can be kept: the final state of charge, then a cycle budget or a connection limit,
-# then the band. Factors on the breach price, of a kWh short at the end, over a limit or a budget, or outside the band
-# after an interval: however short that is, leaving the band to spare a limit for it must not pay.
-LIMIT_PRIORITY = 10.0
-BAND_PRIORITY = 100.0
-RESERVE_PRIORITY = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +52,6 @@ class DispatchProblem:
     max_discharge_kw: Array
     reserve_soc: Array
     """Soft floor of the state of charge at the end of the interval."""
-    reserve_breach_price: float
-    """Per kWh and hour below it [EUR/kWh/h]."""
     initial_soc: float
     final_soc_min: float
     """Minus infinity where none is asked for."""
@@ -72,7 +64,7 @@ class DispatchProblem:
     idle_over_export_kw: Array
     most_import_kw: Array
     most_export_kw: Array
-    breach_price_eur_per_kwh: float
+    breach: BreachPrices[float]
     burning_pays: Mask
     selling_beats_buying: Mask
     solar_guard_binds: Mask
@@ -226,26 +218,21 @@ class ProblemStack:
         return np.minimum(self.export_limit_kw, self.pv_kw + self.max_discharge_kw)
 
     @cached_property
-    def breach_price_eur_per_kwh(self) -> Array:
-        """More than anything that a broken limit could earn, so limits break only where they must."""
-        dearest = np.maximum(
-            np.abs(self.decision_import_price).max(axis=1, keepdims=True),
-            np.abs(self.export_price).max(axis=1, keepdims=True),
-        )
-        dearest = np.maximum(dearest, np.abs(self.terminal_value).max(axis=1, keepdims=True))
+    def breach(self) -> BreachPrices[Array]:
+        """What limits cost that are not kept, each of shape (N, 1)."""
+        prices = (self.decision_import_price, self.export_price, self.terminal_value)
+        dearest = np.maximum.reduce([np.abs(price).max(axis=1, keepdims=True) for price in prices])
         # To charge a kWh within one interval may raise a peak by this much.
         dearest = dearest + sum(_steepest_eur_per_kw(charge) for charge in self.demand_charges) / self.step_h
-        rte = self.charge_efficiency * self.discharge_efficiency
-        price: Array = 10 * (1 + self.wear_eur_per_kwh + dearest / rte)
-        return price
-
-    @cached_property
-    def reserve_breach_price(self) -> Array:
-        """Per kWh and hour below the reserve."""
-        given = self.strategy.reserve_breach_price
-        # A kWh short for the whole horizon must weigh less than one over a limit.
-        usual: Array = self.breach_price_eur_per_kwh * (RESERVE_PRIORITY / (self.step_h * len(self.index)))
-        return usual if given is None else np.full_like(usual, given)
+        asked = self.strategy.reserve_breach_price
+        return breach_prices(
+            dearest,
+            self.wear_eur_per_kwh,
+            carried=self.charge_efficiency * self.discharge_efficiency * self.kept ** len(self.index),
+            reserve_price=None if asked is None else asked * self.step_h,
+            reserved=bool(self.reserve_soc.any()),
+            intervals=len(self.index),
+        )
 
     def terminal_worth_eur(self, soc: Array) -> Array:
         """What stores filled so far are worth at the end, shape (N,) [EUR].
@@ -302,6 +289,7 @@ class ProblemStack:
             terminal_up_to_soc=self.terminal_up_to_soc,
             terminal_value=_row(self.terminal_value, number),
             budgets=cycle_budgets(self.strategy, site, self.index),
+            breach=BreachPrices(*(float(_row(np.asarray(price), number)[0]) for price in self.breach)),
             peaks=peak_periods(self.demand_charges, self.index, self.step_h, site.timezone),
             **values,
         )
@@ -312,7 +300,7 @@ _GIVEN_SERIES = (
     *("import_limit_kw", "export_limit_kw", "charge_available_kw", "discharge_available_kw"),
 )
 _GIVEN_FIGURES = ("initial_soc", "final_soc_min", "terminal_value")
-_FIGURES = ("reserve_breach_price", "initial_soc", "final_soc_min", "breach_price_eur_per_kwh")
+_FIGURES = ("initial_soc", "final_soc_min")
 _SERIES = (
     *("import_price", "export_price", "decision_import_price", "load_kw", "pv_kw", "surplus_kw", "reserve_soc"),
     *("import_limit_kw", "export_limit_kw", "max_charge_kw", "max_discharge_kw", "most_import_kw", "most_export_kw"),

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.decisions import Decisions
-from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, Array, ProblemStack
+from engine.problem import Array, ProblemStack
 from engine.storage_kernels import AS_BEFORE, INFINITE, LEAST, REST_FIRST, KernelInput, curtail_many, solve_many
 
 # A value function with more pieces than this is slower here than in the MILP.
@@ -30,7 +30,7 @@ def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> Ker
     """Lay the problems out for the kernels."""
     h, capacity = stack.step_h, stack.capacity_kwh
     min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
-    start, breach = stack.initial_soc * capacity, stack.breach_price_eur_per_kwh
+    start, breach = stack.initial_soc * capacity, stack.breach
     band_low, band_high = min_soc * capacity, max_soc * capacity
     # A store that loses can only be held in its band from outside, so it may run down to nothing.
     lowest = np.where(stack.kept < 1, np.minimum(band_low, 0.0), band_low)
@@ -43,12 +43,12 @@ def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> Ker
         spare=stack.pv_kw * h * stack.pv_curtailable,
         over_in=stack.idle_over_import_kw * h,
         over_out=stack.idle_over_export_kw * h,
-        breach=LIMIT_PRIORITY * breach[:, 0],
+        breach=breach.limit[:, 0],
         most_charge=stack.max_charge_kw * h * stack.charge_efficiency,
         most_discharge=stack.max_discharge_kw * h / stack.discharge_efficiency,
         solar_only=stack.solar_guard_binds,
         floor=stack.reserve_soc * capacity,
-        floor_breach=stack.reserve_breach_price[:, 0] * h,
+        floor_breach=breach.reserve[:, 0],
         kept=stack.kept[:, 0],
         eta_in=stack.charge_efficiency[:, 0],
         eta_out=stack.discharge_efficiency[:, 0],
@@ -57,10 +57,10 @@ def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> Ker
         high=np.maximum(band_high, start)[:, 0],
         band_low=band_low[:, 0],
         band_high=np.where(start > band_high, band_high, INFINITE)[:, 0],
-        band_breach=(BAND_PRIORITY * breach)[:, 0],
+        band_breach=breach.band[:, 0],
         start=start[:, 0],
         final=(stack.final_soc_min * capacity)[:, 0],
-        final_breach=breach[:, 0],
+        final_breach=breach.final[:, 0],
         end_at=stack.terminal_up_to_soc * capacity,
         end_value=stack.terminal_value,
         smooth=np.array([smooth]),

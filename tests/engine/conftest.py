@@ -16,7 +16,6 @@ import pytest
 from console.sample import DEFAULT_DAY, sample_series, sample_site
 from engine import Battery, DemandCharge, GridConnection, Plan, PvArray, Site, Strategy, checker, optimise
 from engine.plan import COLUMNS
-from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY
 from engine.request import Request
 
 STEPS = ("15min", "30min", "60min")
@@ -64,15 +63,15 @@ class Case:
     def breach_eur(self, plan: Plan) -> float:
         """What the breaches of the plan weigh in what the solvers minimise."""
         h, capacity_kwh = self.step_h, self.site.battery.capacity_kwh
-        weight_kwh = {
-            "import_limit_kw": LIMIT_PRIORITY * h,
-            "export_limit_kw": LIMIT_PRIORITY * h,
-            "min_soc": BAND_PRIORITY * capacity_kwh,
-            "max_soc": BAND_PRIORITY * capacity_kwh,
-            "final_soc_min": capacity_kwh,
+        price = plan.problem.breach
+        weight_eur = {
+            "import_limit_kw": price.limit * h,
+            "export_limit_kw": price.limit * h,
+            "min_soc": price.band * capacity_kwh,
+            "max_soc": price.band * capacity_kwh,
+            "final_soc_min": price.final * capacity_kwh,
         }
-        weighed_kwh = sum(weight_kwh[breach.limit] * abs(breach.value - breach.bound) for breach in plan.breaches)
-        return plan.problem.breach_price_eur_per_kwh * weighed_kwh
+        return sum(weight_eur[breach.limit] * abs(breach.value - breach.bound) for breach in plan.breaches)
 
     def turnover_eur(self, plan: Plan) -> float:
         """All the money that the plan moves, whichever way, and its breaches: what rounding is relative to."""

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from engine import PlanRejectedError, linear_program
-from engine.problem import BAND_PRIORITY, LIMIT_PRIORITY, RESERVE_PRIORITY
 
 ANYTHING = highspy.kHighsInf
 SAME_EUR = 1e-6
@@ -51,7 +50,7 @@ def local_labels(ask: Any, form: str) -> list[str]:
 def objective_eur(ask: Any, plan: Any) -> float:
     """What a plan minimises, from its table: cost, carbon, worth of the store, and what its breaches cost."""
     battery, strategy, h, table = ask.site.battery, ask.given["strategy"], ask.step_h, plan.table
-    breach, capacity, soc = plan.problem.breach_price_eur_per_kwh, battery.capacity_kwh, table["soc"].to_numpy()
+    breach, capacity, soc = plan.problem.breach, battery.capacity_kwh, table["soc"].to_numpy()
     carbon = strategy.carbon_eur_per_kg * h * float(table["import_kw"] @ series(ask, "carbon_kg_per_kwh", 0.0))
     over = 0.0
     for name in ("import", "export"):
@@ -60,20 +59,16 @@ def objective_eur(ask: Any, plan: Any) -> float:
         over += float(np.maximum(table[f"{name}_kw"] - limit, 0).sum())
     outside = np.maximum(battery.min_soc - soc, 0).sum() + np.maximum(soc - battery.max_soc, 0).sum()
     short = np.maximum(reserve(ask) - soc, 0).sum()
-    reserve_price = strategy.reserve_breach_price
     asked_soc = ask.given["final_soc_min"]
     at_end = 0.0 if asked_soc is None else max(0.0, asked_soc - soc[-1])
     total = plan.cost_eur + carbon - min(a * soc[-1] * capacity + b for a, b in worth_lines(ask))
-    total += LIMIT_PRIORITY * breach * h * over + BAND_PRIORITY * breach * capacity * outside
-    total += (
-        (RESERVE_PRIORITY * breach / (h * len(soc)) if reserve_price is None else reserve_price) * h * capacity * short
-    )
-    total += breach * capacity * at_end
+    total += breach.limit * h * over + breach.band * capacity * outside
+    total += breach.reserve * capacity * short + breach.final * capacity * at_end
     taken = table["discharge_kw"].to_numpy() * h / battery.discharge_efficiency
     for labels, most_kwh in budgets(ask):
         for label, most in most_kwh.items():
             used = sum(kwh for kwh, own in zip(taken, labels, strict=True) if own == label)
-            total += LIMIT_PRIORITY * breach * max(0.0, used - most)
+            total += breach.budget * max(0.0, used - most)
     return float(total)
 
 
@@ -96,8 +91,8 @@ def budgets(ask: Any) -> list[tuple[list[str], dict[str, float]]]:
 class Oracle:
     """The mixed-integer program of one ask."""
 
-    def __init__(self, ask: Any, breach_eur: float) -> None:
-        self._ask, self._breach = ask, breach_eur
+    def __init__(self, ask: Any, breach: Any) -> None:
+        self._ask, self._breach = ask, breach
         self._model = highspy.Highs()
         for option, value in {
             "output_flag": False,
@@ -190,11 +185,10 @@ class Oracle:
         after = self._variable(max(battery.max_soc, start) * capacity, floor * capacity)
         gained = battery.charge_efficiency * charge - discharge * (1 / battery.discharge_efficiency)
         self._require(after == kept * before + gained)
-        band_price = BAND_PRIORITY * self._breach
+        band_price = self._breach.band
         self._require(after + self._soft(band_price) >= battery.min_soc * capacity)
         self._require(after - self._soft(band_price) <= battery.max_soc * capacity)
-        given = strategy.reserve_breach_price
-        short = self._soft((RESERVE_PRIORITY * self._breach / (h * len(ask.index)) if given is None else given) * h)
+        short = self._soft(self._breach.reserve)
         self._require(after + short >= float(reserve(ask)[t]) * capacity)
         for points, energy in ((battery.charge_kw_at_soc, charge), (battery.discharge_kw_at_soc, discharge)):
             for (soc, kw), (next_soc, next_kw) in itertools.pairwise(points):
@@ -203,7 +197,7 @@ class Oracle:
             if points:
                 self._require(energy <= h * max(kw for _, kw in points))
         price = at("import_price") + strategy.carbon_eur_per_kg * at("carbon_kg_per_kwh", 0.0)
-        limit_price = LIMIT_PRIORITY * self._breach
+        limit_price = self._breach.limit
         self._cost = self._cost + price * bought - at("export_price") * sold + battery.wear_eur_per_kwh * discharge
         self._cost = self._cost + (price + limit_price) * over_in + (limit_price - at("export_price")) * over_out
         self._bought.append(bought + over_in)
@@ -213,7 +207,7 @@ class Oracle:
     def _end(self, stored: Any) -> None:
         asked = self._ask.given["final_soc_min"]
         if asked is not None:
-            self._require(stored + self._soft(self._breach) >= asked * self._ask.site.battery.capacity_kwh)
+            self._require(stored + self._soft(self._breach.final) >= asked * self._ask.site.battery.capacity_kwh)
         worth = self._variable(least=-ANYTHING)
         for slope, offset in worth_lines(self._ask):
             self._require(worth <= slope * stored + offset)
@@ -223,7 +217,7 @@ class Oracle:
         for labels, most_kwh in budgets(self._ask):
             for label, most in most_kwh.items():
                 used = sum(kwh for kwh, own in zip(self._taken, labels, strict=True) if own == label)
-                self._require(used <= most + self._soft(LIMIT_PRIORITY * self._breach))
+                self._require(used <= most + self._soft(self._breach.budget))
 
     def _bill(self, charge: Any) -> None:
         """The mean of the N largest daily peaks is at least the mean of any N of them."""
@@ -282,7 +276,7 @@ def test_both_solvers_agree_with_each_other_and_with_the_mathematics(random_ask,
         fast, reference = asked.plan("auto"), asked.plan("lp")
         found, expected = objective_eur(asked, fast), objective_eur(asked, reference)
         assert found == pytest.approx(expected, rel=1e-8, abs=1e-8), (batch, number, fast.why)
-        least = Oracle(asked, reference.problem.breach_price_eur_per_kwh).least_eur()
+        least = Oracle(asked, reference.problem.breach).least_eur()
         assert expected == pytest.approx(least, rel=1e-9, abs=SAME_EUR), (batch, number, reference.why)
         assert found == pytest.approx(least, rel=1e-9, abs=SAME_EUR), (batch, number, fast.why)
         kinds["dynamic program"] += fast.solver == "storage DP"
@@ -314,6 +308,6 @@ def test_a_program_without_one_kind_of_rows_is_found_out(random_ask, monkeypatch
             plan = asked.plan("lp")
         except PlanRejectedError:
             return
-        if objective_eur(asked, plan) > Oracle(asked, plan.problem.breach_price_eur_per_kwh).least_eur() + 1e-4:
+        if objective_eur(asked, plan) > Oracle(asked, plan.problem.breach).least_eur() + 1e-4:
             return
     pytest.fail("nobody noticed")

@@ -1,0 +1,67 @@
+"""What gives way first where not everything can be kept, as prices that steer the solvers and are never paid.
+
+In rising order: the final state of charge; the reserve; a cycle budget; a connection limit; the band of the state of
+charge. No money outranks any of them, and none outranks the sum of those before it.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from engine.assets import SMALLEST_EFFICIENCY
+from engine.demand import Array
+
+Figure = TypeVar("Figure", float, Array)
+
+# How far the cheapest breach is above all that it could earn.
+ABOVE_MONEY = 10.0
+# A kWh missing from the reserve for one interval is still above all that it could earn.
+RESERVE_PER_INTERVAL = 0.2
+BUDGET = 5.0
+# A price above the sum of others is that many times it.
+ABOVE_SUM = 2.0
+# However short an interval is, leaving the band for it to spare a limit must not pay.
+BAND_ABOVE_LIMIT = 10.0
+# Energy of which less than this is left at the end of the horizon is not kept to spare a limit.
+LEAST_CARRIED = 0.01
+
+
+class BreachPrices(NamedTuple, Generic[Figure]):
+    """Prices of one site, or with shape (N, 1) of many [EUR/kWh]."""
+
+    final: Figure
+    """Of a kWh short at the end."""
+    reserve: Figure
+    """Of a kWh missing from the reserve for one interval."""
+    budget: Figure
+    """Of a kWh taken from the store beyond a cycle budget."""
+    limit: Figure
+    """Of a kWh drawn or fed in beyond a connection limit."""
+    band: Figure
+    """Of a kWh outside the band at the end of one interval."""
+
+
+def breach_prices(
+    dearest: Array, wear: Array, carried: Array, reserve_price: float | None, reserved: bool, intervals: int
+) -> BreachPrices[Array]:
+    """Rank what may be broken, for N sites.
+
+    Args:
+        dearest: The most that a kWh may cost or earn at the meter, shape (N, 1) [EUR/kWh].
+        wear: Cost of ageing per kWh discharged, shape (N, 1) [EUR/kWh].
+        carried: What comes back of a kWh stored over the whole horizon, shape (N, 1) [fraction].
+        reserve_price: What a kWh missing from the reserve costs per interval [EUR/kWh]; None: more than any money.
+        reserved: Whether there is a reserve at all.
+        intervals: Length of the horizon.
+    """
+    final = ABOVE_MONEY * (1 + wear + dearest / np.maximum(carried, LEAST_CARRIED))
+    reserve = RESERVE_PER_INTERVAL * final
+    if reserve_price is not None:
+        reserve = np.minimum(reserve_price, reserve)
+    budget = BUDGET * final
+    # A kWh at the meter may take 1 / SMALLEST_EFFICIENCY from the store and spoil end, reserve and budget at once.
+    spoilt = final + budget + (intervals * reserve if reserved else 0.0)
+    limit = ABOVE_SUM / SMALLEST_EFFICIENCY * spoilt
+    return BreachPrices(final, reserve, budget, limit, BAND_ABOVE_LIMIT * limit)
