@@ -28,6 +28,8 @@ Array = npt.NDArray[np.float64]
 POWER_TOLERANCE_KW = 1e-6
 SOC_TOLERANCE = 1e-6
 MONEY_TOLERANCE_EUR = 1e-6
+# So much in store could help.
+SPARE_SOC = 1e-5
 POWERS = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "pv_kw", "curtailment_kw")
 COLUMNS = (*POWERS, "load_kw", "soc", "cost_eur")
 
@@ -231,11 +233,49 @@ class _Judge:
 
     def connection(self) -> None:
         """Import and export keep their limits, as far as the house lets them."""
-        draw = self._asked.load_kw - self._asked.offered_kw
-        unavoidable = {"import_kw": draw, "export_kw": np.where(self._curtailable, 0.0, -draw)}
         for name, limits in self._limits.items():
-            most = np.maximum(limits, unavoidable[name])
+            most = np.maximum(limits, self._unavoidable[name])
             self._at_most(name.replace("_kw", " limit"), name, self._of[name], most, POWER_TOLERANCE_KW)
+
+    @cached_property
+    def _unavoidable(self) -> dict[str, Array]:
+        """What flows with an idle battery, as far as it cannot be curtailed."""
+        draw = self._asked.load_kw - self._asked.offered_kw
+        return {"import_kw": draw, "export_kw": np.where(self._curtailable, 0.0, -draw)}
+
+    def _helped(self, after: Array) -> None:
+        """Where a connection limit is exceeded the battery does what it can: nothing but the band outranks it."""
+        batteries = {
+            "import_kw": ("discharge_kw", after - self._figure("min_soc")),
+            "export_kw": ("charge_kw", self._figure("max_soc") - after),
+        }
+        for name, (way, room) in batteries.items():
+            over = self._of[name] - self._limits[name] > POWER_TOLERANCE_KW
+            over &= self._unavoidable[name] > self._limits[name]
+            if not over.any():
+                continue
+            idle = self._most_kw(way) - self._of[way] > POWER_TOLERANCE_KW
+            # What would never be missed later.
+            spare = np.minimum.accumulate(room[:, ::-1], axis=1)[:, ::-1] > SPARE_SOC
+            shy = over & idle & spare
+            for number, battery in enumerate(self._batteries):
+                if battery.charge_kw_at_soc or battery.discharge_kw_at_soc:
+                    shy[number] = False  # less in store, less power later: what can be spared is another question
+            if shy.any():
+                self._refuse("idle at the limit", f"{way} where {name} is beyond its limit", shy, self._of[way], 0.0)
+
+    def _most_kw(self, way: str) -> Array:
+        """What rating, availability and guards leave, shape (N, T)."""
+        asked, strategy = self._asked, self._asked.strategy
+        available = asked.charge_available_kw if way == "charge_kw" else asked.discharge_available_kw
+        surplus = asked.offered_kw - asked.load_kw
+        guard: Array | float = math.inf
+        if way == "charge_kw" and not strategy.grid_charging:
+            guard = np.maximum(surplus, 0.0)
+        if way == "discharge_kw" and strategy.battery_export != "allowed":
+            guard = asked.load_kw if strategy.battery_export == "behind_pv" else np.maximum(-surplus, 0.0)
+        most = np.minimum(np.minimum(self._figure(f"max_{way}"), available), guard)
+        return np.broadcast_to(most, self._of[way].shape)
 
     @cached_property
     def _limits(self) -> dict[str, Array]:
@@ -253,17 +293,13 @@ class _Judge:
 
     def guards(self) -> None:
         """What the strategy forbids."""
-        of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
-        if not asked.strategy.grid_charging:
-            spare = np.maximum(asked.offered_kw - asked.load_kw, 0.0)
+        of, strategy, eps = self._of, self._asked.strategy, POWER_TOLERANCE_KW
+        if not strategy.grid_charging:
             both = np.minimum(of["charge_kw"], of["import_kw"])
             self._at_most("grid charging", "import while charging", both, 0.0, eps)
-            self._at_most("grid charging", "charge_kw", of["charge_kw"], spare, eps)
-        if asked.strategy.battery_export == "behind_pv":
-            self._at_most("battery export", "discharge_kw", of["discharge_kw"], asked.load_kw, eps)
-        if asked.strategy.battery_export == "never":
-            draw = np.maximum(asked.load_kw - asked.offered_kw, 0.0)
-            self._at_most("battery export", "discharge_kw", of["discharge_kw"], draw, eps)
+            self._at_most("grid charging", "charge_kw", of["charge_kw"], self._most_kw("charge_kw"), eps)
+        if strategy.battery_export != "allowed":
+            self._at_most("battery export", "discharge_kw", of["discharge_kw"], self._most_kw("discharge_kw"), eps)
 
     def state_of_charge(self) -> None:
         """The powers make the state of charge, which keeps its band, its budgets and its end."""
@@ -279,6 +315,7 @@ class _Judge:
         self._at_most("soc band", "soc below the band", floor, after, eps)
         self._at_most("soc band", "soc", after, ceiling, eps)
         self._power_at_soc(after, idle)
+        self._helped(after)
         for number in np.flatnonzero(after[:, -1] < asked.final_soc_min - eps).tolist():
             bound = min(float(asked.final_soc_min[number]), self._reachable_soc(number))
             if after[number, -1] < bound - eps:
@@ -309,58 +346,42 @@ class _Judge:
                     self._refuse("power at soc", name, broken, self._of[name], most)
 
     def _reachable_soc(self, number: int) -> float:
-        """The fullest that a battery can be at the end if it only charges.
-
-        Where a connection limit cannot be kept, keeping it as far as possible comes first and nothing is demanded of
-        the final state of charge: minus infinity.
-        """
+        """The fullest that a battery can be at the end if it only charges, and helps where load exceeds the limit."""
         asked, battery = self._asked, self._asked.sites[number].battery
-        limits = self._limits
         shape = self._of["soc"].shape
-        draw, most_import, most_export, available, price = (
+        draw, most_import, available, price = (
             np.broadcast_to(array, shape)[number]
             for array in (
                 asked.load_kw - asked.offered_kw,
-                limits["import_kw"],
-                limits["export_kw"],
+                self._limits["import_kw"],
                 asked.charge_available_kw,
                 asked.import_price,
             )
         )
-        kept = (1 - battery.standing_loss_per_h) ** asked.step_h
+        if battery.charge_kw_at_soc and (self._unavoidable["export_kw"] > self._limits["export_kw"])[number].any():
+            return -math.inf  # the emptier, the more of what cannot be fed in it takes: that comes first
+        h, kept = asked.step_h, (1 - battery.standing_loss_per_h) ** asked.step_h
+        per_kw = h / battery.discharge_efficiency / battery.capacity_kwh
         soc = float(asked.initial_soc[number])
         for t in range(shape[1]):
             room_kw = most_import[t] - draw[t]
-            if room_kw < 0 or (-draw[t] > most_export[t] and not self._curtailable[number, 0]):
-                return -math.inf
             if not asked.strategy.grid_charging:
                 # Charging with PV there may cost the whole array's curtailment: it is all or nothing, and not demanded.
                 paid_to_buy = price[t] <= 0 and self._curtailable[number, 0]
-                room_kw = 0.0 if paid_to_buy else min(room_kw, max(-draw[t], 0.0))
-            if soc > battery.max_soc:  # above its band it must come down first
-                soc -= battery.max_discharge_kw / battery.discharge_efficiency * asked.step_h / battery.capacity_kwh
-                soc = max(soc, battery.max_soc) if kept == 1 else min(soc, battery.max_soc) * kept
+                room_kw = min(room_kw, 0.0 if paid_to_buy else max(-draw[t], 0.0))
+            soc *= kept
+            if room_kw < 0:
+                soc = max(soc + max(room_kw, -battery.max_discharge_kw) * per_kw, min(soc, battery.min_soc))
+            elif soc > battery.max_soc:  # above its band it must come down first
+                soc = max(soc - battery.max_discharge_kw * per_kw, battery.max_soc)
             else:
-                most_kw = min(battery.max_charge_kw, available[t], room_kw)
-                soc = _charged(battery, soc * kept, most_kw, asked.step_h)
+                soc = _charged(battery, soc, min(battery.max_charge_kw, available[t], room_kw), h)
         return soc
 
     def _budgets(self, number: int, taken_kwh: Array) -> None:
-        """Cycles per local day and year, unless the battery had to work to keep a limit or return to its band."""
+        """Cycles per local day and year, beyond which the battery works only to keep a limit or return to its band."""
         asked, strategy, site = self._asked, self._asked.strategy, self._asked.sites[number]
-        limits = self._limits
-        shape = self._of["soc"].shape
-        draw = np.broadcast_to(asked.load_kw - asked.offered_kw, shape)[number]
-        forced = (
-            asked.initial_soc[number] > site.battery.max_soc
-            or (draw > np.broadcast_to(limits["import_kw"], shape)[number]).any()
-            or (
-                (-draw > np.broadcast_to(limits["export_kw"], shape)[number]).any()
-                and not self._curtailable[number, 0]  # what can be curtailed forces nothing
-            )
-        )
-        if forced:
-            return
+        forced_soc = self._forced_soc(number)
         local = asked.index.tz_convert(site.timezone)
         budgets = (
             (strategy.cycles_per_day, strategy.cycles_today_so_far, [str(time.date()) for time in local]),
@@ -374,9 +395,24 @@ class _Judge:
             for label, kwh in zip(labels, taken_kwh, strict=True):
                 used[label] += float(kwh) / site.battery.capacity_kwh
             for label, value in used.items():
-                bound = max(cycles, so_far) if label == labels[0] else cycles
+                bound = (max(cycles, so_far) if label == labels[0] else cycles) + forced_soc
                 if value > bound + SOC_TOLERANCE:
                     self.faults.append(Fault("cycle budget", label, f"{value:.6f} cycles, the bound {bound:.6f}"))
+
+    def _forced_soc(self, number: int) -> float:
+        """What limits and band may make the battery give over the horizon, whatever its budgets [fraction]."""
+        asked, site, battery = self._asked, self._asked.sites[number], self._asked.sites[number].battery
+        shape = self._of["soc"].shape
+        draw, most_import, most_export = (
+            np.broadcast_to(array, shape)[number]
+            for array in (asked.load_kw - asked.offered_kw, self._limits["import_kw"], self._limits["export_kw"])
+        )
+        given_kw = np.maximum(draw - most_import, 0.0).sum() / battery.discharge_efficiency
+        if site.pv is None or not site.pv.curtailable:
+            # Room for what cannot be fed in.
+            given_kw += np.maximum(-draw - most_export, 0.0).sum() * battery.charge_efficiency
+        above = max(0.0, float(asked.initial_soc[number]) - battery.max_soc)
+        return above + float(given_kw) * asked.step_h / battery.capacity_kwh
 
     def money(self, cost_eur: Array) -> None:
         """The interval's cost is that of its flows, and the plan's is their sum with its demand charges."""

@@ -145,3 +145,39 @@ def test_a_store_below_its_band_is_lifted_at_the_cheapest_peak(ask):
         demand_charges=[DemandCharge(eur_per_kw=1)],
     )
     assert asked.plan().cost_eur == pytest.approx(asked.plan("lp").cost_eur, abs=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["auto", "lp"])
+@pytest.mark.parametrize("intervals", [4, 96, 672])
+@pytest.mark.parametrize("cycles", [0.0, 0.05])
+def test_neither_a_cycle_budget_nor_a_reserve_breaks_the_fuse(ask, solver, intervals, cycles):
+    """3 kW above the fuse for a quarter of an hour; the battery may not work, and shall not, but for this."""
+    load = np.where(np.arange(intervals) == intervals // 2, 8.0, 1.0)
+    asked = ask(
+        import_price=0.2,
+        load=load,
+        step="15min",
+        initial_soc=0.5,
+        final_soc_min=0.5,
+        battery={"max_charge_kw": 5, "max_discharge_kw": 5, "discharge_efficiency": 0.9, "standing_loss_per_h": 0.001},
+        grid={"import_limit_kw": 5},
+        strategy=Strategy(cycles_per_day=cycles, reserve_soc=0.5),
+    )
+    plan = asked.plan(solver)
+    assert plan.table["import_kw"].max() <= 5 + 1e-9
+    over = [breach.value - breach.bound for breach in plan.breaches if breach.limit == "cycle_budget_kwh"]
+    assert sum(over) == pytest.approx(3 * 0.25 / 0.9 - 10 * cycles, abs=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["auto", "lp"])
+def test_no_money_buys_the_reserve_however_long_the_horizon(ask, solver):
+    """0.9 EUR/kWh for one quarter of an hour in a week, and a reserve that nobody set a price on."""
+    price = np.where(np.arange(672) == 300, 0.9, 0.1)
+    asked = ask(
+        import_price=price,
+        export_price=price,
+        step="15min",
+        initial_soc=0.6,
+        strategy=Strategy(reserve_soc=0.6),
+    )
+    assert asked.plan(solver).table["soc"].min() >= 0.6 - 1e-9
