@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Fault:
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What the plans were asked for: arrays of shape (N, T), or (1, T) where all sites share one."""
+    """What the plans were asked for: arrays of shape (N, T), with 1 in place of N or T where all share one value."""
 
     sites: Sequence[Site]
     index: pd.DatetimeIndex
@@ -82,7 +83,7 @@ class Asked:
 
         def rows(name: str, series: Series | None, default: float) -> Array:
             if series is None:
-                return np.full((1, len(index)), default)
+                return np.full((1, 1), default)
             if series.index is not given and not _in_utc(series.index).equals(index):
                 raise InputError(f"{name}.index", "it is not that of import_price", "put all series on one index")
             values = series.to_numpy(dtype=np.float64)
@@ -182,7 +183,7 @@ class _Judge:
 
     def _figure(self, name: str) -> Array:
         """A figure of every battery, shape (N, 1)."""
-        values = (getattr(battery, name) for battery in self._batteries)
+        values = map(attrgetter(name), self._batteries)
         return np.fromiter(values, dtype=np.float64, count=len(self._batteries))[:, np.newaxis]
 
     def _at_most(self, rule: str, what: str, value: Array, bound: Array | float, tolerance: float) -> None:
@@ -194,9 +195,9 @@ class _Judge:
 
     def _equal(self, rule: str, what: str, value: Array, expected: Array, tolerance: float) -> None:
         """Fault the first place where a value is not what is expected."""
-        excess = np.abs(value - expected)
-        if excess.max() > tolerance:
-            self._refuse(rule, what, excess > tolerance, value, expected)
+        excess = value - expected
+        if max(excess.max(), -excess.min()) > tolerance:
+            self._refuse(rule, what, np.abs(excess) > tolerance, value, expected)
 
     def _refuse(self, rule: str, what: str, broken: npt.NDArray[np.bool_], value: Array, bound: Array | float) -> None:
         site, t = (int(place) for place in np.argwhere(broken)[0])
@@ -233,9 +234,15 @@ class _Judge:
 
     def connection(self) -> None:
         """Import and export keep their limits, as far as the house lets them."""
-        for name, limits in self._limits.items():
-            most = np.maximum(limits, self._unavoidable[name])
+        for name in self._exceeded:
+            most = np.maximum(self._limits[name], self._unavoidable[name])
             self._at_most(name.replace("_kw", " limit"), name, self._of[name], most, POWER_TOLERANCE_KW)
+
+    @cached_property
+    def _exceeded(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Where a connection limit is exceeded, shape (N, T); of import and export those that are anywhere."""
+        over = {name: self._of[name] - limits for name, limits in self._limits.items()}
+        return {name: kw > POWER_TOLERANCE_KW for name, kw in over.items() if kw.max() > POWER_TOLERANCE_KW}
 
     @cached_property
     def _unavoidable(self) -> dict[str, Array]:
@@ -245,15 +252,12 @@ class _Judge:
 
     def _helped(self, after: Array) -> None:
         """Where a connection limit is exceeded the battery does what it can: nothing but the band outranks it."""
-        batteries = {
-            "import_kw": ("discharge_kw", after - self._figure("min_soc")),
-            "export_kw": ("charge_kw", self._figure("max_soc") - after),
-        }
-        for name, (way, room) in batteries.items():
-            over = self._of[name] - self._limits[name] > POWER_TOLERANCE_KW
-            over &= self._unavoidable[name] > self._limits[name]
-            if not over.any():
-                continue
+        for name, exceeded in self._exceeded.items():
+            over = exceeded & (self._unavoidable[name] > self._limits[name])
+            if name == "import_kw":
+                way, room = "discharge_kw", after - self._figure("min_soc")
+            else:
+                way, room = "charge_kw", self._figure("max_soc") - after
             idle = self._most_kw(way) - self._of[way] > POWER_TOLERANCE_KW
             # What would never be missed later.
             spare = np.minimum.accumulate(room[:, ::-1], axis=1)[:, ::-1] > SPARE_SOC
@@ -306,15 +310,17 @@ class _Judge:
         of, asked, eps = self._of, self._asked, SOC_TOLERANCE
         capacity, h = self._figure("capacity_kwh"), asked.step_h
         kept = (1 - self._figure("standing_loss_per_h")) ** h
-        taken_kwh = of["discharge_kw"] * h / self._figure("discharge_efficiency")
-        change = (of["charge_kw"] * h * self._figure("charge_efficiency") - taken_kwh) / capacity
+        gained_per_kw = self._figure("charge_efficiency") * h / capacity
+        taken_per_kw = h / self._figure("discharge_efficiency") / capacity
+        change = of["charge_kw"] * gained_per_kw - of["discharge_kw"] * taken_per_kw
         after = _accumulated(asked.initial_soc, kept[:, 0], change)
-        idle = np.concatenate([asked.initial_soc[:, np.newaxis], after[:, :-1]], axis=1) * kept
         self._equal("physics", "soc", of["soc"], after, eps)
-        floor, ceiling = np.minimum(self._figure("min_soc"), idle), np.maximum(self._figure("max_soc"), idle)
-        self._at_most("soc band", "soc below the band", floor, after, eps)
-        self._at_most("soc band", "soc", after, ceiling, eps)
-        self._power_at_soc(after, idle)
+        min_soc, max_soc = self._figure("min_soc"), self._figure("max_soc")
+        if (min_soc - after).max() > eps or (after - max_soc).max() > eps:
+            idle = self._idle_soc(after, kept)
+            self._at_most("soc band", "soc below the band", np.minimum(min_soc, idle), after, eps)
+            self._at_most("soc band", "soc", after, np.maximum(max_soc, idle), eps)
+        self._power_at_soc(after, kept)
         self._helped(after)
         for number in np.flatnonzero(after[:, -1] < asked.final_soc_min - eps).tolist():
             bound = min(float(asked.final_soc_min[number]), self._reachable_soc(number))
@@ -324,13 +330,19 @@ class _Judge:
                 self._refuse("final_soc", "soc that can be higher", short, after, bound)
         if asked.strategy.cycles_per_day is not None or asked.strategy.cycles_per_year is not None:
             for number in range(len(asked.sites)):
-                self._budgets(number, taken_kwh[number])
+                self._budgets(number, of["discharge_kw"][number] * (taken_per_kw * capacity)[number])
 
-    def _power_at_soc(self, after: Array, idle: Array) -> None:
+    def _idle_soc(self, after: Array, kept: Array) -> Array:
+        """State of charge after each interval if the battery rested in it."""
+        return np.concatenate([self._asked.initial_soc[:, np.newaxis], after[:, :-1]], axis=1) * kept
+
+    def _power_at_soc(self, after: Array, kept: Array) -> None:
         """Where the cells limit power by state of charge, the interval's end keeps it."""
+        idle = None
         for number, battery in enumerate(self._batteries):
             if not battery.charge_kw_at_soc and not battery.discharge_kw_at_soc:
                 continue
+            idle = self._idle_soc(after, kept) if idle is None else idle
             limits = {"charge_kw": battery.charge_kw_at_soc, "discharge_kw": battery.discharge_kw_at_soc}
             for name, points in limits.items():
                 if not points:
@@ -417,8 +429,9 @@ class _Judge:
     def money(self, cost_eur: Array) -> None:
         """The interval's cost is that of its flows, and the plan's is their sum with its demand charges."""
         of, asked = self._of, self._asked
-        wear = of["discharge_kw"] * self._figure("wear_eur_per_kwh")
-        eur = asked.step_h * (of["import_kw"] * asked.import_price - of["export_kw"] * asked.export_price + wear)
+        h = asked.step_h
+        eur = of["import_kw"] * (h * asked.import_price) - of["export_kw"] * (h * asked.export_price)
+        eur += of["discharge_kw"] * (h * self._figure("wear_eur_per_kwh"))
         self._equal("cost", "cost_eur", of["cost_eur"], eur, MONEY_TOLERANCE_EUR)
         total = eur.sum(axis=1)
         for number, site in enumerate(asked.sites if asked.demand_charges else ()):
@@ -433,7 +446,7 @@ class _Judge:
 def _accumulated(initial: Array, kept: Array, change: Array) -> Array:
     """State of charge after each interval, shape (N, T)."""
     if (kept == 1).all():
-        return np.cumsum(np.column_stack([initial, change]), axis=1)[:, 1:]
+        return np.cumsum(change, axis=1) + initial[:, np.newaxis]
     after = np.empty_like(change)
     before = initial
     for t in range(change.shape[1]):

@@ -145,7 +145,7 @@ class _Reader:
     def power(self, name: str, series: Series | None, default: float) -> Array:
         """Load or PV [kW]."""
         if series is None:
-            return np.full((1, len(self.index)), default)
+            return np.full((1, 1), default)
         values = self._finite(name, series)
         self._refuse(
             name,
@@ -159,7 +159,7 @@ class _Reader:
     def limit(self, name: str, series: Series | None) -> Array:
         """Limits [kW]; infinite where none binds."""
         if series is None:
-            return np.full((1, len(self.index)), np.inf)
+            return np.full((1, 1), np.inf)
         values = self._values(name, series)
         self._refuse(
             name,
@@ -173,7 +173,7 @@ class _Reader:
     def fraction(self, name: str, series: Series | None) -> Array:
         """States of charge [fraction]."""
         if series is None:
-            return np.zeros((1, len(self.index)))
+            return np.zeros((1, 1))
         values = self._finite(name, series)
         self._refuse(
             name,
@@ -187,7 +187,7 @@ class _Reader:
     def carbon(self, series: Series | None) -> Array:
         """Carbon intensity [kg/kWh]."""
         if series is None:
-            return np.zeros((1, len(self.index)))
+            return np.zeros((1, 1))
         values = self._finite("carbon_kg_per_kwh", series)
         self._refuse(
             "carbon_kg_per_kwh",
@@ -264,7 +264,7 @@ class _Reader:
     def _values(self, name: str, series: Series) -> Array:
         """A series as (1, T), a frame as (N, T)."""
         _refuse_no_series(name, series, self._kinds)
-        own = self.index if series.index is self._given_index else utc_index(name, series.index)
+        own = self.index if series.index.equals(self._given_index) else utc_index(name, series.index)
         if not own.equals(self.index):
             raise InputError(f"{name}.index", _first_difference(own, self.index), "put all series on one index")
         frame = isinstance(series, pd.DataFrame)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from operator import attrgetter
 from typing import Any
 
@@ -93,7 +93,10 @@ class DispatchProblem:
 
 @dataclass(frozen=True, eq=False)
 class ProblemStack:
-    """N sites over one horizon. Series have shape (N, T), or (1, T) where all sites share one; figures (N, 1)."""
+    """N sites over one horizon: series of shape (N, T), figures of shape (N, 1).
+
+    A series that all sites share has 1 in place of N, one that never changes 1 in place of T.
+    """
 
     sites: Sequence[Site]
     strategy: Strategy
@@ -128,7 +131,10 @@ class ProblemStack:
 
     def part(self, first: int, last: int, initial_soc: float) -> ProblemStack:
         """Intervals `first` to before `last`, starting at a state of charge; without the end's demands if it is cut."""
-        changed: dict[str, Any] = {name: getattr(self, name)[:, first:last] for name in _GIVEN_SERIES}
+        changed: dict[str, Any] = {
+            name: series[:, first:last] if series.shape[1] > 1 else series
+            for name, series in ((name, getattr(self, name)) for name in _GIVEN_SERIES)
+        }
         if last < len(self.index):
             changed["final_soc_min"] = np.full_like(self.final_soc_min, -np.inf)
             changed["terminal_value"] = np.zeros_like(self.terminal_value)
@@ -221,7 +227,7 @@ class ProblemStack:
     def breach(self) -> BreachPrices[Array]:
         """What limits cost that are not kept, each of shape (N, 1)."""
         prices = (self.decision_import_price, self.export_price, self.terminal_value)
-        dearest = np.maximum.reduce([np.abs(price).max(axis=1, keepdims=True) for price in prices])
+        dearest = reduce(np.maximum, (np.abs(price).max(axis=1, keepdims=True) for price in prices))
         # To charge a kWh within one interval may raise a peak by this much.
         dearest = dearest + sum(_steepest_eur_per_kw(charge) for charge in self.demand_charges) / self.step_h
         asked = self.strategy.reserve_breach_price
@@ -265,7 +271,7 @@ class ProblemStack:
     def solar_guard_binds(self) -> Mask:
         """Intervals in which it would pay to charge with PV and to buy, for nothing or less, for the load it leaves."""
         if self.strategy.grid_charging:
-            return np.zeros((1, len(self.index)), dtype=np.bool_)
+            return np.zeros((1, 1), dtype=np.bool_)
         return (self.decision_import_price <= 0) & self.pv_curtailable & (self.surplus_kw > 0)
 
     @cached_property
@@ -277,7 +283,10 @@ class ProblemStack:
     def site(self, number: int) -> DispatchProblem:
         """One site's problem."""
         site = self.sites[number]
-        values: dict[str, Any] = {name: _row(getattr(self, name), number) for name in _SERIES}
+        intervals = len(self.index)
+        values: dict[str, Any] = {
+            name: np.array(np.broadcast_to(_row(getattr(self, name), number), intervals)) for name in _SERIES
+        }
         values |= {name: float(_row(getattr(self, name), number)[0]) for name in _FIGURES}
         return DispatchProblem(
             stack=self if len(self) == 1 else self.rows(number, number + 1),

@@ -83,7 +83,7 @@ def solve(
         where there were more than `MOST_VALUE_PIECES`, so that this site is not solved.
     """
     count = len(stack.index)
-    price = np.zeros((1, count)) if price_of_use is None else price_of_use[np.newaxis, :]
+    price = np.zeros((1, 1)) if price_of_use is None else price_of_use[np.newaxis, :]
     data = kernel_input(stack, smooth, price)
     delta, worth, curtailed = (np.zeros((len(stack), count)) for _ in range(3))
     pieces = np.empty(len(stack), dtype=np.int64)
@@ -122,7 +122,7 @@ def with_curtailment(stack: ProblemStack, charge_kw: Array, discharge_kw: Array)
     h = stack.step_h
     delta = (charge_kw * stack.charge_efficiency - discharge_kw / stack.discharge_efficiency) * h
     curtailed = np.zeros_like(delta)
-    curtail_many(kernel_input(stack, 0.0, np.zeros((1, len(stack.index)))), delta, curtailed)
+    curtail_many(kernel_input(stack, 0.0, np.zeros((1, 1))), delta, curtailed)
     return Decisions(charge_kw, discharge_kw, curtailed / h, np.full_like(delta, np.nan))
 
 

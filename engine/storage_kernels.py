@@ -32,7 +32,7 @@ Figure = float | npt.NDArray[Any]
 INFINITE = 1e300
 # Below this a length [kWh] or a cost [EUR] is arithmetic dust.
 DUST = 1e-13
-# Ends of an interval's cost this close to rest are at rest [kWh].
+# A change of the store so small, or an end of an interval's cost so close to rest, is rest [kWh].
 ROUNDING_KWH = 1e-9
 # Slopes this close [EUR/kWh] are a tie: either choice costs the same to a billionth of a cent.
 TIE = 1e-12
@@ -53,7 +53,7 @@ _inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc
 class KernelInput(NamedTuple):
     """One site's problem, or with one more leading axis in everything, those of many (`solve_many`).
 
-    Energies per interval [kWh] of shape (T,), prices [EUR/kWh].
+    Energies per interval [kWh] of shape (T,), or (1,) where it never changes; `buy` is always (T,). Prices [EUR/kWh].
     """
 
     buy: Array
@@ -176,11 +176,11 @@ def _rows(data):
     # Element by element: assigning whole slices takes numba seconds to compile.
     rows = np.empty((buy.shape[0], 13))
     for t in range(buy.shape[0]):
-        rows[t, 0], rows[t, 1], rows[t, 2] = buy[t], sell[t], net[t]
-        rows[t, 3], rows[t, 4], rows[t, 5] = most_in[t], most_out[t], spare[t]
-        rows[t, 6], rows[t, 7] = over_in[t], over_out[t]
-        rows[t, 8], rows[t, 9], rows[t, 10] = most_charge[t], most_discharge[t], wear[t]
-        rows[t, 11], rows[t, 12] = solar_only[t], floor[t]
+        rows[t, 0], rows[t, 1], rows[t, 2] = buy[t], _at(sell, t), _at(net, t)
+        rows[t, 3], rows[t, 4], rows[t, 5] = _at(most_in, t), _at(most_out, t), _at(spare, t)
+        rows[t, 6], rows[t, 7] = _at(over_in, t), _at(over_out, t)
+        rows[t, 8], rows[t, 9], rows[t, 10] = _at(most_charge, t), _at(most_discharge, t), _at(wear, t)
+        rows[t, 11], rows[t, 12] = _at(solar_only, t), _at(floor, t)
     return rows
 
 
@@ -329,7 +329,7 @@ def _curtailment(now, change):
     draw = now.net + (change / now.eta_in if change > 0.0 else change * now.eta_out)
     least = max(0.0, -draw - most_out - now.over_out)
     most = min(now.spare, most_in + now.over_in - draw)
-    if now.solar_only and change > ROUNDING_KWH:
+    if now.solar_only and change > 0.0:
         most = max(least, min(most, -draw))
     best, best_cost = least, INFINITE
     for kink in (least, -draw, most_in - draw, -most_out - draw, most):
@@ -343,8 +343,8 @@ def _curtailment(now, change):
 
 
 @_inner
-def _solve_convex(data, delta, worth):
-    """Solve one site whose interval costs are all convex.
+def _solve_convex(data, rows, delta, worth):
+    """Solve one site whose interval costs are all convex, `rows` being those of `data`.
 
     Fills in `delta`, the changes of the store [kWh], and `worth`, what a kWh in store is worth after each interval
     [EUR/kWh], of shape (T,).
@@ -352,7 +352,7 @@ def _solve_convex(data, delta, worth):
     count = data.buy.shape[0]
     low, high, kept, start, tie = data.low, data.high, data.kept, data.start, data.tie
     breach, eta_in, eta_out, smooth = data.breach, data.eta_in, data.eta_out, data.smooth
-    rows, band = _rows(data), _band(data)
+    band = _band(data)
     slopes, lengths = np.empty(count * MOST_PIECES), np.empty(count * MOST_PIECES)
     cost_pieces = np.zeros(count, np.int64)
     most_up = np.empty(count)
@@ -409,6 +409,8 @@ def _solve_convex(data, delta, worth):
                 slope = -slopes[i]
             if j < end:
                 slope = min(slope, v_slope[j])
+            if not slope < INFINITE:
+                break  # no number: better a plan that the checker withholds than a walk without end
             from_cost, from_value = 0.0, 0.0
             while i >= base and -slopes[i] <= slope + TIE:
                 from_cost += lengths[i]
@@ -425,8 +427,14 @@ def _solve_convex(data, delta, worth):
                 lowest, highest = change - min(from_cost, left), change - max(0.0, left - from_value)
                 change = _settle_tie(tie, before, lowest, highest)
                 left = 0.0
-        delta[t] = before = change
-        stored = min(max(kept * stored + change, low), high)
+        delta[t] = before = _settled(change)
+        stored = min(max(kept * stored + before, low), high)
+
+
+@_inner
+def _settled(change):
+    """Rest instead of what rounding left of it."""
+    return 0.0 if abs(change) < ROUNDING_KWH else change
 
 
 @_inner
@@ -546,8 +554,8 @@ def _add_band(band, floor, slope, length, begin, used):
 
 
 @_inner
-def _solve_general(data, delta, worth, most_pieces):
-    """Solve one site, convex or not; fills in `delta` and `worth` as `_solve_convex` does.
+def _solve_general(data, rows, delta, worth, most_pieces):
+    """Solve one site, convex or not; takes and fills in what `_solve_convex` does.
 
     Returns the largest number of pieces of a value function, or -1 if it would exceed `most_pieces`: then nothing is
     solved and the caller needs another way.
@@ -555,9 +563,10 @@ def _solve_general(data, delta, worth, most_pieces):
     count = data.buy.shape[0]
     low, high, kept = data.low, data.high, data.kept
     breach, eta_in, eta_out = data.breach, data.eta_in, data.eta_out
-    rows, band = _rows(data), _band(data)
+    band = _band(data)
     branches = _new_branches()
-    size = most_pieces + 2 * MOST_PIECES
+    # `_lower` makes at most two pieces of every stretch between the edges of two functions.
+    size = 4 * (most_pieces + MOST_PIECES)
     # All value functions behind each other, V[count] first; `first[k]` is where V[count - k] begins.
     first = np.zeros(count + 2, np.int64)
     v_begin, v_cost, v_slope = np.empty(64 * (count + 1)), np.empty(64 * (count + 1)), np.empty(64 * (count + 1))
@@ -603,7 +612,7 @@ def _solve_general(data, delta, worth, most_pieces):
                 )
                 if fresh == 0:
                     continue
-                if used + 2 * fresh + 2 > size:
+                if 2 * (used + fresh + 2) > size:
                     return -1
                 used = _lower(one, used, high, merged, fresh, fresh_high, other)
                 one, other = other, one
@@ -618,11 +627,11 @@ def _solve_general(data, delta, worth, most_pieces):
     for t in range(count):
         k = count - 1 - t
         many = _interval_cost(_interval(rows, t, breach, eta_in, eta_out), branches)
-        delta[t], worth[t] = _best_change(
+        change, worth[t] = _best_change(
             low, high, data.tie, kept * stored, before, v_begin, v_cost, v_slope, first[k], first[k + 1], many, branches
         )
-        before = delta[t]
-        stored = min(max(kept * stored + delta[t], low), high)
+        delta[t] = before = _settled(change)
+        stored = min(max(kept * stored + before, low), high)
     return widest
 
 
@@ -823,25 +832,26 @@ def solve_many(data, convex, delta, worth, curtailed, pieces, most_pieces):
     """
     for i in range(delta.shape[0]):
         one = _site(data, i)
+        rows = _rows(one)
         if convex[i]:
-            _solve_convex(one, delta[i], worth[i])
+            _solve_convex(one, rows, delta[i], worth[i])
             pieces[i] = 0
         else:
-            pieces[i] = _solve_general(one, delta[i], worth[i], most_pieces)
+            pieces[i] = _solve_general(one, rows, delta[i], worth[i], most_pieces)
         if pieces[i] >= 0:
-            _curtail(one, delta[i], curtailed[i])
+            _curtail(one, rows, delta[i], curtailed[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def curtail_many(data, delta, curtailed):
     """Fill in the curtailment that goes with given changes of the store, shape (N, T)."""
     for i in range(delta.shape[0]):
-        _curtail(_site(data, i), delta[i], curtailed[i])
+        one = _site(data, i)
+        _curtail(one, _rows(one), delta[i], curtailed[i])
 
 
 @_inner
-def _curtail(data, delta, curtailed):
-    rows = _rows(data)
+def _curtail(data, rows, delta, curtailed):
     for t in range(delta.shape[0]):
         curtailed[t] = _curtailment(_interval(rows, t, data.breach, data.eta_in, data.eta_out), delta[t])
 
