@@ -162,6 +162,11 @@ class Battery(_Asset):
         """AC energy given back per AC energy taken [fraction]."""
         return self.charge_efficiency * self.discharge_efficiency
 
+    @property
+    def tapered(self) -> bool:
+        """Whether power falls with the state of charge."""
+        return bool(self.charge_kw_at_soc or self.discharge_kw_at_soc)
+
     def charge_limit_kw(self, soc: float) -> float:
         """Most AC power into the battery at a state of charge [kW]."""
         return min(self.max_charge_kw, _interpolated(self.charge_kw_at_soc, soc))

@@ -26,6 +26,9 @@ ABOVE_SUM = 2.0
 BAND_ABOVE_LIMIT = 10.0
 # Energy of which less than this is left at the end of the horizon is not kept to spare a limit.
 LEAST_CARRIED = 0.01
+# Where the cells take less the fuller they are, a kWh taken early is mostly made up for by the end: so much may still
+# lack. Below it, money may be preferred.
+CARRIED_BY_TAPERED = 0.1
 
 
 class BreachPrices(NamedTuple, Generic[Figure]):
@@ -44,7 +47,13 @@ class BreachPrices(NamedTuple, Generic[Figure]):
 
 
 def breach_prices(
-    dearest: Array, wear: Array, carried: Array, reserve_price: float | None, reserved: bool, intervals: int
+    dearest: Array,
+    wear: Array,
+    carried: Array,
+    tapered: Array,
+    reserve_price: float | None,
+    reserved: bool,
+    intervals: int,
 ) -> BreachPrices[Array]:
     """Rank what may be broken, for N sites.
 
@@ -52,11 +61,13 @@ def breach_prices(
         dearest: The most that a kWh may cost or earn at the meter, shape (N, 1) [EUR/kWh].
         wear: Cost of ageing per kWh discharged, shape (N, 1) [EUR/kWh].
         carried: What comes back of a kWh stored over the whole horizon, shape (N, 1) [fraction].
+        tapered: Whether power falls with the state of charge, shape (N, 1).
         reserve_price: What a kWh missing from the reserve costs per interval [EUR/kWh]; None: more than any money.
         reserved: Whether there is a reserve at all.
         intervals: Length of the horizon.
     """
-    final = ABOVE_MONEY * (1 + wear + dearest / np.maximum(carried, LEAST_CARRIED))
+    carried = np.maximum(np.where(tapered, CARRIED_BY_TAPERED * carried, carried), LEAST_CARRIED)
+    final = ABOVE_MONEY * (1 + wear + dearest / carried)
     reserve = RESERVE_PER_INTERVAL * final
     if reserve_price is not None:
         reserve = np.minimum(reserve_price, reserve)

@@ -29,6 +29,9 @@ Array = npt.NDArray[np.float64]
 POWER_TOLERANCE_KW = 1e-6
 SOC_TOLERANCE = 1e-6
 MONEY_TOLERANCE_EUR = 1e-6
+# Where the cells take more the emptier they are, or lose what they hold, hardly any of what is spent early lacks at
+# the end; so little may.
+FADED_SOC = 0.01
 # So much in store could help.
 SPARE_SOC = 1e-5
 POWERS = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "pv_kw", "curtailment_kw")
@@ -263,7 +266,7 @@ class _Judge:
             spare = np.minimum.accumulate(room[:, ::-1], axis=1)[:, ::-1] > SPARE_SOC
             shy = over & idle & spare
             for number, battery in enumerate(self._batteries):
-                if battery.charge_kw_at_soc or battery.discharge_kw_at_soc:
+                if battery.tapered:
                     shy[number] = False  # less in store, less power later: what can be spared is another question
             if shy.any():
                 self._refuse("idle at the limit", f"{way} where {name} is beyond its limit", shy, self._of[way], 0.0)
@@ -323,7 +326,9 @@ class _Judge:
         self._power_at_soc(after, kept)
         self._helped(after)
         for number in np.flatnonzero(after[:, -1] < asked.final_soc_min - eps).tolist():
-            bound = min(float(asked.final_soc_min[number]), self._reachable_soc(number))
+            battery = self._batteries[number]
+            fading = battery.tapered or battery.standing_loss_per_h > 0
+            bound = min(float(asked.final_soc_min[number]), self._reachable_soc(number) - fading * FADED_SOC)
             if after[number, -1] < bound - eps:
                 short = np.zeros(after.shape, dtype=np.bool_)
                 short[number, -1] = True
@@ -340,7 +345,7 @@ class _Judge:
         """Where the cells limit power by state of charge, the interval's end keeps it."""
         idle = None
         for number, battery in enumerate(self._batteries):
-            if not battery.charge_kw_at_soc and not battery.discharge_kw_at_soc:
+            if not battery.tapered:
                 continue
             idle = self._idle_soc(after, kept) if idle is None else idle
             limits = {"charge_kw": battery.charge_kw_at_soc, "discharge_kw": battery.discharge_kw_at_soc}

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +25,16 @@ from engine import storage_dp
 from engine.budgets import CycleBudget
 from engine.decisions import Decisions, Outcome, objective_eur, reckon, taken_kwh
 from engine.demand import PeakPeriod
-from engine.problem import Array, DispatchProblem, ProblemStack
+from engine.problem import DispatchProblem
 
 # Values this close, relative to the money at stake, are equal.
 SAME = 1e-11
-# So far rounding may set a value above its bound.
-ROUNDING = 1e-9
-# Caps closer than this are one.
-NEAREST_KW = 1e-13
+# A cap exceeded by less than this is kept.
+DUST_KW = 1e-11
+# The best cap is not sought more closely than this.
+NEAREST_KW = 1e-9
+# So much of a gap between two caps is left on either side of the next.
+NEAREST_SHARE = 0.1
 MOST_STEPS = 100
 # Slack within which a coupling counts as kept.
 SLACK = 1e-9
@@ -97,7 +100,7 @@ class _Search:
         self._convex = bool(self._stack.convex[0])
 
     def answer(self) -> Answer:
-        free, why = self._dp(self._stack)
+        free, why = self._dp()
         binding = self._binding(free)
         if not binding:
             return self._smoothed(free, why)
@@ -115,12 +118,12 @@ class _Search:
             raise NotExactHereError(_bind_together([coupling, *others]))
         return Answer(found.decisions, found.outcome, f"{why}; {found.why}")
 
-    def _dp(self, stack: ProblemStack, price_of_use: Array | None = None, smooth: float = 0.0) -> tuple[Answer, str]:
-        decisions, pieces = storage_dp.solve(stack, smooth=smooth, price_of_use=price_of_use)
+    def _dp(self, **steering: Any) -> tuple[Answer, str]:
+        decisions, pieces = storage_dp.solve(self._stack, storage_dp.Steering(**steering))
         if pieces[0] < 0:
             raise NotExactHereError(f"a value function has more than {storage_dp.MOST_VALUE_PIECES} pieces")
         why = storage_dp.why(int(pieces[0]))
-        return Answer(decisions, reckon(stack, decisions), why), why
+        return Answer(decisions, reckon(self._stack, decisions), why), why
 
     def _binding(self, answer: Answer) -> list[Coupling]:
         return binding(self._problem, answer.decisions, answer.outcome)
@@ -129,7 +132,7 @@ class _Search:
         """Spread power, if that is wanted and truly free."""
         if self._stack.strategy.prefer != "smoother_power" or not self._convex:
             return answer
-        spread, _ = self._dp(self._stack, smooth=SMOOTHING_EUR_PER_KWH)
+        spread, _ = self._dp(smooth=SMOOTHING_EUR_PER_KWH)
         cost, spread_cost = (float(objective_eur(self._stack, one.outcome)[0]) for one in (answer, spread))
         free = spread_cost <= cost + SAME * max(1.0, abs(cost)) and not self._binding(spread)
         return (
@@ -144,7 +147,7 @@ class _Search:
 
         def at(price: float) -> tuple[Answer, float, float]:
             """Schedule, overrun and dual value at a price of use."""
-            answer, _ = self._dp(self._stack, price_of_use=price * within)
+            answer, _ = self._dp(price_of_use=price * within)
             over = budget.used_kwh(taken_kwh(self._stack, answer.decisions)[0]) - budget.limit_kwh
             return answer, over, float(objective_eur(self._stack, answer.outcome)[0]) + price * over
 
@@ -182,10 +185,6 @@ class _Search:
             raise NotExactHereError("the demand charge counts the peaks of several days")
         if (self._problem.idle_over_import_kw[counted] > 0).any():
             raise NotExactHereError("a demand charge binds where the load exceeds the import limit")
-        battery = self._problem.battery
-        if self._problem.initial_soc < battery.min_soc or self._problem.kept < 1:
-            # A store that must be lifted into its band may exceed any cap, and the cost is not convex in it.
-            raise NotExactHereError("a demand charge binds where the store is, or sinks, below its band")
         # Peaks of other days that are billed together with this one's.
         others = sorted(peak.earlier_kw, reverse=True)[: charge.largest_daily_peaks - 1]
         ranked_below = max(sorted(peak.earlier_kw, reverse=True)[charge.largest_daily_peaks - 1 :], default=0.0)
@@ -197,10 +196,14 @@ class _Search:
         answers: dict[float, Answer] = {}
 
         def value(cap_kw: float) -> float:
-            limit = np.where(counted, np.minimum(self._stack.import_limit_kw, cap_kw), self._stack.import_limit_kw)
-            capped = replace(self._stack, import_limit_kw=limit)
-            answers[cap_kw], _ = self._dp(capped)
-            return float(objective_eur(capped, answers[cap_kw].outcome)[0]) + fee(cap_kw)
+            # Above the cap each kWh costs more than any fee, but is not forbidden: so there is a value for every cap,
+            # and it is convex in the cap where the intervals' costs are.
+            answers[cap_kw], _ = self._dp(import_cap_kw=np.where(counted, cap_kw, np.inf))
+            outcome = answers[cap_kw].outcome
+            over_kw = outcome.import_kw[0, counted] - cap_kw
+            over_kwh = float(over_kw[over_kw > DUST_KW].sum()) * self._problem.step_h
+            total_eur = float(objective_eur(self._stack, outcome)[0]) + self._problem.breach.limit * over_kwh
+            return total_eur + fee(cap_kw)
 
         most = float(free.outcome.import_kw[0][counted].max())
         if charge.steps_eur:
@@ -230,29 +233,28 @@ def least_of_convex(value: Callable[[float], float], low: float, high: float) ->
     therefore at or above where the chords from both sides meet; the search goes there until value and bound agree.
 
     Raises:
-        NotExactHereError: The bound was not met.
+        NotExactHereError: The bound was not met, or the values are not those of a convex function.
     """
     if high - low <= SLACK:
         value(high)
         return high
     places = [low, low + (high - low) / 3, high - (high - low) / 3, high]
     values = [value(place) for place in places]
+    best = min(zip(values, places, strict=True))
     for _ in range(MOST_STEPS):
-        best = int(np.argmin(values))
-        gaps = [gap for gap in (best - 1, best) if 0 <= gap < len(places) - 1]
-        bounds = [_least_in_gap(places, values, gap) for gap in gaps]
-        bound, place = min(bounds)
-        width = max(places[gap + 1] - places[gap] for gap in gaps)
-        if values[best] - bound <= SAME * max(1.0, abs(values[best])):
-            return places[best]
-        if width <= NEAREST_KW or any(abs(place - known) < NEAREST_KW for known in places):
-            # The chords meet at a point that is known: what is left between value and bound is rounding, or a failure.
-            if values[best] - bound <= ROUNDING * max(1.0, abs(values[best])):
-                return places[best]
+        number = int(np.argmin(values))
+        gaps = [gap for gap in (number - 1, number) if 0 <= gap < len(places) - 1]
+        bound, place, gap = min((*_least_in_gap(places, values, gap), gap) for gap in gaps)
+        left, width = places[gap], places[gap + 1] - places[gap]
+        best = min(best, (value(place), place))
+        if best[0] - bound <= SAME * max(1.0, abs(best[0])):
+            return best[1]
+        if width <= NEAREST_KW:
             break
-        position = int(np.searchsorted(places, place))
-        places.insert(position, place)
-        values.insert(position, value(place))
+        # Chords through points close together magnify rounding.
+        inside = min(max(place, left + NEAREST_SHARE * width), left + (1 - NEAREST_SHARE) * width)
+        places.insert(gap + 1, inside)
+        values.insert(gap + 1, value(inside))
     raise NotExactHereError(f"the cap of the demand charge was not found in {MOST_STEPS} steps")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from engine.problem import Array, ProblemStack
 
 # Below this a power is arithmetic dust, not a decision [kW].
-DUST_KW = 1e-7
+DUST_KW = 1e-9
 
 
 @dataclass(frozen=True, eq=False)

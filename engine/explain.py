@@ -104,7 +104,7 @@ def next_best(plan: Plan, position: int) -> Alternative | None:
 
     problem, stack = plan.problem, plan.problem.stack
     battery = plan.site.battery
-    if problem.budgets or problem.peaks or battery.charge_kw_at_soc or battery.discharge_kw_at_soc:
+    if problem.budgets or problem.peaks or battery.tapered:
         return None
     row = plan.table.iloc[position]
     soc = float(plan.table["soc"].iloc[position - 1]) if position else problem.initial_soc

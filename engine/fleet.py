@@ -248,7 +248,7 @@ def _unproved(stack: ProblemStack, pieces: npt.NDArray[np.int64], decisions: Dec
         for number, site in enumerate(stack.sites)
         if pieces[number] < 0
         or (
-            (budgeted or stack.demand_charges or site.battery.charge_kw_at_soc or site.battery.discharge_kw_at_soc)
+            (budgeted or stack.demand_charges or site.battery.tapered)
             and coupled.binding(stack.site(number), decisions, outcome, number)
         )
     ]

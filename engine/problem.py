@@ -235,6 +235,7 @@ class ProblemStack:
             dearest,
             self.wear_eur_per_kwh,
             carried=self.charge_efficiency * self.discharge_efficiency * self.kept ** len(self.index),
+            tapered=np.array([[site.battery.tapered] for site in self.sites]),
             reserve_price=None if asked is None else asked * self.step_h,
             reserved=bool(self.reserve_soc.any()),
             intervals=len(self.index),

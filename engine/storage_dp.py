@@ -12,7 +12,7 @@ Numba compiles the kernels at first use and keeps the result on disk beside them
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,19 @@ MOST_VALUE_PIECES = 4000
 TIES = {None: REST_FIRST, "fewer_switches": AS_BEFORE, "later_charging": LEAST, "smoother_power": REST_FIRST}
 
 
-def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> KernelInput:
+@dataclass(frozen=True)
+class Steering:
+    """What a search adds to the problems."""
+
+    smooth: float = 0.0
+    """Spreads power where that costs no more than this [EUR/kWh]."""
+    price_of_use: float | Array = 0.0
+    """Price of a kWh taken from the store, weighed besides all others, shape (T,) [EUR/kWh]."""
+    import_cap_kw: float | Array = np.inf
+    """Import above it costs as much as above a connection limit, shape (T,); not where load exceeds the limit [kW]."""
+
+
+def kernel_input(stack: ProblemStack, steering: Steering) -> KernelInput:
     """Lay the problems out for the kernels."""
     h, capacity = stack.step_h, stack.capacity_kwh
     min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
@@ -34,14 +46,15 @@ def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> Ker
     band_low, band_high = min_soc * capacity, max_soc * capacity
     # A store that loses can only be held in its band from outside, so it may run down to nothing.
     lowest = np.where(stack.kept < 1, np.minimum(band_low, 0.0), band_low)
+    most_import_kw = np.minimum(stack.most_import_kw, steering.import_cap_kw)
     return KernelInput(
         buy=stack.decision_import_price,
         sell=stack.export_price,
         net=-stack.surplus_kw * h,
-        most_in=stack.most_import_kw * h,
+        most_in=most_import_kw * h,
         most_out=stack.most_export_kw * h,
         spare=stack.pv_kw * h * stack.pv_curtailable,
-        over_in=stack.idle_over_import_kw * h,
+        over_in=(stack.idle_over_import_kw + (stack.most_import_kw - most_import_kw)) * h,
         over_out=stack.idle_over_export_kw * h,
         breach=breach.limit[:, 0],
         most_charge=stack.max_charge_kw * h * stack.charge_efficiency,
@@ -52,7 +65,7 @@ def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> Ker
         kept=stack.kept[:, 0],
         eta_in=stack.charge_efficiency[:, 0],
         eta_out=stack.discharge_efficiency[:, 0],
-        wear=stack.wear_eur_per_kwh + price_of_use / stack.discharge_efficiency,
+        wear=stack.wear_eur_per_kwh + steering.price_of_use / stack.discharge_efficiency,
         low=np.minimum(lowest, start)[:, 0],
         high=np.maximum(band_high, start)[:, 0],
         band_low=band_low[:, 0],
@@ -63,28 +76,27 @@ def kernel_input(stack: ProblemStack, smooth: float, price_of_use: Array) -> Ker
         final_breach=breach.final[:, 0],
         end_at=stack.terminal_up_to_soc * capacity,
         end_value=stack.terminal_value,
-        smooth=np.array([smooth]),
+        smooth=np.array([steering.smooth]),
         tie=np.array([TIES[stack.strategy.prefer]]),
     )
 
 
-def solve(
-    stack: ProblemStack, *, smooth: float = 0.0, price_of_use: Array | None = None
-) -> tuple[Decisions, npt.NDArray[np.int64]]:
+NO_STEERING = Steering()
+
+
+def solve(stack: ProblemStack, steering: Steering = NO_STEERING) -> tuple[Decisions, npt.NDArray[np.int64]]:
     """Find the cheapest decisions for every site; each site's are exact by construction.
 
     Args:
         stack: The sites' problems; budgets, demand charges and power limits by state of charge are not looked at.
-        smooth: Spreads power where that costs no more than this [EUR/kWh].
-        price_of_use: Price of a kWh taken from the store, shape (T,), weighed besides all others [EUR/kWh].
+        steering: What a search around this adds to them.
 
     Returns:
         The decisions, and the largest number of pieces of a value function, shape (N,): 0 where all is convex, -1
         where there were more than `MOST_VALUE_PIECES`, so that this site is not solved.
     """
     count = len(stack.index)
-    price = np.zeros((1, 1)) if price_of_use is None else price_of_use[np.newaxis, :]
-    data = kernel_input(stack, smooth, price)
+    data = kernel_input(stack, steering)
     delta, worth, curtailed = (np.zeros((len(stack), count)) for _ in range(3))
     pieces = np.empty(len(stack), dtype=np.int64)
     solve_many(data, stack.convex, delta, worth, curtailed, pieces, MOST_VALUE_PIECES)
@@ -122,7 +134,7 @@ def with_curtailment(stack: ProblemStack, charge_kw: Array, discharge_kw: Array)
     h = stack.step_h
     delta = (charge_kw * stack.charge_efficiency - discharge_kw / stack.discharge_efficiency) * h
     curtailed = np.zeros_like(delta)
-    curtail_many(kernel_input(stack, 0.0, np.zeros((1, 1))), delta, curtailed)
+    curtail_many(kernel_input(stack, NO_STEERING), delta, curtailed)
     return Decisions(charge_kw, discharge_kw, curtailed / h, np.full_like(delta, np.nan))
 
 

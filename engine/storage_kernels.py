@@ -32,8 +32,10 @@ Figure = float | npt.NDArray[Any]
 INFINITE = 1e300
 # Below this a length [kWh] or a cost [EUR] is arithmetic dust.
 DUST = 1e-13
-# A change of the store so small, or an end of an interval's cost so close to rest, is rest [kWh].
+# Ends of an interval's cost this close to rest are at rest [kWh].
 ROUNDING_KWH = 1e-9
+# A change of the store this small is what rounding left of rest [kWh].
+REST_KWH = 1e-12
 # Slopes this close [EUR/kWh] are a tie: either choice costs the same to a billionth of a cent.
 TIE = 1e-12
 METER_PIECES = 5
@@ -434,7 +436,7 @@ def _solve_convex(data, rows, delta, worth):
 @_inner
 def _settled(change):
     """Rest instead of what rounding left of it."""
-    return 0.0 if abs(change) < ROUNDING_KWH else change
+    return 0.0 if abs(change) < REST_KWH else change
 
 
 @_inner
