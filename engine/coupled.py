@@ -174,9 +174,10 @@ class _Search:
         raise NotExactHereError(f"the price of a cycle was not found in {MOST_STEPS} steps")
 
     def _peak(self, peak: PeakPeriod, free: Answer) -> Answer:
-        counted = peak.slot >= 0
+        counted = np.zeros(self._problem.intervals, dtype=np.bool_)
+        counted[peak.inside] = True
         charge = peak.charge
-        if len(peak.slot_day) != counted.sum():
+        if (peak.slot_intervals > 1).any():
             raise NotExactHereError("the demand charge is measured over several intervals")
         if charge.largest_daily_peaks > 1 and len(peak.day_so_far_kw) > 1:
             raise NotExactHereError("the demand charge counts the peaks of several days")

@@ -202,7 +202,7 @@ def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome, row
     decisions = solution.decisions
     columns = plan_columns(problem.stack, decisions, outcome)
     table = pd.DataFrame({name: columns[name][row] for name in COLUMNS}, index=problem.index)
-    demand_eur = sum(peak.added_eur(outcome.import_kw[row]) for peak in problem.peaks)
+    demand_eur = math.fsum(peak.added_eur(outcome.import_kw[row]) for peak in problem.peaks)
     return Plan(
         site=problem.site,
         problem=problem,
@@ -233,7 +233,7 @@ def cost_without_battery_eur(problem: DispatchProblem) -> float:
     if problem.pv_curtailable:
         sold = np.minimum(sold, problem.export_limit_kw)
     energy_eur = problem.step_h * math.fsum(problem.import_price * bought - problem.export_price * sold)
-    return energy_eur + sum(peak.added_eur(bought) for peak in problem.peaks)
+    return energy_eur + math.fsum(peak.added_eur(bought) for peak in problem.peaks)
 
 
 def _breaches(problem: DispatchProblem, table: pd.DataFrame, taken: Array) -> tuple[Breach, ...]:
