@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -20,7 +21,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.errors import InputError
-from engine.timeline import ClockIntervals
+from engine.timeline import ONE_HOUR, ClockIntervals
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -174,26 +175,29 @@ class PeakPeriod:
         return self.charge.fees_eur(self.billed_kw(import_kw)) - self.charge.fees_eur(self.billed_kw())
 
 
+@lru_cache(maxsize=32)
 def peak_periods(
-    charges: tuple[DemandCharge, ...], index: pd.DatetimeIndex, step_h: float, timezone: str
+    charges: tuple[DemandCharge, ...], start: pd.Timestamp, intervals: int, step: pd.Timedelta, timezone: str
 ) -> tuple[PeakPeriod, ...]:
     """Lay demand charges on a horizon's local calendar.
 
     Args:
         charges: The contract's demand charges.
-        index: Starts of the intervals [UTC].
-        step_h: Length of an interval [h].
+        start: Start of the first interval [UTC].
+        intervals: Number of intervals.
+        step: Length of an interval.
         timezone: IANA name; calendar periods, days, hours and measuring intervals are local.
 
     Raises:
         InputError: A measuring interval is no multiple of the plan's interval or begins inside one, or energy is given
             of one that the horizon does not begin in.
     """
+    index = pd.date_range(start, periods=intervals, freq=step)
     local = index.tz_convert(timezone)
     days = _codes(local, "day")
     found = []
     for charge in charges:
-        slots, missing = _measured(charge, index, step_h, timezone)
+        slots, missing = _measured(charge, index, step, timezone)
         counts = (local.hour >= charge.from_hour) & (local.hour < charge.to_hour)
         if charge.weekdays_only:
             counts &= local.day_of_week < 5
@@ -212,7 +216,7 @@ def peak_periods(
                 so_far[0] = charge.peak_today_so_far_kw
             if order[0] == 0:
                 slot_intervals[0] += missing
-                slot_so_far[0] = charge.measured_so_far_kwh / (slot_intervals[0] * step_h)
+                slot_so_far[0] = charge.measured_so_far_kwh / (slot_intervals[0] * (step / ONE_HOUR))
                 so_far[0] = max(so_far[0], slot_so_far[0])
             begins_here = bool(period == periods[0])
             earlier = list(charge.daily_peaks_so_far_kw) if begins_here else []
@@ -236,17 +240,16 @@ def peak_periods(
     return tuple(found)
 
 
-def _measured(charge: DemandCharge, index: pd.DatetimeIndex, step_h: float, timezone: str) -> tuple[IntArray, int]:
+def _measured(charge: DemandCharge, index: pd.DatetimeIndex, step: pd.Timedelta, timezone: str) -> tuple[IntArray, int]:
     """Number of the measuring interval that each interval is in, and how many intervals the first lacks before."""
-    step = pd.Timedelta(hours=step_h)
     slots, missing = np.arange(len(index)), 0
     if charge.measured_over_minutes is not None:
         length = pd.Timedelta(minutes=charge.measured_over_minutes)
-        if pd.Timedelta(hours=1) % length or length % step:
+        if ONE_HOUR % length or length % step:
             raise InputError(
                 "demand_charges.measured_over_minutes",
                 f"value {charge.measured_over_minutes} min at {index[0].isoformat()} is no multiple of the interval of "
-                f"{step_h * 60:g} min that divides the hour",
+                f"{step / pd.Timedelta(minutes=1):g} min that divides the hour",
                 "plan in intervals that divide it",
             )
         clock = ClockIntervals.read("demand_charges.measured_over_minutes", index, step, timezone, length)

@@ -477,11 +477,11 @@ class _SiteModel:
 
     def _budgets(self) -> None:
         problem = self._problem
-        per_kw = problem.step_h / problem.battery.discharge_efficiency
+        per_kw, capacity = problem.step_h / problem.battery.discharge_efficiency, problem.battery.capacity_kwh
         for number, budget in enumerate(problem.budgets):
             over = self._breach(f"over_budget_{number}", LIMIT_PRIORITY * problem.breach_price_eur_per_kwh)
             taken = pulp.lpSum(per_kw * variable for variable in self.of["discharge"][budget.first : budget.last])
-            self._program.require(taken <= budget.limit_kwh + over)
+            self._program.require(taken <= budget.cycles * capacity + over)
 
     def _peak(self, name: str, peak: PeakPeriod) -> None:
         """The billed peak and its fee; the fee of what came before the horizon is sunk and left out."""
