@@ -4,50 +4,63 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from engine.assets import Site
 from engine.strategy import Strategy
 
+Array = npt.NDArray[np.float64]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class CycleBudget:
     """One period of a horizon; intervals `first` to before `last`."""
 
     period: str
     first: int
     last: int
-    limit_kwh: float
-    """Most energy taken from the store, discharge losses included [kWh]."""
+    cycles: float
+    """Most energy taken from the store, discharge losses included, over its capacity."""
 
-    def used_kwh(self, taken_kwh: npt.NDArray[np.float64]) -> float:
-        """How much of it a plan uses, given the energy taken from the store per interval [kWh]."""
-        return float(taken_kwh[self.first : self.last].sum())
+    def used_kwh(self, taken_kwh: Array) -> Array:
+        """How much of it plans use, given the energy taken from the store per interval [kWh].
+
+        A number, or of shape (N,) for energies of shape (N, T).
+        """
+        return np.asarray(taken_kwh[..., self.first : self.last].sum(axis=-1))
+
+    def over_kwh(self, taken_kwh: Array, capacity_kwh: Array | float) -> Array:
+        """By how much plans exceed it, negative where they keep it, in the shape of `used_kwh` [kWh]."""
+        return self.used_kwh(taken_kwh) - self.cycles * capacity_kwh
 
 
-def cycle_budgets(strategy: Strategy, site: Site, index: pd.DatetimeIndex) -> tuple[CycleBudget, ...]:
+@lru_cache(maxsize=32)
+def cycle_budgets(
+    strategy: Strategy, start: pd.Timestamp, intervals: int, step: pd.Timedelta, timezone: str
+) -> tuple[CycleBudget, ...]:
     """Lay a strategy's budgets on the local calendar of a horizon.
 
     Args:
         strategy: Cycles per day and year, and how many of them are used.
-        site: Capacity and time zone.
-        index: Starts of the intervals [UTC].
+        start: Start of the first interval [UTC].
+        intervals: Number of intervals.
+        step: Length of an interval.
+        timezone: IANA name of the zone whose days and years are meant.
     """
-    local = index.tz_convert(site.timezone)
+    local = pd.date_range(start, periods=intervals, freq=step).tz_convert(timezone)
     wanted = (
-        ("day", strategy.cycles_per_day, strategy.cycles_today_so_far, local.date),
+        ("day", strategy.cycles_per_day, strategy.cycles_today_so_far, local.tz_localize(None).normalize()),
         ("year", strategy.cycles_per_year, strategy.cycles_this_year_so_far, local.year),
     )
     budgets = []
     for period, cycles, used, names in wanted:
         if cycles is None:
             continue
-        codes = pd.factorize(pd.Index(names))[0]
-        bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(index)]
+        codes = pd.factorize(names)[0]
+        bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), intervals]
         for number, (first, last) in enumerate(itertools.pairwise(bounds)):
-            left = max(0.0, cycles - used) if number == 0 else cycles
-            budgets.append(CycleBudget(period, first, last, left * site.battery.capacity_kwh))
+            budgets.append(CycleBudget(period, first, last, max(0.0, cycles - used) if number == 0 else cycles))
     return tuple(budgets)

@@ -334,8 +334,7 @@ class _Judge:
                 short[number, -1] = True
                 self._refuse("final_soc", "soc that can be higher", short, after, bound)
         if asked.strategy.cycles_per_day is not None or asked.strategy.cycles_per_year is not None:
-            for number in range(len(asked.sites)):
-                self._budgets(number, of["discharge_kw"][number] * (taken_per_kw * capacity)[number])
+            self._budgets(of["discharge_kw"] * taken_per_kw)
 
     def _idle_soc(self, after: Array, kept: Array) -> Array:
         """State of charge after each interval if the battery rested in it."""
@@ -395,41 +394,46 @@ class _Judge:
                 soc = _charged(battery, soc, min(battery.max_charge_kw, available[t], room_kw), h)
         return soc
 
-    def _budgets(self, number: int, taken_kwh: Array) -> None:
+    def _budgets(self, cycles: Array) -> None:
         """Cycles per local day and year, beyond which the battery works only to keep a limit or return to its band."""
-        asked, strategy, site = self._asked, self._asked.strategy, self._asked.sites[number]
-        forced_soc = self._forced_soc(number)
-        local = asked.index.tz_convert(site.timezone)
-        budgets = (
-            (strategy.cycles_per_day, strategy.cycles_today_so_far, [str(time.date()) for time in local]),
-            (strategy.cycles_per_year, strategy.cycles_this_year_so_far, [str(time.year) for time in local]),
-        )
-        for cycles, so_far, labels in budgets:
-            if cycles is None:
-                continue
-            used = dict.fromkeys(labels, 0.0)
-            used[labels[0]] = so_far
-            for label, kwh in zip(labels, taken_kwh, strict=True):
-                used[label] += float(kwh) / site.battery.capacity_kwh
-            for label, value in used.items():
-                bound = (max(cycles, so_far) if label == labels[0] else cycles) + forced_soc
-                if value > bound + SOC_TOLERANCE:
-                    self.faults.append(Fault("cycle budget", label, f"{value:.6f} cycles, the bound {bound:.6f}"))
+        strategy = self._asked.strategy
+        forced = self._forced_soc()
+        for calendar, sites in self._zones:
+            own = cycles[sites]
+            for name, most, so_far in (
+                ("day", strategy.cycles_per_day, strategy.cycles_today_so_far),
+                ("year", strategy.cycles_per_year, strategy.cycles_this_year_so_far),
+            ):
+                if most is None:
+                    continue
+                labels = calendar.of[name]
+                for label in np.unique(labels):
+                    begun = so_far if label == labels[0] else 0.0
+                    used, bound = begun + own[:, labels == label].sum(axis=1), max(most, begun) + forced[sites]
+                    broken = used > bound + SOC_TOLERANCE
+                    if broken.any():
+                        over = np.zeros(cycles.shape, dtype=np.bool_)
+                        over[sites[broken], int((labels == label).argmax())] = True
+                        value, most_of = np.zeros((len(cycles), 1)), np.zeros((len(cycles), 1))
+                        value[sites, 0], most_of[sites, 0] = used, bound
+                        self._refuse("cycle budget", f"cycles of a {name}", over, value, most_of)
 
-    def _forced_soc(self, number: int) -> float:
-        """What limits and band may make the battery give over the horizon, whatever its budgets [fraction]."""
-        asked, site, battery = self._asked, self._asked.sites[number], self._asked.sites[number].battery
+    def _forced_soc(self) -> Array:
+        """What limits and band may make each battery give over the horizon, whatever its budgets, shape (N,)."""
+        asked, draw = self._asked, self._asked.load_kw - self._asked.offered_kw
         shape = self._of["soc"].shape
-        draw, most_import, most_export = (
-            np.broadcast_to(array, shape)[number]
-            for array in (asked.load_kw - asked.offered_kw, self._limits["import_kw"], self._limits["export_kw"])
-        )
-        given_kw = np.maximum(draw - most_import, 0.0).sum() / battery.discharge_efficiency
-        if site.pv is None or not site.pv.curtailable:
-            # Room for what cannot be fed in.
-            given_kw += np.maximum(-draw - most_export, 0.0).sum() * battery.charge_efficiency
-        above = max(0.0, float(asked.initial_soc[number]) - battery.max_soc)
-        return above + float(given_kw) * asked.step_h / battery.capacity_kwh
+        over_import = np.maximum(draw - self._limits["import_kw"], 0.0)
+        over_export = np.where(self._curtailable, 0.0, np.maximum(-draw - self._limits["export_kw"], 0.0))
+        # Energy for what cannot be drawn, room for what cannot be fed in.
+        given_kw = over_import / self._figure("discharge_efficiency") + over_export * self._figure("charge_efficiency")
+        forced = np.broadcast_to(given_kw * asked.step_h / self._figure("capacity_kwh"), shape).sum(axis=1)
+        return np.asarray(forced + np.maximum(asked.initial_soc - self._figure("max_soc")[:, 0], 0.0))
+
+    @cached_property
+    def _zones(self) -> list[tuple[_Calendar, npt.NDArray[np.int64]]]:
+        """The calendar of each time zone, and the numbers of the sites in it."""
+        names = np.array([site.timezone for site in self._asked.sites])
+        return [(_Calendar(self._asked.index, str(name)), np.flatnonzero(names == name)) for name in np.unique(names)]
 
     def money(self, cost_eur: Array) -> None:
         """The interval's cost is that of its flows, and the plan's is their sum with its demand charges."""
@@ -439,10 +443,10 @@ class _Judge:
         eur += of["discharge_kw"] * (h * self._figure("wear_eur_per_kwh"))
         self._equal("cost", "cost_eur", of["cost_eur"], eur, MONEY_TOLERANCE_EUR)
         total = eur.sum(axis=1)
-        for number, site in enumerate(asked.sites if asked.demand_charges else ()):
-            local = asked.index.tz_convert(site.timezone)
-            imported = np.broadcast_to(of["import_kw"], of["soc"].shape)[number]
-            total[number] += sum(_added_fee(charge, local, imported) for charge in asked.demand_charges)
+        if asked.demand_charges:
+            for calendar, sites in self._zones:
+                for charge in asked.demand_charges:
+                    total[sites] += _added_fees(charge, calendar, asked.step_h, of["import_kw"][sites])
         wrong = ~(np.abs(total - cost_eur) <= MONEY_TOLERANCE_EUR * np.maximum(1.0, np.abs(total)))  # NaN is wrong
         if wrong.any():
             self._refuse("cost", "cost reported", wrong[:, np.newaxis], cost_eur[:, np.newaxis], total[:, np.newaxis])
@@ -472,51 +476,82 @@ def _charged(battery: Battery, soc: float, most_kw: float, step_h: float) -> flo
     return high
 
 
-def _added_fee(charge: DemandCharge, local: pd.DatetimeIndex, import_kw: Array) -> float:
-    """What a plan's import adds to a demand charge, by walking its measuring intervals one by one."""
-    step_minutes = _step_h(local) * 60
-    minutes = charge.measured_over_minutes or step_minutes
-    means: dict[tuple[str, str, str], list[float]] = {}
-    for time, kw in zip(local, import_kw, strict=True):
-        if not charge.from_hour <= time.hour < charge.to_hour or (charge.weekdays_only and time.weekday() > 4):
-            continue
-        slot = str(time.tz_convert("UTC").floor(f"{round(minutes)}min"))
-        means.setdefault((_period(charge, time), str(time.date()), slot), []).append(float(kw))
-    first_period, first_day = _period(charge, local[0]), str(local[0].date())
-    added = 0.0
-    for period in {period for period, _, _ in means}:
-        so_far = list(charge.daily_peaks_so_far_kw) if period == first_period else []
-        days: dict[str, float] = {}
-        for (own, day, _), values in means.items():
-            if own == period:
-                days[day] = max(days.get(day, 0.0), sum(values) / len(values))
-        today = charge.peak_today_so_far_kw if period == first_period else 0.0
-        with_plan = dict(days)
-        if today:
-            with_plan[first_day] = max(days.get(first_day, 0.0), today)
-        added += _fee(charge, [*so_far, *with_plan.values()]) - _fee(charge, [*so_far, today])
+class _Calendar:
+    """What the clock of a time zone shows at the start of every interval."""
+
+    def __init__(self, index: pd.DatetimeIndex, timezone: str) -> None:
+        local = index.tz_convert(timezone)
+        self._index, self._timezone = index, timezone
+        self.hour = local.hour.to_numpy()
+        self.weekday = local.day_of_week.to_numpy()
+        self.day = (local.year * 10_000 + local.month * 100 + local.day).to_numpy()
+        """As 20260203."""
+        self.of = {
+            "day": self.day,
+            "month": self.day // 100,
+            "year": self.day // 10_000,
+            "horizon": np.zeros_like(self.day),
+        }
+        """By the name of a calendar period, a number that it alone has."""
+
+    def measured(self, minutes: int, step_h: float) -> tuple[npt.NDArray[np.int64], int]:
+        """A number that each measuring interval alone has, and how many intervals of the first are over already."""
+        # An hour back is as far as a measuring interval may have begun.
+        before = round(1 / step_h)
+        times = pd.date_range(self._index[0] - pd.Timedelta(hours=1), self._index[-1], freq=pd.Timedelta(hours=step_h))
+        local = times.tz_convert(self._timezone)
+        ahead = (local.tz_localize(None) - times.tz_localize(None)) // pd.Timedelta(seconds=1)
+        hour = (local.year.astype(np.int64) * 400 + local.day_of_year) * 24 + local.hour
+        # The same hour by another distance from UTC is another one.
+        label = np.asarray((hour * 60 + local.minute // minutes) * 1_000_000 + ahead, dtype=np.int64)
+        return label[before:], int((label[:before] == label[before]).sum())
+
+
+def _added_fees(charge: DemandCharge, calendar: _Calendar, step_h: float, import_kw: Array) -> Array:
+    """What the import of plans adds to a demand charge, shape (N,), by labels of the intervals."""
+    if charge.measured_over_minutes is None:
+        label, over = np.arange(import_kw.shape[1]), 0
+    else:
+        label, over = calendar.measured(charge.measured_over_minutes, step_h)
+    _, first, slot, lengths = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
+    # In a table of plans by measuring intervals every import has its place.
+    place = np.arange(len(import_kw))[:, np.newaxis] * len(first) + slot
+    energy_kwh = step_h * np.bincount(place.ravel(), import_kw.ravel(), len(import_kw) * len(first))
+    energy_kwh = energy_kwh.reshape(len(import_kw), len(first))
+    energy_kwh[:, slot[0]] += charge.measured_so_far_kwh
+    lengths[slot[0]] += over
+    mean_kw = energy_kwh / (lengths * step_h)
+    hour, day, period = calendar.hour[first], calendar.day[first], calendar.of[charge.period][first]
+    counts = (charge.from_hour <= hour) & (hour < charge.to_hour)
+    if charge.weekdays_only:
+        counts &= calendar.weekday[first] < 5
+    today = charge.peak_today_so_far_kw
+    if counts[slot[0]]:
+        today = max(today, charge.measured_so_far_kwh / float(lengths[slot[0]] * step_h))
+    added = np.zeros(len(import_kw))
+    for number in np.unique(period[counts]):
+        inside = counts & (period == number)
+        peaks = {name: mean_kw[:, inside & (day == name)].max(axis=1) for name in np.unique(day[inside]).tolist()}
+        sunk: list[float] = []
+        if number == period[slot[0]]:
+            sunk = [*charge.daily_peaks_so_far_kw, today]
+            now = int(day[slot[0]])
+            peaks[now] = np.maximum(peaks.get(now, 0.0), np.full(len(import_kw), today))
+        known = np.tile(sunk[:-1], (len(import_kw), 1))
+        added += _fees(charge, np.column_stack([known, *peaks.values()])) - _fees(charge, np.array([sunk]))
     return added
 
 
-def _period(charge: DemandCharge, time: pd.Timestamp) -> str:
-    return {"day": str(time.date()), "month": f"{time.year}-{time.month}", "year": str(time.year), "horizon": ""}[
-        charge.period
-    ]
-
-
-def _fee(charge: DemandCharge, daily_peaks: list[float]) -> float:
-    """The fee for the mean of the largest daily peaks."""
-    largest = sorted(daily_peaks, reverse=True)[: charge.largest_daily_peaks]
-    peak = sum(largest) / charge.largest_daily_peaks
-    for bound, eur in charge.steps_eur:
-        if bound is None or peak <= bound + POWER_TOLERANCE_KW:
-            return eur
-    fee = 0.0
+def _fees(charge: DemandCharge, daily_peaks_kw: Array) -> Array:
+    """The fee for the mean of the largest daily peaks of each row, shape (N,)."""
+    count = charge.largest_daily_peaks
+    peak = -np.sort(-daily_peaks_kw, axis=1)[:, :count].sum(axis=1) / count
+    fee: Array = np.zeros_like(peak)
+    for bound, eur in reversed(charge.steps_eur):
+        fee[peak <= (math.inf if bound is None else bound + POWER_TOLERANCE_KW)] = eur
     for position, (start, price) in enumerate(charge.eur_per_kw):
         later = charge.eur_per_kw[position + 1 :]
-        end = later[0][0] if later else math.inf
-        if peak > start:
-            fee += price * (min(peak, end) - start)
+        fee += price * np.maximum(np.minimum(peak, later[0][0] if later else math.inf) - start, 0.0)
     return fee
 
 

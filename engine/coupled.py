@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from engine import storage_dp
 from engine.budgets import CycleBudget
 from engine.decisions import Decisions, Outcome, objective_eur, reckon, taken_kwh
 from engine.demand import PeakPeriod
-from engine.problem import DispatchProblem
+from engine.problem import DispatchProblem, Mask, ProblemStack
 
 # Values this close, relative to the money at stake, are equal.
 SAME = 1e-11
@@ -70,27 +71,38 @@ def solve(problem: DispatchProblem) -> Answer:
     return _Search(problem).answer()
 
 
-def binding(problem: DispatchProblem, decisions: Decisions, outcome: Outcome, row: int = 0) -> list[Coupling]:
-    """The couplings that a schedule made without them does not keep, or not for nothing.
+def binding(stack: ProblemStack, decisions: Decisions, outcome: Outcome) -> list[tuple[Coupling, Mask]]:
+    """The couplings that schedules made without them do not keep, or not for nothing, and at which sites.
 
     Args:
-        problem: The site's problem.
-        decisions: Schedules of shape (N, T).
-        outcome: What they come to.
-        row: Which of the N is the site's.
+        stack: N sites.
+        decisions: Their schedules.
+        outcome: What these come to.
+
+    Returns:
+        Couplings with masks of shape (N,), each of at least one site.
     """
-    battery, soc = problem.battery, outcome.soc[row]
-    taken = decisions.discharge_kw[row] * problem.step_h / battery.discharge_efficiency
-    found: list[Coupling] = [
-        budget for budget in problem.budgets if budget.used_kwh(taken) > budget.limit_kwh + SLACK * battery.capacity_kwh
-    ]
-    found += [peak for peak in problem.peaks if peak.added_eur(outcome.import_kw[row]) > SLACK]
-    for points, power_kw in (
-        (battery.charge_kw_at_soc, decisions.charge_kw[row]),
-        (battery.discharge_kw_at_soc, decisions.discharge_kw[row]),
-    ):
-        if points and (power_kw > np.interp(soc, *np.array(points).T) + SLACK).any():
-            found.append("power limited by state of charge")
+    taken, capacity = taken_kwh(stack, decisions), stack.capacity_kwh[:, 0]
+    found: list[tuple[Coupling, Mask]] = []
+
+    def note(coupling: Coupling, sites: npt.NDArray[np.int64], broken: Mask) -> None:
+        if broken.any():
+            found.append((coupling, np.isin(np.arange(len(stack)), sites[broken])))
+
+    for zone in stack.zones.values():
+        here = zone.numbers
+        for budget in zone.budgets:
+            note(budget, here, budget.over_kwh(taken[here], capacity[here]) > SLACK * capacity[here])
+        for peak in zone.peaks:
+            note(peak, here, peak.added_eur(outcome.import_kw[here]) > SLACK)
+    for number, site in enumerate(stack.sites):
+        for points, power_kw in (
+            (site.battery.charge_kw_at_soc, decisions.charge_kw),
+            (site.battery.discharge_kw_at_soc, decisions.discharge_kw),
+        ):
+            if points:
+                over = power_kw[number] > np.interp(outcome.soc[number], *np.array(points).T) + SLACK
+                note("power limited by state of charge", np.array([number]), over.any(keepdims=True))
     return found
 
 
@@ -126,7 +138,7 @@ class _Search:
         return Answer(decisions, reckon(self._stack, decisions), why), why
 
     def _binding(self, answer: Answer) -> list[Coupling]:
-        return binding(self._problem, answer.decisions, answer.outcome)
+        return [coupling for coupling, _ in binding(self._stack, answer.decisions, answer.outcome)]
 
     def _smoothed(self, answer: Answer, why: str) -> Answer:
         """Spread power, if that is wanted and truly free."""
@@ -148,7 +160,7 @@ class _Search:
         def at(price: float) -> tuple[Answer, float, float]:
             """Schedule, overrun and dual value at a price of use."""
             answer, _ = self._dp(price_of_use=price * within)
-            over = budget.used_kwh(taken_kwh(self._stack, answer.decisions)[0]) - budget.limit_kwh
+            over = self._over_kwh(budget, answer)
             return answer, over, float(objective_eur(self._stack, answer.outcome)[0]) + price * over
 
         dear_price = self._problem.breach.budget
@@ -156,7 +168,7 @@ class _Search:
         if dear_over > 0:
             return replace(dear, why="the cycle budget cannot be kept, and is exceeded as little as possible")
         cheap, cheap_price = free, 0.0
-        cheap_over = budget.used_kwh(taken_kwh(self._stack, free.decisions)[0]) - budget.limit_kwh
+        cheap_over = self._over_kwh(budget, free)
         cheap_dual = float(objective_eur(self._stack, free.outcome)[0])
         for step in range(1, MOST_STEPS):
             # Where the two tangents of the dual meet, which no dual value exceeds.
@@ -176,10 +188,15 @@ class _Search:
                 dear, dear_price, dear_over, dear_dual = answer, price, over, dual
         raise NotExactHereError(f"the price of a cycle was not found in {MOST_STEPS} steps")
 
+    def _over_kwh(self, budget: CycleBudget, answer: Answer) -> float:
+        taken = taken_kwh(self._stack, answer.decisions)[0]
+        return float(budget.over_kwh(taken, self._problem.battery.capacity_kwh))
+
     def _peak(self, peak: PeakPeriod, free: Answer) -> Answer:
-        counted = peak.slot >= 0
+        counted = np.zeros(self._problem.intervals, dtype=np.bool_)
+        counted[peak.inside] = True
         charge = peak.charge
-        if len(peak.slot_day) != counted.sum():
+        if (peak.slot_intervals > 1).any():
             raise NotExactHereError("the demand charge is measured over several intervals")
         if charge.largest_daily_peaks > 1 and len(peak.day_so_far_kw) > 1:
             raise NotExactHereError("the demand charge counts the peaks of several days")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -20,9 +21,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.errors import InputError
+from engine.timeline import ONE_HOUR, ClockIntervals
 
 Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 Kw = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Kwh = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Eur = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -43,7 +47,10 @@ class DemandCharge(BaseModel):
     period: Literal["day", "month", "year", "horizon"] = "month"
     """Calendar period in the site's time zone that one peak is billed for."""
     measured_over_minutes: Annotated[int, Field(ge=5, le=60)] | None = None
-    """The meter averages import over this long; None: over the plan's own interval."""
+    """The meter averages import over this long, from the local full hour on; None: over the plan's own interval.
+
+    Of a measuring interval that the horizon ends in, the mean of its part inside is billed: the rest is not known yet.
+    """
     largest_daily_peaks: Annotated[int, Field(ge=1, le=31)] = 1
     """The billed peak is the mean of this many largest daily peaks, each of another day."""
     from_hour: Annotated[int, Field(ge=0, le=23)] = 0
@@ -55,7 +62,12 @@ class DemandCharge(BaseModel):
     daily_peaks_so_far_kw: tuple[Kw, ...] = ()
     """Daily peaks of earlier days of the period that the horizon begins in."""
     peak_today_so_far_kw: Kw = 0.0
-    """Peak of the day that the horizon begins in, before it begins."""
+    """Peak of the day that the horizon begins in, of the measuring intervals that end before it."""
+    measured_so_far_kwh: Kwh = 0.0
+    """Energy imported in the measuring interval that the horizon begins in, before it begins [kWh].
+
+    The mean of that interval is taken over its whole length, of this energy and the plan's.
+    """
 
     @field_validator("eur_per_kw", mode="before")
     @classmethod
@@ -89,14 +101,20 @@ class DemandCharge(BaseModel):
 
     def fee_eur(self, peak_kw: float) -> float:
         """What a billed peak costs for the whole period [EUR]."""
+        return float(self.fees_eur(np.array(peak_kw)))
+
+    def fees_eur(self, peaks_kw: Array) -> Array:
+        """What billed peaks cost for the whole period, each by itself, in the shape given [EUR]."""
         if self.steps_eur:
+            bounds = [math.inf if bound is None else bound for bound, _ in self.steps_eur]
             # A peak on a bound within arithmetic dust is still in the cheaper step.
-            return next(eur for bound, eur in self.steps_eur if bound is None or peak_kw <= bound + PEAK_DUST_KW)
-        upper = [low for low, _ in self.eur_per_kw[1:]] + [math.inf]
-        return sum(
-            price * max(0.0, min(peak_kw, high) - low)
-            for (low, price), high in zip(self.eur_per_kw, upper, strict=True)
-        )
+            step = np.searchsorted(np.array(bounds) + PEAK_DUST_KW, peaks_kw)
+            return np.array([eur for _, eur in self.steps_eur])[step]
+        fees = np.zeros_like(peaks_kw)
+        highs = [low for low, _ in self.eur_per_kw[1:]] + [math.inf]
+        for (low, price), high in zip(self.eur_per_kw, highs, strict=True):
+            fees += price * np.clip(peaks_kw - low, 0.0, high - low)
+        return fees
 
 
 # Below this a difference between two peaks is arithmetic dust [kW].
@@ -105,93 +123,116 @@ PEAK_DUST_KW = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class PeakPeriod:
-    """One demand charge on one period of a horizon."""
+    """One demand charge on one period of a horizon of T intervals: S measuring intervals on D days.
+
+    The mean import of measuring interval s is `slot_so_far_kw[s]` plus the sum of what its intervals import over
+    `slot_intervals[s]`.
+    """
 
     charge: DemandCharge
     start: pd.Timestamp
     """First interval of the period in the horizon [UTC]."""
-    slot: npt.NDArray[np.int64]
-    """Measuring interval that each interval belongs to, shape (T,); -1 where import does not count."""
-    slot_day: npt.NDArray[np.int64]
-    """Day of each measuring interval, shape (S,)."""
+    inside: IntArray
+    """Numbers of the intervals whose import counts, measuring interval by measuring interval."""
+    slot_first: IntArray
+    """Where in `inside` each measuring interval begins, shape (S,)."""
+    slot_intervals: Array
+    """How many intervals each measuring interval has, those before the horizon included, shape (S,)."""
+    slot_so_far_kw: Array
+    """What import before the horizon makes of each mean, shape (S,); above 0 for the first alone."""
+    slot_day: IntArray
+    """Day of each measuring interval, rising, shape (S,)."""
     day_so_far_kw: Array
-    """Peak of each day before the horizon, shape (D,)."""
+    """Peak of each day that is certain when the horizon begins, shape (D,)."""
     earlier_kw: tuple[float, ...]
     """Daily peaks of days before the horizon, the largest first; no more than `largest_daily_peaks`."""
 
+    @property
+    def slots(self) -> list[IntArray]:
+        """The intervals of each measuring interval that are in the horizon; S arrays."""
+        return np.split(self.inside, self.slot_first[1:])
+
     def daily_peaks_kw(self, import_kw: Array) -> Array:
-        """Peak import of each day, shape (D,)."""
-        inside = self.slot >= 0
-        slots, count = self.slot[inside], len(self.slot_day)
-        mean_kw = np.bincount(slots, import_kw[inside], count) / np.bincount(slots, minlength=count)
-        peaks = self.day_so_far_kw.copy()
-        np.maximum.at(peaks, self.slot_day, mean_kw)
-        return peaks
+        """Peak import of each day, shape (D,), or (N, D) of imports of shape (N, T)."""
+        sums_kw = np.add.reduceat(import_kw[..., self.inside], self.slot_first, axis=-1)
+        means_kw = self.slot_so_far_kw + sums_kw / self.slot_intervals
+        day_first = np.searchsorted(self.slot_day, np.arange(len(self.day_so_far_kw)))
+        return np.maximum(np.maximum.reduceat(means_kw, day_first, axis=-1), self.day_so_far_kw)
 
-    def billed_kw(self, import_kw: Array | None = None) -> float:
-        """The peak that is billed [kW]: with the horizon's import, or of what came before it alone."""
+    def billed_kw(self, import_kw: Array | None = None) -> Array:
+        """The peak that is billed with the horizon's import, or what is certain of it before [kW].
+
+        A number, or of shape (N,) with imports of shape (N, T).
+        """
         days = self.day_so_far_kw if import_kw is None else self.daily_peaks_kw(import_kw)
-        largest = np.sort(np.concatenate([days, self.earlier_kw]))[::-1][: self.charge.largest_daily_peaks]
-        return float(largest.sum()) / self.charge.largest_daily_peaks
+        earlier = np.broadcast_to(self.earlier_kw, (*days.shape[:-1], len(self.earlier_kw)))
+        count = self.charge.largest_daily_peaks
+        largest = np.sort(np.concatenate([days, earlier], axis=-1), axis=-1)[..., ::-1][..., :count]
+        return np.asarray(largest.sum(axis=-1) / count)
 
-    def added_eur(self, import_kw: Array) -> float:
-        """What the horizon's import adds to the charge [EUR]."""
-        return self.charge.fee_eur(self.billed_kw(import_kw)) - self.charge.fee_eur(self.billed_kw())
+    def added_eur(self, import_kw: Array) -> Array:
+        """What the horizon's import adds to the charge [EUR]; a number, or (N,) for imports of shape (N, T)."""
+        return self.charge.fees_eur(self.billed_kw(import_kw)) - self.charge.fees_eur(self.billed_kw())
 
 
+@lru_cache(maxsize=32)
 def peak_periods(
-    charges: tuple[DemandCharge, ...], index: pd.DatetimeIndex, step_h: float, timezone: str
+    charges: tuple[DemandCharge, ...], start: pd.Timestamp, intervals: int, step: pd.Timedelta, timezone: str
 ) -> tuple[PeakPeriod, ...]:
     """Lay demand charges on a horizon's local calendar.
 
     Args:
         charges: The contract's demand charges.
-        index: Starts of the intervals [UTC].
-        step_h: Length of an interval [h].
-        timezone: IANA name; calendar periods, days and hours are local.
+        start: Start of the first interval [UTC].
+        intervals: Number of intervals.
+        step: Length of an interval.
+        timezone: IANA name; calendar periods, days, hours and measuring intervals are local.
 
     Raises:
-        InputError: A measuring interval is no multiple of the plan's interval.
+        InputError: A measuring interval is no multiple of the plan's interval or begins inside one, or energy is given
+            of one that the horizon does not begin in.
     """
+    index = pd.date_range(start, periods=intervals, freq=step)
     local = index.tz_convert(timezone)
+    days = _codes(local, "day")
     found = []
     for charge in charges:
-        minutes = charge.measured_over_minutes or round(step_h * 60)
-        if 60 % minutes or minutes < round(step_h * 60) or minutes % round(step_h * 60):
-            raise InputError(
-                "demand_charges.measured_over_minutes",
-                f"value {minutes} min at {index[0].isoformat()} is no multiple of the interval of {step_h * 60:g} min "
-                "that divides the hour",
-                "plan in intervals that divide it",
-            )
+        slots, missing = _measured(charge, index, step, timezone)
         counts = (local.hour >= charge.from_hour) & (local.hour < charge.to_hour)
         if charge.weekdays_only:
             counts &= local.day_of_week < 5
-        days = _codes(local, "day")
-        slots = pd.factorize(index.floor(f"{minutes}min"))[0]
         periods = _codes(local, charge.period)
         for period in np.unique(periods[counts]):
-            chosen = counts & (periods == period)
-            slot_ids, slot = np.unique(slots[chosen], return_inverse=True)
-            first_of_slot = np.searchsorted(slots, slot_ids)
-            day_ids, slot_day = np.unique(days[first_of_slot], return_inverse=True)
-            begins_here = bool(period == periods[0])
+            chosen = np.flatnonzero(counts & (periods == period))
+            # By day first: a clock put back over midnight shows the day before once more.
+            order = chosen[np.lexsort((slots[chosen], days[chosen]))]
+            _, slot_first, per_slot = np.unique(
+                days[order] * len(index) + slots[order], return_index=True, return_counts=True
+            )
+            day_ids, slot_day = np.unique(days[order][slot_first], return_inverse=True)
+            slot_intervals, slot_so_far = per_slot.astype(np.float64), np.zeros(len(slot_first))
             so_far = np.zeros(len(day_ids))
             if day_ids[0] == days[0]:
                 so_far[0] = charge.peak_today_so_far_kw
+            if order[0] == 0:
+                slot_intervals[0] += missing
+                slot_so_far[0] = charge.measured_so_far_kwh / (slot_intervals[0] * (step / ONE_HOUR))
+                so_far[0] = max(so_far[0], slot_so_far[0])
+            begins_here = bool(period == periods[0])
             earlier = list(charge.daily_peaks_so_far_kw) if begins_here else []
             if begins_here and day_ids[0] != days[0]:
                 # Nothing more of today counts, but its peak does.
                 earlier.append(charge.peak_today_so_far_kw)
             earlier.sort(reverse=True)
-            place = np.full(len(index), -1, dtype=np.int64)
-            place[chosen] = slot
             found.append(
                 PeakPeriod(
                     charge=charge,
-                    start=index[int(chosen.argmax())],
-                    slot=place,
-                    slot_day=slot_day.astype(np.int64),
+                    start=index[int(chosen[0])],
+                    inside=order,
+                    slot_first=slot_first,
+                    slot_intervals=slot_intervals,
+                    slot_so_far_kw=slot_so_far,
+                    slot_day=slot_day,
                     day_so_far_kw=so_far,
                     earlier_kw=tuple(earlier[: charge.largest_daily_peaks]),
                 )
@@ -199,7 +240,31 @@ def peak_periods(
     return tuple(found)
 
 
-def _codes(local: pd.DatetimeIndex, period: str) -> npt.NDArray[np.int64]:
+def _measured(charge: DemandCharge, index: pd.DatetimeIndex, step: pd.Timedelta, timezone: str) -> tuple[IntArray, int]:
+    """Number of the measuring interval that each interval is in, and how many intervals the first lacks before."""
+    slots, missing = np.arange(len(index)), 0
+    if charge.measured_over_minutes is not None:
+        length = pd.Timedelta(minutes=charge.measured_over_minutes)
+        if ONE_HOUR % length or length % step:
+            raise InputError(
+                "demand_charges.measured_over_minutes",
+                f"value {charge.measured_over_minutes} min at {index[0].isoformat()} is no multiple of the interval of "
+                f"{step / pd.Timedelta(minutes=1):g} min that divides the hour",
+                "plan in intervals that divide it",
+            )
+        clock = ClockIntervals.read("demand_charges.measured_over_minutes", index, step, timezone, length)
+        slots, missing = clock.number, clock.before
+    if charge.measured_so_far_kwh and not missing:
+        raise InputError(
+            "demand_charges.measured_so_far_kwh",
+            f"value {charge.measured_so_far_kwh:g} kWh, but in {timezone} a measuring interval begins with the first "
+            f"interval, {index[0].isoformat()}, and nothing is measured of it yet",
+            "leave it out; the peaks of earlier ones are peak_today_so_far_kw and daily_peaks_so_far_kw",
+        )
+    return slots, missing
+
+
+def _codes(local: pd.DatetimeIndex, period: str) -> IntArray:
     """Number of the calendar period that each interval is in, rising."""
     if period == "horizon":
         return np.zeros(len(local), dtype=np.int64)

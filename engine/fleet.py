@@ -225,8 +225,8 @@ class _Batch:
         if unproved:
             outcome = reckon(stack, decisions)
         cost = outcome.cost_eur.sum(axis=1)
-        for number in range(len(stack)) if stack.demand_charges else ():
-            cost[number] += sum(peak.added_eur(outcome.import_kw[number]) for peak in stack.site(number).peaks)
+        if stack.demand_charges:
+            cost += stack.demand_eur(outcome.import_kw)
         columns = plan_columns(stack, decisions, outcome)
         refuse_faults(checker.check_many(self._asked.some(first, last), columns, cost))
         rows = {**vars(decisions), **vars(outcome), "cost_eur": cost}
@@ -241,14 +241,7 @@ def _unproved(stack: ProblemStack, pieces: npt.NDArray[np.int64], decisions: Dec
 
     if stack.strategy.prefer == "smoother_power":
         return list(range(len(stack)))
-    strategy = stack.strategy
-    budgeted = strategy.cycles_per_day is not None or strategy.cycles_per_year is not None
-    return [
-        number
-        for number, site in enumerate(stack.sites)
-        if pieces[number] < 0
-        or (
-            (budgeted or stack.demand_charges or site.battery.tapered)
-            and coupled.binding(stack.site(number), decisions, outcome, number)
-        )
-    ]
+    unproved = pieces < 0
+    for _, sites in coupled.binding(stack, decisions, outcome):
+        unproved |= sites
+    return [int(number) for number in np.flatnonzero(unproved)]

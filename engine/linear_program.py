@@ -477,22 +477,23 @@ class _SiteModel:
 
     def _budgets(self) -> None:
         problem = self._problem
-        per_kw = problem.step_h / problem.battery.discharge_efficiency
+        per_kw, capacity = problem.step_h / problem.battery.discharge_efficiency, problem.battery.capacity_kwh
         for number, budget in enumerate(problem.budgets):
             over = self._breach(f"over_budget_{number}", problem.breach.budget)
             taken = pulp.lpSum(per_kw * variable for variable in self.of["discharge"][budget.first : budget.last])
-            self._program.require(taken <= budget.limit_kwh + over)
+            self._program.require(taken <= budget.cycles * capacity + over)
 
     def _peak(self, name: str, peak: PeakPeriod) -> None:
         """The billed peak and its fee; the fee of what came before the horizon is sunk and left out."""
         charge, count = peak.charge, peak.charge.largest_daily_peaks
         days = [self._variable(f"{name}_day_{d}", float(so_far), None) for d, so_far in enumerate(peak.day_so_far_kw)]
-        for number, day in enumerate(peak.slot_day):
-            inside = np.flatnonzero(peak.slot == number)
-            flows = [self.of["import"][t] for t in inside] + [
-                self._over_import[t] for t in inside.tolist() if t in self._over_import
+        for day, slot, intervals, so_far in zip(
+            peak.slot_day, peak.slots, peak.slot_intervals, peak.slot_so_far_kw, strict=True
+        ):
+            flows = [self.of["import"][t] for t in slot] + [
+                self._over_import[t] for t in slot.tolist() if t in self._over_import
             ]
-            self._program.require(days[day] >= pulp.lpSum(flows) * (1 / len(inside)))
+            self._program.require(days[day] >= pulp.lpSum(flows) * (1 / float(intervals)) + float(so_far))
         # The sum of the N largest is the least over q of N * q + the sum of what exceeds q.
         threshold = self._variable(f"{name}_threshold", 0, None)
         exceeding = []
@@ -501,7 +502,7 @@ class _SiteModel:
             self._program.require(exceeding[-1] >= value - threshold)
         billed = threshold + pulp.lpSum(exceeding) * (1 / count)
         if charge.steps_eur:
-            highest = float(self._problem.load_kw.max() + self._problem.max_charge_kw.max()) + peak.billed_kw()
+            highest = float(self._problem.load_kw.max() + self._problem.max_charge_kw.max()) + float(peak.billed_kw())
             steps = [self._program.binary(f"{self._prefix}{name}_step_{k}") for k in range(len(charge.steps_eur))]
             self._program.require(pulp.lpSum(steps) == 1)
             bounds = [highest if bound is None else bound for bound, _ in charge.steps_eur]

@@ -202,7 +202,7 @@ def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome, row
     decisions = solution.decisions
     columns = plan_columns(problem.stack, decisions, outcome)
     table = pd.DataFrame({name: columns[name][row] for name in COLUMNS}, index=problem.index)
-    demand_eur = sum(peak.added_eur(outcome.import_kw[row]) for peak in problem.peaks)
+    demand_eur = float(problem.stack.demand_eur(outcome.import_kw[row : row + 1])[0])
     return Plan(
         site=problem.site,
         problem=problem,
@@ -233,7 +233,7 @@ def cost_without_battery_eur(problem: DispatchProblem) -> float:
     if problem.pv_curtailable:
         sold = np.minimum(sold, problem.export_limit_kw)
     energy_eur = problem.step_h * math.fsum(problem.import_price * bought - problem.export_price * sold)
-    return energy_eur + sum(peak.added_eur(bought) for peak in problem.peaks)
+    return energy_eur + float(problem.stack.demand_eur(bought[np.newaxis])[0])
 
 
 def _breaches(problem: DispatchProblem, table: pd.DataFrame, taken: Array) -> tuple[Breach, ...]:
@@ -258,7 +258,7 @@ def _breaches(problem: DispatchProblem, table: pd.DataFrame, taken: Array) -> tu
             for t in np.flatnonzero(side * (values - bounds) > DUST):
                 found.append(Breach(limit, problem.index[int(t)], float(values[t]), float(bounds[t])))
     for budget in problem.budgets:
-        used = budget.used_kwh(taken)
-        if used > budget.limit_kwh + DUST * battery.capacity_kwh:
-            found.append(Breach("cycle_budget_kwh", problem.index[budget.first], used, budget.limit_kwh))
+        if budget.over_kwh(taken, battery.capacity_kwh) > DUST * battery.capacity_kwh:
+            used, most = float(budget.used_kwh(taken)), budget.cycles * battery.capacity_kwh
+            found.append(Breach("cycle_budget_kwh", problem.index[budget.first], used, most))
     return tuple(found)

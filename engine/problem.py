@@ -92,6 +92,16 @@ class DispatchProblem:
 
 
 @dataclass(frozen=True, eq=False)
+class Zone:
+    """The sites of one time zone, and what its calendar couples over the horizon."""
+
+    numbers: npt.NDArray[np.int64]
+    """Which sites they are, rising."""
+    budgets: tuple[CycleBudget, ...]
+    peaks: tuple[PeakPeriod, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class ProblemStack:
     """N sites over one horizon: series of shape (N, T), figures of shape (N, 1).
 
@@ -281,9 +291,38 @@ class ProblemStack:
         odd = self.burning_pays | self.selling_beats_buying | self.solar_guard_binds | (self.idle_over_export_kw > 0)
         return np.array(np.broadcast_to(~odd.any(axis=1), (len(self),)))
 
+    @cached_property
+    def zones(self) -> dict[str, Zone]:
+        """The sites by time zone.
+
+        Raises:
+            InputError: A demand charge cannot be laid on the horizon.
+        """
+        numbers: dict[str, list[int]] = {}
+        for number, site in enumerate(self.sites):
+            numbers.setdefault(site.timezone, []).append(number)
+        horizon = self.index[0], len(self.index), pd.Timedelta(hours=self.step_h)
+        return {
+            timezone: Zone(
+                numbers=np.array(own),
+                budgets=cycle_budgets(self.strategy, *horizon, timezone),
+                peaks=peak_periods(self.demand_charges, *horizon, timezone),
+            )
+            for timezone, own in numbers.items()
+        }
+
+    def demand_eur(self, import_kw: Array) -> Array:
+        """What imports of shape (N, T) add to the demand charges, shape (N,) [EUR]."""
+        added = np.zeros(len(self))
+        for zone in self.zones.values():
+            for peak in zone.peaks:
+                added[zone.numbers] += peak.added_eur(import_kw[zone.numbers])
+        return added
+
     def site(self, number: int) -> DispatchProblem:
         """One site's problem."""
         site = self.sites[number]
+        zone = self.zones[site.timezone]
         intervals = len(self.index)
         values: dict[str, Any] = {
             name: np.array(np.broadcast_to(_row(getattr(self, name), number), intervals)) for name in _SERIES
@@ -298,9 +337,9 @@ class ProblemStack:
             pv_curtailable=bool(self.pv_curtailable[number, 0]),
             terminal_up_to_soc=self.terminal_up_to_soc,
             terminal_value=_row(self.terminal_value, number),
-            budgets=cycle_budgets(self.strategy, site, self.index),
             breach=BreachPrices(*(float(_row(np.asarray(price), number)[0]) for price in self.breach)),
-            peaks=peak_periods(self.demand_charges, self.index, self.step_h, site.timezone),
+            budgets=zone.budgets,
+            peaks=zone.peaks,
             **values,
         )
 

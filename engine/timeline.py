@@ -7,9 +7,11 @@ Inside the engine its index is UTC. A local day may have 23, 24 or 25 hours; not
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from engine.errors import InputError
@@ -118,6 +120,60 @@ def local_day(day: dt.date, timezone: str, step: pd.Timedelta) -> pd.DatetimeInd
     return pd.date_range(
         begin.astimezone(dt.UTC), end.astimezone(dt.UTC), freq=step, inclusive="left", name="start", unit="ns"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ClockIntervals:
+    """Full hours, half-hours or quarters of a local clock, and which of them T shorter intervals are in.
+
+    They begin where the wall clock shows a full one, which 30 or 45 minutes off UTC is no full hour there, and where it
+    is put forward or back: an hour that is shown twice is two of them.
+    """
+
+    number: npt.NDArray[np.int64]
+    """Which of them each interval is in, from 0 on and rising by time, shape (T,)."""
+    before: int
+    """How many steps of the first lie before the index."""
+    after: int
+    """How many steps of the last lie behind the index."""
+
+    @classmethod
+    def read(
+        cls, name: str, index: pd.DatetimeIndex, step: pd.Timedelta, timezone: str, length: pd.Timedelta
+    ) -> ClockIntervals:
+        """Lay the clock's intervals over an index.
+
+        Args:
+            name: The field that asks for them, for errors.
+            index: Starts of regular intervals [UTC]; shape (T,).
+            step: Length of these; it divides `length`.
+            timezone: IANA name of the zone.
+            length: What the clock's intervals last; it divides the hour.
+
+        Raises:
+            InputError: One of them begins inside an interval of the index.
+        """
+        steps = length // step
+        around = pd.date_range(index[0] - steps * step, periods=len(index) + 2 * steps, freq=step, unit="ns")
+        wall = around.tz_convert(timezone).tz_localize(None)
+        offset = wall.asi8 - around.asi8
+        whole, into = np.divmod(wall.asi8, length.value)
+        own = slice(steps, steps + len(index))
+        straddling = into[own] + step.value > length.value
+        if straddling.any():
+            raise InputError(
+                name,
+                f"an interval of {_minutes(length)} by the clock of {timezone} begins inside that of {_minutes(step)} "
+                f"from {_stamp(index[int(straddling.argmax())])}",
+                "use shorter intervals, or such as begin with it",
+            )
+        number = np.concatenate([[0], np.cumsum((np.diff(whole) != 0) | (np.diff(offset) != 0))])
+        first, last = number[own][[0, -1]]
+        return cls(
+            number=number[own] - first,
+            before=int((number[: own.start] == first).sum()),
+            after=int((number[own.stop :] == last).sum()),
+        )
 
 
 def hold(series: pd.Series, step: pd.Timedelta) -> pd.Series:

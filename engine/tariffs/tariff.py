@@ -16,7 +16,7 @@ from engine.prices import PriceCurve
 from engine.tariffs.clock import LocalClock, stamp
 from engine.tariffs.components import Basis, Component
 from engine.tariffs.rates import Array, Frozen
-from engine.timeline import utc_index
+from engine.timeline import ClockIntervals, utc_index
 
 Side = Literal["import", "export"]
 
@@ -40,7 +40,10 @@ class Tariff(Frozen):
     holidays: frozenset[dt.date] = frozenset()
     """Public holidays, for bands on working days or days of rest."""
     billing_resolution: dt.timedelta | None = None
-    """Where the contract bills the mean market price of longer intervals, their length: an hour of four quarters."""
+    """Where the contract bills the mean market price of longer intervals, their length: an hour of four quarters.
+
+    They begin with the hours of the contract's time zone, which in India or South Australia are not those of UTC.
+    """
 
     @field_validator("timezone")
     @classmethod
@@ -139,13 +142,21 @@ class Tariff(Frozen):
         per_bill = round(self.billing_resolution / dt.timedelta(minutes=clock.step_minutes))
         if per_bill <= 1:
             return spot.series.to_numpy()
-        grouped = spot.series.groupby(spot.index.floor(self.billing_resolution))
-        lacking = grouped.size() != per_bill
+        step = pd.Timedelta(minutes=clock.step_minutes)
+        billed = ClockIntervals.read("spot", spot.index, step, self.timezone, pd.Timedelta(self.billing_resolution))
+        given = np.bincount(billed.number)
+        lacking = np.zeros_like(given)
+        lacking[0] += billed.before
+        lacking[-1] += billed.after
         if lacking.any():
-            first = pd.Timestamp(lacking.index[lacking.to_numpy()][0])
+            short = int((lacking > 0).argmax())
+            first = spot.index[int((billed.number == short).argmax())]
+            if short == 0:
+                first -= billed.before * step
+            whole = given[short] + lacking[short]
             raise InputError(
                 "spot",
-                f"the billing interval from {stamp(first)} has {grouped.size()[first]} of {per_bill} prices",
+                f"the billing interval from {stamp(first)} has {given[short]} of {whole} prices",
                 "begin and end with whole billing intervals",
             )
-        return grouped.transform("mean").to_numpy()
+        return (np.bincount(billed.number, spot.series) / given)[billed.number]

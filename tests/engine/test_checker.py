@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from console.sample import sample_days
-from engine import Battery, GridConnection, PlanRejectedError, PvArray, Site, linear_program
+from engine import Battery, GridConnection, PlanRejectedError, PvArray, Site, Strategy, checker, linear_program
 from engine.plan import COLUMNS
+from engine.request import Request
 
 POWERS = COLUMNS[:7]
 
@@ -430,3 +431,19 @@ def test_the_plan_of_another_day_is_rejected(real_plans):
     """A stale answer of the solver, with today's times on it."""
     (today, _), (_, yesterday) = real_plans[1], real_plans[0]
     assert today.faults(yesterday.table.set_axis(today.load.index), yesterday.cost_eur)
+
+
+def test_the_cycles_of_many_sites_are_counted_by_each_ones_calendar(ask):
+    """4 kWh each from 22:00 and 23:00 UTC: in UTC one day's 0.8 cycles, in Copenhagen 0.4 on each side of midnight."""
+    asked = ask(import_price=0.6, export_price=[0.1, 0.1, 0.0], start="2026-02-03T22:00Z", initial_soc=1.0)
+    zones = ["Europe/Copenhagen", "UTC", "Europe/Copenhagen"]
+    sites = [asked.site.model_copy(update={"name": zone, "timezone": zone}) for zone in zones]
+    table = asked.table(discharge_kw=[4, 4, 0])
+    columns = {name: np.tile(table[name].to_numpy(), (3, 1)) for name in COLUMNS}
+    given = {name: asked.given[name] for name in ("import_price", "export_price")} | {"initial_soc": 1.0}
+    judged = checker.Asked.of(sites, Request(**given, strategy=Strategy(cycles_per_day=0.5)))
+    faults = checker.check_many(judged, columns, np.full(3, table["cost_eur"].sum()))
+    assert [(fault.rule, fault.site, fault.start[:10]) for fault in faults] == [("cycle budget", "UTC", "2026-02-03")]
+    tighter = checker.Asked.of(sites, Request(**given, strategy=Strategy(cycles_per_day=0.3)))
+    starts = {fault.start for fault in checker.check_many(tighter, columns, np.full(3, table["cost_eur"].sum()))}
+    assert starts == {"2026-02-03 22:00:00+00:00", "2026-02-03 23:00:00+00:00"}

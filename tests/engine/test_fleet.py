@@ -350,8 +350,8 @@ def test_a_chunk_that_was_solved_wrong_is_withheld(monkeypatch, array):
 
     right = storage_dp.solve
 
-    def wrong(stack: Any, **options: Any) -> Any:
-        decisions, pieces = right(stack, **options)
+    def wrong(stack: Any, *steering: Any) -> Any:
+        decisions, pieces = right(stack, *steering)
         if len(stack) > 1:  # not where a site is planned once more by itself
             getattr(decisions, array)[3, 2] += 100.0
         return decisions, pieces

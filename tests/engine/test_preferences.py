@@ -27,7 +27,9 @@ def steered_eur(plan: Plan) -> float:
     decisions = Decisions(*powers, np.zeros((1, len(plan.table))))
     total = float(objective_eur(stack, reckon(stack, decisions))[0]) + plan.breakdown.demand_eur
     taken = plan.table["discharge_kw"].to_numpy() * h / battery.discharge_efficiency
-    over = sum(max(0.0, budget.used_kwh(taken) - budget.limit_kwh) for budget in plan.problem.budgets)
+    over = sum(
+        max(0.0, float(budget.over_kwh(taken, plan.site.battery.capacity_kwh))) for budget in plan.problem.budgets
+    )
     return total + plan.problem.breach.budget * over
 
 

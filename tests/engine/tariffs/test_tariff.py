@@ -226,6 +226,43 @@ def test_an_hour_of_four_quarters_is_billed_at_their_mean():
 
 
 @pytest.mark.parametrize(
+    ("zone", "start", "spot", "billed"),
+    [
+        # From 10:00 to 12:00 in India; the hours of UTC begin at its half-hours.
+        ("Asia/Kolkata", "2026-02-03T04:30Z", [0.1, 0.1, 0.3, 0.3, 0.5, 0.5, 0.7, 0.7], [0.2] * 4 + [0.6] * 4),
+        # Clocks go back from 02:00 to 01:30: an hour, the half-hour that comes twice, an hour.
+        (
+            "Australia/Lord_Howe",
+            "2026-04-04T14:00Z",
+            [0.1] * 4 + [0.2, 0.4] + [0.5] * 4,
+            [0.1] * 4 + [0.3] * 2 + [0.5] * 4,
+        ),
+        ("Europe/Copenhagen", "2026-10-25T00:00Z", [0.1] * 4 + [0.3] * 4, [0.1] * 4 + [0.3] * 4),
+    ],
+)
+def test_an_hour_is_billed_by_the_contracts_clock(zone, start, spot, billed):
+    index = pd.date_range(start, periods=len(spot), freq=QUARTER)
+    tariff = spot_contract(currency="EUR", timezone=zone, billing_resolution=dt.timedelta(hours=1))
+    assert tariff.import_price(curve(spot, index)).series.tolist() == pytest.approx(billed)
+    with pytest.raises(InputError, match=rf"from {start[:-1]}:00Z has 3 of 4 prices"):
+        tariff.import_price(curve(spot[1:], index[1:]))
+    last = index[-1] - 3 * QUARTER
+    with pytest.raises(InputError, match=rf"from {last:%Y-%m-%dT%H:%M:%SZ} has 3 of 4 prices"):
+        tariff.import_price(curve(spot[:-1], index[:-1]))
+    with pytest.raises(InputError, match=r"has 2 of 4 prices"):
+        tariff.import_price(curve(spot[1:3], index[1:3]))
+
+
+def test_half_hours_that_an_hour_of_the_contract_begins_within_are_refused():
+    index = pd.date_range("2026-02-03T04:00Z", periods=4, freq="30min")
+    tariff = spot_contract(currency="EUR", timezone="Asia/Kathmandu", billing_resolution=dt.timedelta(hours=1))
+    with pytest.raises(
+        InputError, match=r"spot: .* clock of Asia/Kathmandu begins inside that of 30 min from .*T04:00:00Z"
+    ):
+        tariff.import_price(curve(0.1, index))
+
+
+@pytest.mark.parametrize(
     ("fields", "fault"),
     [
         ({"timezone": "Europe/Kopenhagen"}, "no IANA time zone"),
