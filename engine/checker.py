@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.assets import Battery, Site
-from engine.demand import DemandCharge
+from engine.demand import PEAK_DUST_KW, DemandCharge
 from engine.errors import InputError
 from engine.request import Figure, Request, Series
 from engine.strategy import Strategy
@@ -455,7 +455,7 @@ def _fee(charge: DemandCharge, daily_peaks: list[float]) -> float:
     largest = sorted(daily_peaks, reverse=True)[: charge.largest_daily_peaks]
     peak = sum(largest) / charge.largest_daily_peaks
     for bound, eur in charge.steps_eur:
-        if bound is None or peak <= bound + POWER_TOLERANCE_KW:
+        if bound is None or peak <= bound + PEAK_DUST_KW:
             return eur
     fee = 0.0
     for position, (start, price) in enumerate(charge.eur_per_kw):
