@@ -57,8 +57,8 @@ class Program(Protocol):
     def total(self, parts: Iterable[Expression]) -> Expression:
         """The sum of many, built in one walk over them."""
 
-    def value(self, variable: Any) -> float:
-        """What a variable came to."""
+    def value(self, expression: Expression) -> float:
+        """What a variable or a sum of them came to."""
 
     def shadow_price(self, row: Any) -> float:
         """What the minimum rises by when the right of a row does by one."""
@@ -69,8 +69,12 @@ class SiteModel:
 
     def __init__(self, program: Program, problem: DispatchProblem, prefix: str) -> None:
         self._program, self._problem, self._prefix = program, problem, prefix
-        self.terms: Terms = []
-        """What is minimised: (variable, EUR per unit)."""
+        self.money: Terms = []
+        """What is bought and sold: (variable, EUR per unit); a reserve that has a price of its own included."""
+        self.step_fees: Terms = []
+        """What the steps of demand charges cost: (variable, EUR)."""
+        self.breaches: Terms = []
+        """What no fee excuses: (variable, kWh short at the end that a unit of it counts for)."""
         self._store_rows: list[Any] = []
         self._over_import: dict[int, Any] = {}
         self._outside: dict[tuple[str, int], Any] = {}
@@ -96,6 +100,17 @@ class SiteModel:
             self._peak(f"peak_{number}", peak)
         self._directions()
         self._solar_guard()
+
+    @property
+    def terms(self) -> Terms:
+        """What is minimised: (variable, EUR per unit); a variable may come twice."""
+        return self.terms_without_step_fees + self.step_fees
+
+    @property
+    def terms_without_step_fees(self) -> Terms:
+        """The same if every step cost nothing."""
+        price = self._problem.breach_price_eur_per_kwh
+        return self.money + [(variable, kwh * price) for variable, kwh in self.breaches]
 
     def decisions(self, worth: Array) -> Decisions:
         """The solved powers, shape (1, T)."""
@@ -139,10 +154,10 @@ class SiteModel:
     def _variable(self, name: str, low: float | None, high: float | None) -> Any:
         return self._program.variable(self._prefix + name, low, high)
 
-    def _breach(self, name: str, eur_per_unit: float, most: float | None = None) -> Any:
-        """A way around a limit, as far as `most`, at a price."""
+    def _breach(self, name: str, kwh_per_unit: float, most: float | None = None) -> Any:
+        """A way around a limit, as far as `most`; a unit counts for so many kWh short at the end."""
         variable = self._variable(name, 0, most)
-        self.terms.append((variable, eur_per_unit))
+        self.breaches.append((variable, kwh_per_unit))
         return variable
 
     def _energy_terms(self) -> None:
@@ -154,12 +169,11 @@ class SiteModel:
             "discharge": np.full(problem.intervals, wear + REST_PREFERENCE_EUR_PER_KWH),
         }
         for name, series in prices.items():
-            self.terms += [(variable, h * float(eur)) for variable, eur in zip(self.of[name], series, strict=True)]
+            self.money += [(variable, h * float(eur)) for variable, eur in zip(self.of[name], series, strict=True)]
 
     def _store(self) -> None:
         problem, battery = self._problem, self._problem.battery
         capacity, start, h, kept = battery.capacity_kwh, problem.initial_soc, problem.step_h, problem.kept
-        band_price = problem.breach_price_eur_per_kwh * BAND_PRIORITY
         # A store that loses energy can only be held in its band from outside.
         sinks = start < battery.min_soc or kept < 1
         floor = min(battery.min_soc if kept == 1 else 0.0, battery.min_soc, start) * capacity
@@ -171,51 +185,59 @@ class SiteModel:
             loss = h / battery.discharge_efficiency * self.of["discharge"][t]
             self._store_rows.append(self._program.require(after == kept * before + gain - loss))
             if sinks:
-                below = self._breach(f"below_{t}", band_price)
+                below = self._breach(f"below_{t}", BAND_PRIORITY)
                 self._program.require(after + below >= battery.min_soc * capacity)
                 if start < 0:
                     self._outside["discharge", t] = below
             if start > battery.max_soc:
-                above = self._breach(f"above_{t}", band_price)
+                above = self._breach(f"above_{t}", BAND_PRIORITY)
                 self._program.require(after - above <= battery.max_soc * capacity)
                 if start > 1:
                     self._outside["charge", t] = above
             reserve = float(problem.reserve_soc[t]) * capacity
             if reserve > floor:
-                short = self._breach(f"reserve_{t}", problem.reserve_breach_price * h)
-                self._program.require(after + short >= reserve)
+                self._program.require(after + self._below_reserve(t) >= reserve)
             before = after
+
+    def _below_reserve(self, t: int) -> Any:
+        eur_per_kwh = self._problem.reserve_breach_price * self._problem.step_h
+        if self._problem.strategy.reserve_breach_price is None:
+            return self._breach(f"reserve_{t}", eur_per_kwh / self._problem.breach_price_eur_per_kwh)
+        variable = self._variable(f"reserve_{t}", 0, None)
+        self.money.append((variable, eur_per_kwh))
+        return variable
 
     def _ends(self) -> None:
         """The final state of charge and what it is worth."""
         problem, last = self._problem, self._stored[-1]
         capacity = problem.battery.capacity_kwh
         if problem.final_soc_min > -np.inf:
-            short = self._breach("final", problem.breach_price_eur_per_kwh)
+            short = self._breach("final", 1.0)
             self._program.require(last + short >= problem.final_soc_min * capacity)
         if len(problem.terminal_value) == 1:
-            self.terms.append((last, -float(problem.terminal_value[0])))
+            self.money.append((last, -float(problem.terminal_value[0])))
             return
         edges = problem.terminal_up_to_soc * capacity
         widths = [None, *np.diff(edges[:-1]), None]
         pieces = [self._variable("worth_0", None, float(edges[0]))]
         pieces += [self._variable(f"worth_{k}", 0, width) for k, width in enumerate(widths[1:], 1)]
         self._program.require(self._program.total(pieces) == last)
-        self.terms += [(piece, -float(eur)) for piece, eur in zip(pieces, problem.terminal_value, strict=True)]
+        self.money += [(piece, -float(eur)) for piece, eur in zip(pieces, problem.terminal_value, strict=True)]
 
     def _balance(self) -> None:
         problem, of = self._problem, self.of
         over_import, over_export, h = problem.idle_over_import_kw, problem.idle_over_export_kw, problem.step_h
-        price = LIMIT_PRIORITY * problem.breach_price_eur_per_kwh
         for t in range(problem.intervals):
             given = of["import"][t] + of["discharge"][t]
             taken = of["charge"][t] + of["export"][t] + of["curtailment"][t]
             if over_import[t] > 0:
-                eur = h * (price + problem.decision_import_price[t])
-                self._over_import[t] = self._breach(f"over_import_{t}", eur, over_import[t])
+                self._over_import[t] = self._breach(f"over_import_{t}", h * LIMIT_PRIORITY, over_import[t])
+                self.money.append((self._over_import[t], h * float(problem.decision_import_price[t])))
                 given += self._over_import[t]
             if over_export[t] > 0:
-                taken += self._breach(f"over_export_{t}", h * (price - problem.export_price[t]), over_export[t])
+                over = self._breach(f"over_export_{t}", h * LIMIT_PRIORITY, over_export[t])
+                self.money.append((over, -h * float(problem.export_price[t])))
+                taken += over
             self._program.require(given - taken == -float(problem.surplus_kw[t]))
 
     def _power_at_soc(self) -> None:
@@ -237,7 +259,7 @@ class SiteModel:
         problem = self._problem
         per_kw = problem.step_h / problem.battery.discharge_efficiency
         for number, budget in enumerate(problem.budgets):
-            over = self._breach(f"over_budget_{number}", LIMIT_PRIORITY * problem.breach_price_eur_per_kwh)
+            over = self._breach(f"over_budget_{number}", LIMIT_PRIORITY)
             taken = self._program.total(
                 per_kw * variable for variable in self.of["discharge"][budget.first : budget.last]
             )
@@ -268,13 +290,13 @@ class SiteModel:
             self._program.require(
                 billed <= self._program.total(b * step for b, step in zip(bounds, steps, strict=True))
             )
-            self.terms += [(step, eur) for step, (_, eur) in zip(steps, charge.steps_eur, strict=True)]
+            self.step_fees += [(step, eur) for step, (_, eur) in zip(steps, charge.steps_eur, strict=True)]
             return
         starts = [start for start, _ in charge.eur_per_kw]
         widths = [*np.diff(starts), None]
         tiers = [self._variable(f"{name}_tier_{k}", 0, width) for k, width in enumerate(widths)]
         self._program.require(billed <= self._program.total(tiers))
-        self.terms += [(tier, eur) for tier, (_, eur) in zip(tiers, charge.eur_per_kw, strict=True)]
+        self.money += [(tier, eur) for tier, (_, eur) in zip(tiers, charge.eur_per_kw, strict=True)]
 
     def _directions(self) -> None:
         charge_or_discharge, import_or_export = _may_cheat(self._problem)
