@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.assets import Battery, Site
-from engine.demand import DemandCharge
+from engine.demand import PEAK_DUST_KW, DemandCharge
 from engine.errors import InputError
 from engine.request import Figure, Request, Series
 from engine.strategy import Strategy
@@ -386,10 +386,12 @@ class _Judge:
                 paid_to_buy = price[t] <= 0 and self._curtailable[number, 0]
                 room_kw = min(room_kw, 0.0 if paid_to_buy else max(-draw[t], 0.0))
             soc *= kept
-            if room_kw < 0:
-                soc = max(soc + max(room_kw, -battery.max_discharge_kw) * per_kw, min(soc, battery.min_soc))
-            elif soc > battery.max_soc:  # above its band it must come down first
-                soc = max(soc - battery.max_discharge_kw * per_kw, battery.max_soc)
+            most_kw = battery.max_discharge_kw
+            helped = max(soc - min(max(-room_kw, 0.0), most_kw) * per_kw, min(soc, battery.min_soc))
+            if soc > battery.max_soc:  # above its band it must come down first
+                soc = min(helped, max(soc - most_kw * per_kw, battery.max_soc))
+            elif room_kw < 0:
+                soc = helped
             else:
                 soc = _charged(battery, soc, min(battery.max_charge_kw, available[t], room_kw), h)
         return soc
@@ -548,7 +550,7 @@ def _fees(charge: DemandCharge, daily_peaks_kw: Array) -> Array:
     peak = -np.sort(-daily_peaks_kw, axis=1)[:, :count].sum(axis=1) / count
     fee: Array = np.zeros_like(peak)
     for bound, eur in reversed(charge.steps_eur):
-        fee[peak <= (math.inf if bound is None else bound + POWER_TOLERANCE_KW)] = eur
+        fee[peak <= (math.inf if bound is None else bound + PEAK_DUST_KW)] = eur
     for position, (start, price) in enumerate(charge.eur_per_kw):
         later = charge.eur_per_kw[position + 1 :]
         fee += price * np.maximum(np.minimum(peak, later[0][0] if later else math.inf) - start, 0.0)

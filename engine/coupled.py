@@ -7,7 +7,7 @@ schedule without it keeps it at no cost, that schedule is the optimum. If just o
   slopes are the overrun, and the optimum is a blend of the two schedules that meet there;
 * a demand charge by a cap on import: the cost is convex and piecewise linear in the cap, so chords through evaluated
   points bound it from below (Kelley's cutting planes in one dimension), and the search ends where bound and value meet;
-  with stepped fees only the top of each step can be best, convex or not.
+  with stepped fees only the top of each step can be best, convex or not, and of these only what breaches limits least.
 
 Whatever is left over is told in words, and the linear program takes it.
 """
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from engine import storage_dp
 from engine.budgets import CycleBudget
-from engine.decisions import Decisions, Outcome, objective_eur, reckon, taken_kwh
+from engine.decisions import BREACH_DUST_KWH, Decisions, Outcome, objective_eur, reckon, taken_kwh, unlawful_kwh
 from engine.demand import PeakPeriod
 from engine.problem import DispatchProblem, Mask, ProblemStack
 
@@ -217,10 +217,12 @@ class _Search:
             # and it is convex in the cap where the intervals' costs are.
             answers[cap_kw], _ = self._dp(import_cap_kw=np.where(counted, cap_kw, np.inf))
             outcome = answers[cap_kw].outcome
-            over_kw = outcome.import_kw[0, counted] - cap_kw
-            over_kwh = float(over_kw[over_kw > DUST_KW].sum()) * self._problem.step_h
-            total_eur = float(objective_eur(self._stack, outcome)[0]) + self._problem.breach.limit * over_kwh
+            total_eur = float(objective_eur(self._stack, outcome)[0]) + self._problem.breach.limit * over_kwh(cap_kw)
             return total_eur + fee(cap_kw)
+
+        def over_kwh(cap_kw: float) -> float:
+            over_kw = answers[cap_kw].outcome.import_kw[0, counted] - cap_kw
+            return float(over_kw[over_kw > DUST_KW].sum()) * self._problem.step_h
 
         most = float(free.outcome.import_kw[0][counted].max())
         if charge.steps_eur:
@@ -230,7 +232,14 @@ class _Search:
             caps = [*(top for top in tops if least <= top < most), most]
             if least < min(caps):
                 caps.append(least)
-            best = min(caps, key=value)
+            total_eur = {cap: value(cap) for cap in caps}
+            # A step's fee is no price per kWh, which alone the breach price outranks: limits first, then money.
+            broken_kwh = {
+                cap: float(unlawful_kwh(self._stack, answers[cap].outcome)[0]) + over_kwh(cap) for cap in caps
+            }
+            least_kwh = min(broken_kwh.values())
+            lawful = [cap for cap in caps if broken_kwh[cap] <= least_kwh + BREACH_DUST_KWH]
+            best = min(lawful, key=lambda cap: total_eur[cap])
             why = f"the cheapest of {len(caps)} steps of the demand charge"
         elif self._convex:
             best = least_of_convex(value, least, most)
