@@ -34,11 +34,10 @@ def with_options(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ordinary", "with_binaries"])
-@pytest.mark.parametrize("time_limit_s", [0.0, 1e-9])
-def test_a_solve_out_of_time_is_an_error_that_says_so(request, kind, time_limit_s):
+def test_a_solve_out_of_time_is_an_error_that_says_so(request, kind):
     asked = request.getfixturevalue(kind)
     with pytest.raises(SolveError, match=r"'Time limit reached' within \S+ s, .* no proved optimum; allow more time"):
-        asked.plan("lp", time_limit_s=time_limit_s)
+        asked.plan("lp", time_limit_s=1e-9)
 
 
 def test_a_search_out_of_time_tells_its_gap(case, home):
