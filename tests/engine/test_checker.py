@@ -11,7 +11,8 @@ import pytest
 
 from console.sample import sample_days
 from engine import Battery, GridConnection, PlanRejectedError, PvArray, Site, Strategy, checker, linear_program
-from engine.plan import COLUMNS
+from engine.decisions import Decisions
+from engine.plan import COLUMNS, Solution
 from engine.request import Request
 
 POWERS = COLUMNS[:7]
@@ -288,7 +289,7 @@ def test_an_answer_of_the_solver_that_the_checker_faults_is_withheld(small, monk
     def answer(problem, *_):
         nothing = np.zeros((1, problem.intervals))
         powers = [nothing + decided.get(name, 0.0) for name in ("charge_kw", "discharge_kw", "curtailment_kw")]
-        return linear_program.Solution(linear_program.Decisions(*powers, nothing), solver="a liar", why="", seconds=0.0)
+        return Solution(Decisions(*powers, nothing), solver="a liar", why="", seconds=0.0)
 
     monkeypatch.setattr(linear_program, "solve", answer)
     with pytest.raises(

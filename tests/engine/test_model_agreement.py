@@ -15,7 +15,7 @@ import highspy
 import numpy as np
 import pytest
 
-from engine import PlanRejectedError, linear_program
+from engine import PlanRejectedError, site_model
 
 ANYTHING = highspy.kHighsInf
 SAME_EUR = 1e-6
@@ -301,7 +301,7 @@ def test_longer_problems_agree_between_the_solvers(random_ask, batch):
 @pytest.mark.parametrize("rows", ["_budgets", "_peak", "_power_at_soc", "_solar_guard"])
 def test_a_program_without_one_kind_of_rows_is_found_out(random_ask, monkeypatch, rows):
     """What the comparisons above can see: without these rows some plan is dearer than the oracle's, or withheld."""
-    monkeypatch.setattr(linear_program._SiteModel, rows, lambda *_: None)
+    monkeypatch.setattr(site_model.SiteModel, rows, lambda *_: None)
     for seed in range(200):
         asked = random_ask(seed, 8)
         try:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.sample import sample_days
-from engine import Battery, GridConnection, PlanRejectedError, PvArray, Site, linear_program
+from engine import Battery, GridConnection, PlanRejectedError, PvArray, Site, site_model
 
 INTERVALS = 8
 any_price = st.floats(-0.5, 4.0, allow_nan=False).map(lambda price: round(price, 3))
@@ -133,7 +133,7 @@ def test_without_the_guard_the_plan_is_dearer(case, monkeypatch, name):
     asked = case(site, **GUARDED[name], load=1.0, initial_soc=0.5, final_soc_min=0.5)
     guarded = asked.plan("lp")
 
-    monkeypatch.setattr(linear_program, "_may_cheat", _never)
+    monkeypatch.setattr(site_model, "_may_cheat", _never)
     unguarded = asked.plan("lp")
     assert guarded.solver.startswith("HiGHS MILP")
     assert unguarded.solver.startswith("HiGHS LP")
@@ -150,7 +150,7 @@ def test_without_the_guard_a_plan_that_breaks_the_export_limit_is_withheld(case,
     )
     asked = case(site, import_price=0.2, export_price=0.1, load=1.0, intervals=2, initial_soc=1.0, terminal_value=-5.0)
     assert asked.plan("lp").table["discharge_kw"].tolist() == pytest.approx([1.0, 1.0])
-    monkeypatch.setattr(linear_program, "_may_cheat", _never)
+    monkeypatch.setattr(site_model, "_may_cheat", _never)
     with pytest.raises(PlanRejectedError, match="export limit"):
         asked.plan("lp")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pulp
 import pytest
 
-from engine import SolveError, linear_program
+from engine import SolveError, linear_program, site_model
 
 
 @pytest.fixture
@@ -124,12 +124,12 @@ def test_the_second_solve_of_a_problem_with_binaries_must_be_proved_too(monkeypa
 
 def test_an_impossible_program_is_an_error_that_says_so(monkeypatch, ordinary):
     """Limits are soft, so no input leads here; a slip in the model would."""
-    build = linear_program._SiteModel._balance
+    build = site_model.SiteModel._balance
 
     def contradicted(self):
         build(self)
         self._program.require(self.of["charge"][0] >= 2 * self.of["charge"][0].upBound)
 
-    monkeypatch.setattr(linear_program._SiteModel, "_balance", contradicted)
+    monkeypatch.setattr(site_model.SiteModel, "_balance", contradicted)
     with pytest.raises(SolveError, match="Infeasible"):
         ordinary.plan("lp")
