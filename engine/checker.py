@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.assets import Battery, Site
-from engine.demand import DemandCharge
+from engine.demand import PEAK_DUST_KW, DemandCharge
 from engine.errors import InputError
 from engine.request import Figure, Request, Series
 from engine.strategy import Strategy
@@ -548,7 +548,7 @@ def _fees(charge: DemandCharge, daily_peaks_kw: Array) -> Array:
     peak = -np.sort(-daily_peaks_kw, axis=1)[:, :count].sum(axis=1) / count
     fee: Array = np.zeros_like(peak)
     for bound, eur in reversed(charge.steps_eur):
-        fee[peak <= (math.inf if bound is None else bound + POWER_TOLERANCE_KW)] = eur
+        fee[peak <= (math.inf if bound is None else bound + PEAK_DUST_KW)] = eur
     for position, (start, price) in enumerate(charge.eur_per_kw):
         later = charge.eur_per_kw[position + 1 :]
         fee += price * np.maximum(np.minimum(peak, later[0][0] if later else math.inf) - start, 0.0)

@@ -117,7 +117,7 @@ class DemandCharge(BaseModel):
         return fees
 
 
-# Below this a difference between two peaks is arithmetic dust [kW].
+# Below this a difference between two peaks is arithmetic dust [kW]; part of the definition of a stepped fee.
 PEAK_DUST_KW = 1e-7
 
 

@@ -86,6 +86,17 @@ def test_a_step_that_does_not_pay_is_left(peaky, solver, initial_soc, upper_eur)
     assert plan.table["discharge_kw"].sum() == pytest.approx(10 * initial_soc)
 
 
+@ANY
+@pytest.mark.parametrize(("above_kw", "fee_eur"), [(5e-8, 10.0), (5e-7, 20.0), (5e-6, 20.0)])
+def test_a_peak_on_the_bound_of_a_step_is_billed_alike_by_plan_and_checker(ask, solver, above_kw, fee_eur):
+    """Dust above the bound is in the step; more is not, though a meter could hardly tell."""
+    charge = DemandCharge(steps_eur=((1.0, 0.0), (2.0, 10.0), (None, 20.0)))
+    asked = ask(import_price=0.2, load=[1.0, 2.0 + above_kw], battery={"max_charge_kw": 0}, demand_charges=[charge])
+    plan = asked.plan(solver)
+    assert plan.breakdown.demand_eur == pytest.approx(fee_eur)
+    assert asked.rules(plan.table, plan.cost_eur - 10) == {"cost"}
+
+
 @BOTH
 def test_what_was_billed_before_the_horizon_is_sunk(peaky, solver):
     """A peak of 5.5 kW was had: the third step is paid for, so the kWh goes where energy is dear."""
