@@ -7,7 +7,7 @@ schedule without it keeps it at no cost, that schedule is the optimum. If just o
   slopes are the overrun, and the optimum is a blend of the two schedules that meet there;
 * a demand charge by a cap on import: the cost is convex and piecewise linear in the cap, so chords through evaluated
   points bound it from below (Kelley's cutting planes in one dimension), and the search ends where bound and value meet;
-  with stepped fees only the top of each step can be best, convex or not.
+  with stepped fees only the top of each step can be best, convex or not, and of these only what breaches limits least.
 
 Whatever is left over is told in words, and the linear program takes it.
 """
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from engine import storage_dp
 from engine.budgets import CycleBudget
-from engine.decisions import Decisions, Outcome, objective_eur, reckon, taken_kwh
+from engine.decisions import BREACH_DUST_KWH, Decisions, Outcome, objective_eur, reckon, taken_kwh, unlawful_eur
 from engine.demand import PeakPeriod
 from engine.problem import DispatchProblem, Mask, ProblemStack
 
@@ -230,7 +230,12 @@ class _Search:
             caps = [*(top for top in tops if least <= top < most), most]
             if least < min(caps):
                 caps.append(least)
-            best = min(caps, key=value)
+            total_eur = {cap: value(cap) for cap in caps}
+            # A step's fee is no price per kWh, which alone the breach price outranks: limits first, then money.
+            broken_eur = {cap: float(unlawful_eur(self._stack, answers[cap].outcome)[0]) for cap in caps}
+            most_eur = min(broken_eur.values()) + BREACH_DUST_KWH * self._problem.breach.final
+            lawful = [cap for cap in caps if broken_eur[cap] <= most_eur]
+            best = min(lawful, key=lambda cap: total_eur[cap])
             why = f"the cheapest of {len(caps)} steps of the demand charge"
         elif self._convex:
             best = least_of_convex(value, least, most)

@@ -13,6 +13,8 @@ from engine.problem import Array, ProblemStack
 
 # Below this a power is arithmetic dust, not a decision [kW].
 DUST_KW = 1e-9
+# Below this a breach is arithmetic dust [kWh short at the end, others by their prices].
+BREACH_DUST_KWH = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,17 +110,30 @@ def objective_eur(stack: ProblemStack, outcome: Outcome) -> Array:
 
 def breach_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     """What breaches weigh in the objective, shape (N,) [EUR]."""
+    return _limits_eur(stack, outcome) + _reserve_eur(stack, outcome)
+
+
+def unlawful_eur(stack: ProblemStack, outcome: Outcome) -> Array:
+    """What breaches weigh that no stepped fee excuses, shape (N,) [EUR].
+
+    The reserve is among them unless the strategy says what it is worth. Budgets, which couple intervals, are not.
+    """
+    limits = _limits_eur(stack, outcome)
+    return limits + _reserve_eur(stack, outcome) if stack.strategy.reserve_breach_price is None else limits
+
+
+def _reserve_eur(stack: ProblemStack, outcome: Outcome) -> Array:
+    short = np.maximum(stack.reserve_soc - outcome.soc, 0.0)
+    return np.asarray((stack.breach.reserve * stack.capacity_kwh * short).sum(axis=1))
+
+
+def _limits_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     breach = stack.breach
     over = np.maximum(outcome.import_kw - stack.import_limit_kw, 0.0)
     over += np.maximum(outcome.export_kw - stack.export_limit_kw, 0.0)
     min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
     outside = np.maximum(min_soc - outcome.soc, 0.0) + np.maximum(outcome.soc - max_soc, 0.0)
-    short = np.maximum(stack.reserve_soc - outcome.soc, 0.0)
-    per_interval = (
-        breach.limit * stack.step_h * over
-        + breach.band * stack.capacity_kwh * outside
-        + breach.reserve * stack.capacity_kwh * short
-    )
+    per_interval = breach.limit * stack.step_h * over + breach.band * stack.capacity_kwh * outside
     final_short = np.maximum(stack.final_soc_min - outcome.soc[:, -1:], 0.0)
     at_end = breach.final * stack.capacity_kwh * final_short
     total: Array = per_interval.sum(axis=1) + at_end[:, 0]

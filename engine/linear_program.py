@@ -10,11 +10,13 @@ import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pulp
 
+from engine.decisions import BREACH_DUST_KWH
 from engine.effort import Effort
 from engine.errors import SolveError
 from engine.plan import Solution
@@ -25,6 +27,8 @@ from engine.site_model import FEASIBILITY_TOLERANCE, Expression, SiteModel, Term
 OPTIMALITY_TOLERANCE = 1e-10
 # How far rounding may set an answer above its bound, relative to the money at stake.
 SAME_MONEY = 1e-8
+# How far rounding may set the least breach below what another solve can reach, relative to it.
+SAME_BREACH = 1e-9
 # A preference is added to the money at this price per kW; what it really costs is checked, relative to the money at
 # stake, and a taste that costs more is dropped.
 PREFERENCE_EUR_PER_KW = 1e-7
@@ -45,9 +49,7 @@ def solve(problem: DispatchProblem, effort: Effort, why_not: str = "") -> Soluti
         SolveError: HiGHS ended without a proved optimum (time, numerics); nothing is returned then.
     """
     begin = time.perf_counter()
-    program = _Program(effort)
-    site = SiteModel(program, problem, "")
-    program.minimise(site.terms)
+    program, site = _cheapest(problem, effort)
     worth = site.marginal_value()
     if problem.strategy.prefer:
         program.prefer(site.preference(problem.strategy.prefer))
@@ -58,6 +60,35 @@ def solve(problem: DispatchProblem, effort: Effort, why_not: str = "") -> Soluti
         seconds=time.perf_counter() - begin,
         gap_eur=program.gap_eur,
     )
+
+
+def _cheapest(problem: DispatchProblem, effort: Effort) -> tuple[_Program, SiteModel]:
+    """The cheapest plan among those that breach limits no more than they would without stepped fees.
+
+    Breach prices outrank any price per kWh, but not the fee of a whole step, which may weigh more than a small
+    shortage. Where a plan with a stepped fee has a breach, it is held to that of the cheapest plan without the fee.
+    """
+    program = _Program(effort)
+    site = SiteModel(program, problem, "")
+    program.minimise(site.terms)
+    broken_eur = program.value(program.weighed(site.breaches))
+    dust_eur = BREACH_DUST_KWH * problem.breach.final
+    if not site.step_fees or broken_eur <= dust_eur:
+        return program, site
+    # A gap must not be a breach either.
+    free_program = _Program(replace(effort, money_tolerance_eur=min(effort.money_tolerance_eur, dust_eur)))
+    free = SiteModel(free_program, problem, "")
+    free_program.minimise(free.terms_without_step_fees)
+    least_eur = free_program.value(free_program.weighed(free.breaches))
+    most_eur = least_eur * (1 + SAME_BREACH) + dust_eur
+    if broken_eur > most_eur:
+        program = _Program(effort)
+        site = SiteModel(program, problem, "")
+        # In kWh short at the end: the row is kept as exactly as the others.
+        held = program.weighed([(variable, eur / problem.breach.final) for variable, eur in site.breaches])
+        program.require(held <= most_eur / problem.breach.final)
+        program.minimise(site.terms)
+    return program, site
 
 
 def solve_scenarios(
@@ -166,12 +197,15 @@ class _Program:
         return pulp.lpSum(parts)
 
     def weighed(self, terms: Terms) -> Expression:
-        """The sum of variables, each times its weight."""
-        return pulp.LpAffineExpression(terms)
+        """The sum of variables, each times its weight; one that comes twice has both weights."""
+        weighed = pulp.LpAffineExpression()
+        for variable, weight in terms:
+            weighed.addterm(variable, weight)
+        return weighed
 
-    def value(self, variable: Any) -> float:
-        """What a variable came to."""
-        return float(variable.value())
+    def value(self, expression: Expression) -> float:
+        """What a variable or a sum of them came to."""
+        return float(expression.value())
 
     def shadow_price(self, row: Any) -> float:
         """What the minimum rises by when the right of a row does by one."""

@@ -57,8 +57,8 @@ class Program(Protocol):
     def total(self, parts: Iterable[Expression]) -> Expression:
         """The sum of many, built in one walk over them."""
 
-    def value(self, variable: Any) -> float:
-        """What a variable came to."""
+    def value(self, expression: Expression) -> float:
+        """What a variable or a sum of them came to."""
 
     def shadow_price(self, row: Any) -> float:
         """What the minimum rises by when the right of a row does by one."""
@@ -69,8 +69,12 @@ class SiteModel:
 
     def __init__(self, program: Program, problem: DispatchProblem, prefix: str) -> None:
         self._program, self._problem, self._prefix = program, problem, prefix
-        self.terms: Terms = []
-        """What is minimised: (variable, EUR per unit)."""
+        self.money: Terms = []
+        """What is bought and sold: (variable, EUR per unit); a reserve that has a price of its own included."""
+        self.step_fees: Terms = []
+        """What the steps of demand charges cost: (variable, EUR)."""
+        self.breaches: Terms = []
+        """What no fee excuses: (variable, EUR per unit)."""
         self._store_rows: list[Any] = []
         self._over_import: dict[int, Any] = {}
         self._outside: dict[tuple[str, int], Any] = {}
@@ -96,6 +100,16 @@ class SiteModel:
             self._peak(f"peak_{number}", peak)
         self._directions()
         self._solar_guard()
+
+    @property
+    def terms(self) -> Terms:
+        """What is minimised: (variable, EUR per unit); a variable may come twice."""
+        return self.terms_without_step_fees + self.step_fees
+
+    @property
+    def terms_without_step_fees(self) -> Terms:
+        """The same if every step cost nothing."""
+        return self.money + self.breaches
 
     def decisions(self, worth: Array) -> Decisions:
         """The solved powers, shape (1, T)."""
@@ -142,7 +156,7 @@ class SiteModel:
     def _breach(self, name: str, eur_per_unit: float, most: float | None = None) -> Any:
         """A way around a limit, as far as `most`, at a price."""
         variable = self._variable(name, 0, most)
-        self.terms.append((variable, eur_per_unit))
+        self.breaches.append((variable, eur_per_unit))
         return variable
 
     def _energy_terms(self) -> None:
@@ -154,7 +168,7 @@ class SiteModel:
             "discharge": np.full(problem.intervals, wear + REST_PREFERENCE_EUR_PER_KWH),
         }
         for name, series in prices.items():
-            self.terms += [(variable, h * float(eur)) for variable, eur in zip(self.of[name], series, strict=True)]
+            self.money += [(variable, h * float(eur)) for variable, eur in zip(self.of[name], series, strict=True)]
 
     def _store(self) -> None:
         problem, battery = self._problem, self._problem.battery
@@ -182,9 +196,17 @@ class SiteModel:
                     self._outside["charge", t] = above
             reserve = float(problem.reserve_soc[t]) * capacity
             if reserve > floor:
-                short = self._breach(f"reserve_{t}", problem.breach.reserve)
-                self._program.require(after + short >= reserve)
+                self._program.require(after + self._below_reserve(t) >= reserve)
             before = after
+
+    def _below_reserve(self, t: int) -> Any:
+        """A way below the reserve: a breach, or for sale at the price that the strategy gives."""
+        price = self._problem.breach.reserve
+        if self._problem.strategy.reserve_breach_price is None:
+            return self._breach(f"reserve_{t}", price)
+        short = self._variable(f"reserve_{t}", 0, None)
+        self.money.append((short, price))
+        return short
 
     def _ends(self) -> None:
         """The final state of charge and what it is worth."""
@@ -194,28 +216,30 @@ class SiteModel:
             short = self._breach("final", problem.breach.final)
             self._program.require(last + short >= problem.final_soc_min * capacity)
         if len(problem.terminal_value) == 1:
-            self.terms.append((last, -float(problem.terminal_value[0])))
+            self.money.append((last, -float(problem.terminal_value[0])))
             return
         edges = problem.terminal_up_to_soc * capacity
         widths = [None, *np.diff(edges[:-1]), None]
         pieces = [self._variable("worth_0", None, float(edges[0]))]
         pieces += [self._variable(f"worth_{k}", 0, width) for k, width in enumerate(widths[1:], 1)]
         self._program.require(self._program.total(pieces) == last)
-        self.terms += [(piece, -float(eur)) for piece, eur in zip(pieces, problem.terminal_value, strict=True)]
+        self.money += [(piece, -float(eur)) for piece, eur in zip(pieces, problem.terminal_value, strict=True)]
 
     def _balance(self) -> None:
         problem, of = self._problem, self.of
         over_import, over_export, h = problem.idle_over_import_kw, problem.idle_over_export_kw, problem.step_h
-        price = problem.breach.limit
+        price = h * problem.breach.limit
         for t in range(problem.intervals):
             given = of["import"][t] + of["discharge"][t]
             taken = of["charge"][t] + of["export"][t] + of["curtailment"][t]
             if over_import[t] > 0:
-                eur = h * (price + problem.decision_import_price[t])
-                self._over_import[t] = self._breach(f"over_import_{t}", eur, over_import[t])
+                self._over_import[t] = self._breach(f"over_import_{t}", price, over_import[t])
+                self.money.append((self._over_import[t], h * float(problem.decision_import_price[t])))
                 given += self._over_import[t]
             if over_export[t] > 0:
-                taken += self._breach(f"over_export_{t}", h * (price - problem.export_price[t]), over_export[t])
+                over = self._breach(f"over_export_{t}", price, over_export[t])
+                self.money.append((over, -h * float(problem.export_price[t])))
+                taken += over
             self._program.require(given - taken == -float(problem.surplus_kw[t]))
 
     def _power_at_soc(self) -> None:
@@ -270,13 +294,13 @@ class SiteModel:
             self._program.require(
                 billed <= self._program.total(b * step for b, step in zip(bounds, steps, strict=True))
             )
-            self.terms += [(step, eur) for step, (_, eur) in zip(steps, charge.steps_eur, strict=True)]
+            self.step_fees += [(step, eur) for step, (_, eur) in zip(steps, charge.steps_eur, strict=True)]
             return
         starts = [start for start, _ in charge.eur_per_kw]
         widths = [*np.diff(starts), None]
         tiers = [self._variable(f"{name}_tier_{k}", 0, width) for k, width in enumerate(widths)]
         self._program.require(billed <= self._program.total(tiers))
-        self.terms += [(tier, eur) for tier, (_, eur) in zip(tiers, charge.eur_per_kw, strict=True)]
+        self.money += [(tier, eur) for tier, (_, eur) in zip(tiers, charge.eur_per_kw, strict=True)]
 
     def _directions(self) -> None:
         charge_or_discharge, import_or_export = _may_cheat(self._problem)
