@@ -13,6 +13,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "better part of an hour on two processors, with one process per processor that the run may use (taskset)",
     )
     parser.addoption(
+        "--every-wish",
+        action="store_true",
+        help="10,000 instead of 2,000 random problems over every strategy, charge and limit together; takes ten minutes",
+    )
+    parser.addoption(
         "--year",
         action="store_true",
         help="also plan whole years that take minutes",

@@ -246,7 +246,7 @@ def _random_ask(seed: int, intervals: int, **fixed: Any) -> Ask:
         "cycles_per_year": one_of(0.5, 1.0) if often(0.1) else None,
     }
     given: dict[str, Any] = {
-        "load": rng.uniform(0, 3, intervals) * one_of(0, 1, 1, 2),
+        "load": rng.uniform(0, 3, intervals) * one_of(0, 1, 1, 2, 4),
         "pv": np.maximum(0, rng.normal(size=intervals) * 3) * one_of(0, 1),
         "initial_soc": float(rng.uniform(0, 1) if tapers else rng.uniform(-0.05, 1.05)),
         "final_soc_min": one_of(None, 0.3, 0.8),

@@ -10,6 +10,7 @@ from tests.engine.conftest import Case
 
 CHUNKS, CHUNK = 100, 100
 REFERENCE_CHUNKS, REFERENCE_CHUNK = 10, 50
+WISH_CHUNKS, WISH_CHUNK, EVERY_WISH_CHUNK = 40, 50, 250
 LONGEST = 100
 # Broken by less than the first is arithmetic, by more than the second is a breach.
 NOTHING, SURELY = 1e-8, 1e-6
@@ -56,3 +57,17 @@ def test_every_case_gets_a_sound_plan_from_the_reference(harsh_case, chunk):
     for number in range(REFERENCE_CHUNK):
         case = asked_for(harsh_case, chunk, number)
         assert_sound(case, case.plan("lp"))
+
+
+@pytest.mark.parametrize("chunk", range(WISH_CHUNKS))
+def test_every_wish_gets_a_sound_plan(random_ask, request, chunk):
+    """Strategies, demand charges, tapered power, losses and limits that cannot be kept, all together."""
+    count = EVERY_WISH_CHUNK if request.config.getoption("--every-wish") else WISH_CHUNK
+    for number in range(count):
+        rng = np.random.default_rng([7, chunk, number])
+        asked = random_ask(int(rng.integers(1 << 40)), int(rng.integers(2, 41)))
+        plan = asked.plan()
+        table = plan.table
+        assert asked.rules_of(plan) == set()
+        assert not ((table["charge_kw"] > 0) & (table["discharge_kw"] > 0)).any()
+        assert not ((table["import_kw"] > 0) & (table["export_kw"] > 0)).any()
