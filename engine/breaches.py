@@ -10,8 +10,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from engine.arrays import Array, Mask
 from engine.assets import SMALLEST_EFFICIENCY
-from engine.demand import Array
 
 Figure = TypeVar("Figure", float, Array)
 
@@ -50,7 +50,7 @@ def breach_prices(
     dearest: Array,
     wear: Array,
     carried: Array,
-    tapered: Array,
+    tapered: Mask,
     reserve_price: float | None,
     reserved: bool,
     intervals: int,

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from engine.arrays import Array
 from engine.strategy import Strategy
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from engine.arrays import Array, Mask
 from engine.assets import Battery, Site
 from engine.demand import PEAK_DUST_KW, DemandCharge
 from engine.errors import InputError
 from engine.request import Figure, Request, Series
 from engine.strategy import Strategy
-
-Array = npt.NDArray[np.float64]
 
 POWER_TOLERANCE_KW = 1e-6
 SOC_TOLERANCE = 1e-6
@@ -166,13 +165,13 @@ def check_many(asked: Asked, columns: dict[str, Array], cost_eur: Array) -> tupl
         The faults found, at most one per rule; empty where all plans are sound.
     """
     judge = _Judge(asked, columns)
-    if judge.finite():
+    with np.errstate(invalid="ignore"):  # what is no number breaks every rule that it is in
         judge.powers()
         judge.connection()
         judge.guards()
         judge.state_of_charge()
         judge.money(cost_eur)
-    return tuple(judge.faults)
+        return tuple(judge.faults and (judge.not_finite() or judge.faults))
 
 
 class _Judge:
@@ -193,36 +192,36 @@ class _Judge:
         """Fault the first place where a value is above its bound."""
         # One subtraction and one reduction: nearly all plans are sound.
         excess = value - bound
-        if excess.max() > tolerance:
-            self._refuse(rule, what, excess > tolerance, value, bound)
+        if not excess.max() <= tolerance:
+            self._refuse(rule, what, ~(excess <= tolerance), value, bound)
 
     def _equal(self, rule: str, what: str, value: Array, expected: Array, tolerance: float) -> None:
         """Fault the first place where a value is not what is expected."""
         excess = value - expected
-        if max(excess.max(), -excess.min()) > tolerance:
-            self._refuse(rule, what, np.abs(excess) > tolerance, value, expected)
+        if not (excess.max() <= tolerance and excess.min() >= -tolerance):
+            self._refuse(rule, what, ~(np.abs(excess) <= tolerance), value, expected)
 
-    def _refuse(self, rule: str, what: str, broken: npt.NDArray[np.bool_], value: Array, bound: Array | float) -> None:
+    def _refuse(self, rule: str, what: str, broken: Mask, value: Array, bound: Array | float) -> None:
         site, t = (int(place) for place in np.argwhere(broken)[0])
         numbers = [np.broadcast_to(array, broken.shape)[site, t] for array in (value, np.asarray(bound))]
         name = self._asked.sites[site].name if len(self._asked.sites) > 1 else ""
         detail = f"{what} is {numbers[0]:.6f}, the bound {numbers[1]:.6f}"
         self.faults.append(Fault(rule, str(self._asked.index[t]), detail, name))
 
-    def finite(self) -> bool:
-        """Every value is a number."""
+    def not_finite(self) -> list[Fault]:
+        """Faults of values that are no number; the others follow from them."""
+        before = len(self.faults)
         for name, values in self._of.items():
-            # A sum is a number only if all its terms are.
-            if not np.isfinite(values.sum()):
+            if not np.isfinite(values).all():
                 self._refuse("finite", name, ~np.isfinite(values), values, 0.0)
-        return not self.faults
+        return self.faults[before:]
 
     def powers(self) -> None:
         """Signs, ratings, both directions at once, curtailment, balance."""
         of, asked, eps = self._of, self._asked, POWER_TOLERANCE_KW
         for name in POWERS:
-            if of[name].min() < -eps:
-                self._refuse("sign", name, of[name] < -eps, of[name], 0.0)
+            if not of[name].min() >= -eps:
+                self._refuse("sign", name, ~(of[name] >= -eps), of[name], 0.0)
         for name, limit in (("charge_kw", asked.charge_available_kw), ("discharge_kw", asked.discharge_available_kw)):
             self._at_most("rating", name, of[name], np.minimum(self._figure(f"max_{name}"), limit), eps)
         charge, discharge, bought, sold = (of[f"{way}_kw"] for way in ("charge", "discharge", "import", "export"))
@@ -242,7 +241,7 @@ class _Judge:
             self._at_most(name.replace("_kw", " limit"), name, self._of[name], most, POWER_TOLERANCE_KW)
 
     @cached_property
-    def _exceeded(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def _exceeded(self) -> dict[str, Mask]:
         """Where a connection limit is exceeded, shape (N, T); of import and export those that are anywhere."""
         over = {name: self._of[name] - limits for name, limits in self._limits.items()}
         return {name: kw > POWER_TOLERANCE_KW for name, kw in over.items() if kw.max() > POWER_TOLERANCE_KW}
@@ -333,7 +332,7 @@ class _Judge:
                 short = np.zeros(after.shape, dtype=np.bool_)
                 short[number, -1] = True
                 self._refuse("final_soc", "soc that can be higher", short, after, bound)
-        if asked.strategy.cycles_per_day is not None or asked.strategy.cycles_per_year is not None:
+        if asked.strategy.budgeted:
             self._budgets(of["discharge_kw"] * taken_per_kw)
 
     def _idle_soc(self, after: Array, kept: Array) -> Array:

@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import storage_dp
+from engine.arrays import Mask
 from engine.budgets import CycleBudget
 from engine.decisions import BREACH_DUST_KWH, Decisions, Outcome, objective_eur, reckon, taken_kwh, unlawful_kwh
 from engine.demand import PeakPeriod
-from engine.problem import DispatchProblem, Mask, ProblemStack
+from engine.problem import DispatchProblem, ProblemStack
 
 # Values this close, relative to the money at stake, are equal.
 SAME = 1e-11
@@ -82,20 +83,22 @@ def binding(stack: ProblemStack, decisions: Decisions, outcome: Outcome) -> list
     Returns:
         Couplings with masks of shape (N,), each of at least one site.
     """
-    taken, capacity = taken_kwh(stack, decisions), stack.capacity_kwh[:, 0]
     found: list[tuple[Coupling, Mask]] = []
 
     def note(coupling: Coupling, sites: npt.NDArray[np.int64], broken: Mask) -> None:
         if broken.any():
             found.append((coupling, np.isin(np.arange(len(stack)), sites[broken])))
 
-    for zone in stack.zones.values():
+    for zone in stack.zones.values() if stack.demand_charges or stack.strategy.budgeted else ():
         here = zone.numbers
-        for budget in zone.budgets:
-            note(budget, here, budget.over_kwh(taken[here], capacity[here]) > SLACK * capacity[here])
+        if zone.budgets:
+            taken, capacity = taken_kwh(stack, decisions)[here], stack.capacity_kwh[here, 0]
+            for budget in zone.budgets:
+                note(budget, here, budget.over_kwh(taken, capacity) > SLACK * capacity)
         for peak in zone.peaks:
             note(peak, here, peak.added_eur(outcome.import_kw[here]) > SLACK)
-    for number, site in enumerate(stack.sites):
+    for number in np.flatnonzero(stack.figures.tapered).tolist():
+        site = stack.sites[number]
         for points, power_kw in (
             (site.battery.charge_kw_at_soc, decisions.charge_kw),
             (site.battery.discharge_kw_at_soc, decisions.discharge_kw),

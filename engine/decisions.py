@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.problem import Array, ProblemStack
+from engine.arrays import Array
+from engine.problem import ProblemStack
 
 # Below this a power is arithmetic dust, not a decision [kW].
 DUST_KW = 1e-9
@@ -133,7 +134,7 @@ def _limits_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     breach = stack.breach
     over = np.maximum(outcome.import_kw - stack.import_limit_kw, 0.0)
     over += np.maximum(outcome.export_kw - stack.export_limit_kw, 0.0)
-    min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
+    min_soc, max_soc = stack.figures.min_soc, stack.figures.max_soc
     outside = np.maximum(min_soc - outcome.soc, 0.0) + np.maximum(outcome.soc - max_soc, 0.0)
     per_interval = breach.limit * stack.step_h * over + breach.band * stack.capacity_kwh * outside
     final_short = np.maximum(stack.final_soc_min - outcome.soc[:, -1:], 0.0)

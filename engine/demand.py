@@ -20,10 +20,10 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from engine.arrays import Array
 from engine.errors import InputError
 from engine.timeline import ONE_HOUR, ClockIntervals
 
-Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Kw = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Kwh = Annotated[float, Field(ge=0, allow_inf_nan=False)]

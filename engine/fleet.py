@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine import checker
+from engine.arrays import Array
 from engine.assets import Site
 from engine.decisions import Decisions, Outcome, plan_columns, reckon
 from engine.demand import DemandCharge
@@ -26,12 +27,12 @@ from engine.inputs import build_stack, in_euros
 from engine.plan import Plan, Solution, assemble
 from engine.planner import refuse_faults, solve
 from engine.prices import PriceCurve
-from engine.problem import Array, ProblemStack
+from engine.problem import ProblemStack
 from engine.request import Figure, Request, Series, TerminalValue
 from engine.strategy import Strategy
 
 # Values in an array of a chunk: enough sites to make a thread's turn worth it, few enough for the processor's cache.
-VALUES_PER_CHUNK = 128 * 96
+VALUES_PER_CHUNK = 256 * 96
 SERIES = (
     *("charge_kw", "discharge_kw", "import_kw", "export_kw", "curtailment_kw", "soc"),
     "marginal_value_eur_per_kwh",

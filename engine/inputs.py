@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from operator import attrgetter
 from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
+from engine.arrays import Array, Mask
 from engine.assets import Site
 from engine.demand import DemandCharge
 from engine.errors import InputError
+from engine.figures import SiteFigures
 from engine.prices import PriceCurve
-from engine.problem import Array, Mask, ProblemStack
+from engine.problem import ProblemStack
 from engine.request import Figure, Request, Series, TerminalValue
 from engine.strategy import Strategy
 from engine.timeline import step_hours, utc_index
@@ -58,10 +59,11 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
     reader = _Reader(sites, request.import_price.index, kinds)
     load_kw = reader.power("load", request.load, 0.0)
     pv_kw = reader.power("pv", request.pv, 0.0)
-    connection = {name: _connection_limit_kw(sites, f"{name}_limit_kw") for name in ("import", "export")}
+    figures = SiteFigures.of(sites)
     index = reader.index
     stack = ProblemStack(
         sites=sites,
+        figures=figures,
         strategy=strategy,
         demand_charges=_demand_charges(request.demand_charges),
         index=index,
@@ -71,13 +73,13 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
         carbon_kg_per_kwh=reader.carbon(request.carbon_kg_per_kwh),
         load_kw=load_kw,
         pv_kw=pv_kw,
-        import_limit_kw=np.minimum(connection["import"], reader.limit("import_limit_kw", request.import_limit_kw)),
-        export_limit_kw=np.minimum(connection["export"], reader.limit("export_limit_kw", request.export_limit_kw)),
+        import_limit_kw=np.minimum(figures.import_limit_kw, reader.limit("import_limit_kw", request.import_limit_kw)),
+        export_limit_kw=np.minimum(figures.export_limit_kw, reader.limit("export_limit_kw", request.export_limit_kw)),
         charge_available_kw=reader.limit("max_charge_kw", request.max_charge_kw),
         discharge_available_kw=reader.limit("max_discharge_kw", request.max_discharge_kw),
         reserve_soc=np.maximum(reader.fraction("reserve_soc", request.reserve_soc), strategy.reserve_soc),
         initial_soc=reader.soc("initial_soc", request.initial_soc, SOC_REPORT_MARGIN),
-        final_soc_min=_final_soc(reader, request.final_soc_min),
+        final_soc_min=_final_soc(reader, request.final_soc_min, figures.max_soc),
         **_terminal_value(request.terminal_value_eur_per_kwh),
     )
     if strategy.carbon_eur_per_kg and request.carbon_kg_per_kwh is None:
@@ -88,7 +90,7 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
         )
     _refuse_high_reserve(stack)
     _refuse_pv_without_array(stack)
-    _refuse_watts(stack, connection)
+    _refuse_watts(stack)
     return stack
 
 
@@ -314,13 +316,6 @@ def _demand_charges(charges: object) -> tuple[DemandCharge, ...]:
     return tuple(charges)
 
 
-def _connection_limit_kw(sites: Sequence[Site], name: str) -> Array:
-    """A limit of every site's connection, shape (N, 1); infinite where none binds."""
-    limits = map(attrgetter(f"grid.{name}"), sites)
-    given = (np.inf if limit is None else limit for limit in limits)
-    return np.fromiter(given, dtype=np.float64, count=len(sites))[:, np.newaxis]
-
-
 def _refuse_no_series(name: str, series: object, kinds: tuple[type, ...]) -> None:
     if not isinstance(series, kinds):
         known = " or ".join(kind.__name__ for kind in kinds)
@@ -337,7 +332,7 @@ def _first_difference(own: pd.DatetimeIndex, index: pd.DatetimeIndex) -> str:
 
 
 def _refuse_high_reserve(stack: ProblemStack) -> None:
-    highest, max_soc = stack.reserve_soc.max(axis=1, keepdims=True), stack.figures("max_soc")
+    highest, max_soc = stack.reserve_soc.max(axis=1, keepdims=True), stack.figures.max_soc
     bad = highest > max_soc
     if bad.any():
         row = int(bad.argmax())
@@ -350,20 +345,22 @@ def _refuse_high_reserve(stack: ProblemStack) -> None:
 
 
 def _refuse_pv_without_array(stack: ProblemStack) -> None:
-    without = np.array([site.pv is None for site in stack.sites])
-    given = stack.pv_kw.any(axis=1) & without
+    given = stack.pv_kw.any(axis=1) & (stack.figures.has_pv[:, 0] == 0)
     if given.any():
         first = int(given.argmax())
         whose = "the site" if len(stack) == 1 else f"site {first} ({stack.sites[first].name})"
         raise InputError("pv", f"{whose} has no PV array", "give the site a PvArray or leave pv out")
 
 
-def _refuse_watts(stack: ProblemStack, connection: dict[str, Array]) -> None:
-    battery_kw = np.maximum(stack.figures("max_charge_kw"), stack.figures("max_discharge_kw"))
-    limit_kw = {name: np.where(np.isfinite(limit), limit, 0.0) for name, limit in connection.items()}
+def _refuse_watts(stack: ProblemStack) -> None:
+    battery_kw = np.maximum(stack.figures.max_charge_kw, stack.figures.max_discharge_kw)
+    import_kw, export_kw = (
+        np.where(np.isfinite(limit), limit, 0.0)
+        for limit in (stack.figures.import_limit_kw, stack.figures.export_limit_kw)
+    )
     carried_kw = {
-        "load": battery_kw + limit_kw["import"],
-        "pv": battery_kw + limit_kw["export"] + stack.load_kw.max(axis=1, keepdims=True),
+        "load": battery_kw + import_kw,
+        "pv": battery_kw + export_kw + stack.load_kw.max(axis=1, keepdims=True),
     }
     for name, values in (("load", stack.load_kw), ("pv", stack.pv_kw)):
         bound = np.maximum(POWER_PLAUSIBILITY_FLOOR_KW, POWER_PLAUSIBILITY_FACTOR * carried_kw[name])
@@ -378,12 +375,11 @@ def _refuse_watts(stack: ProblemStack, connection: dict[str, Array]) -> None:
             )
 
 
-def _final_soc(reader: _Reader, figure: Figure | None) -> Array:
+def _final_soc(reader: _Reader, figure: Figure | None, top: Array) -> Array:
     sites = reader.sites
     if figure is None:
         return np.full((len(sites), 1), -np.inf)
     values = reader.soc("final_soc_min", figure, 0.0)
-    top = np.array([[site.battery.max_soc] for site in sites])
     if (values > top).any():
         row = int((values > top).argmax())
         raise InputError(

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pulp
 
+from engine.arrays import Array
 from engine.decisions import BREACH_DUST_KWH
 from engine.effort import Effort
 from engine.errors import SolveError
 from engine.plan import Solution
-from engine.problem import Array, DispatchProblem
+from engine.problem import DispatchProblem
 from engine.site_model import FEASIBILITY_TOLERANCE, Expression, SiteModel, Terms
 
 # Below the preference for rest times five minutes.

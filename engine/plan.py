@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from engine.arrays import Array
 from engine.assets import Site
 from engine.decisions import Decisions, Outcome, plan_columns, taken_kwh
 from engine.errors import InputError
-from engine.problem import Array, DispatchProblem
+from engine.problem import DispatchProblem
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from engine.arrays import Array, Mask
 from engine.assets import Battery, Site
 from engine.breaches import BreachPrices, breach_prices
 from engine.budgets import CycleBudget, cycle_budgets
 from engine.demand import DemandCharge, PeakPeriod, peak_periods
+from engine.figures import SiteFigures
 from engine.strategy import Strategy
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +107,7 @@ class ProblemStack:
     """
 
     sites: Sequence[Site]
+    figures: SiteFigures
     strategy: Strategy
     demand_charges: tuple[DemandCharge, ...]
     index: pd.DatetimeIndex
@@ -137,7 +136,7 @@ class ProblemStack:
         cut: dict[str, Any] = {
             name: _rows(getattr(self, name), first, last) for name in (*_GIVEN_SERIES, *_GIVEN_FIGURES)
         }
-        return replace(self, sites=self.sites[first:last], **cut)
+        return replace(self, sites=self.sites[first:last], figures=self.figures.some(first, last), **cut)
 
     def part(self, first: int, last: int, initial_soc: float) -> ProblemStack:
         """Intervals `first` to before `last`, starting at a state of charge; without the end's demands if it is cut."""
@@ -151,44 +150,41 @@ class ProblemStack:
         start = np.full_like(self.initial_soc, initial_soc)
         return replace(self, index=self.index[first:last], initial_soc=start, **changed)
 
-    def figures(self, name: str) -> Array:
-        """A figure of every site's battery, shape (N, 1)."""
-        values = map(attrgetter(f"battery.{name}"), self.sites)
-        return np.fromiter(values, dtype=np.float64, count=len(self.sites))[:, np.newaxis]
-
-    @cached_property
+    @property
     def capacity_kwh(self) -> Array:
         """Nominal energy."""
-        return self.figures("capacity_kwh")
+        return self.figures.capacity_kwh
 
-    @cached_property
+    @property
     def charge_efficiency(self) -> Array:
         """Energy stored per AC energy taken."""
-        return self.figures("charge_efficiency")
+        return self.figures.charge_efficiency
 
-    @cached_property
+    @property
     def discharge_efficiency(self) -> Array:
         """AC energy given per energy taken from the store."""
-        return self.figures("discharge_efficiency")
+        return self.figures.discharge_efficiency
 
-    @cached_property
+    @property
     def wear_eur_per_kwh(self) -> Array:
         """Cost of ageing per kWh discharged."""
-        return self.figures("wear_eur_per_kwh")
+        return self.figures.wear_eur_per_kwh
 
     @cached_property
     def kept(self) -> Array:
         """Part of the store that is left after an interval at rest."""
-        return np.array((1.0 - self.figures("standing_loss_per_h")) ** self.step_h)
+        return np.asarray((1.0 - self.figures.standing_loss_per_h) ** self.step_h)
 
     @cached_property
     def pv_curtailable(self) -> Mask:
         """Whether a plan may use less than the sun offers."""
-        return np.array([[site.pv is not None and site.pv.curtailable] for site in self.sites])
+        return self.figures.pv_curtailable > 0
 
     @cached_property
     def decision_import_price(self) -> Array:
         """Import price with carbon weighed in."""
+        if not self.strategy.carbon_eur_per_kg:
+            return self.import_price
         return self.import_price + self.strategy.carbon_eur_per_kg * self.carbon_kg_per_kwh
 
     @cached_property
@@ -199,13 +195,13 @@ class ProblemStack:
     @cached_property
     def max_charge_kw(self) -> Array:
         """Charging power that rating, availability and guards leave."""
-        most = np.minimum(self.figures("max_charge_kw"), self.charge_available_kw)
+        most = np.minimum(self.figures.max_charge_kw, self.charge_available_kw)
         return most if self.strategy.grid_charging else np.minimum(most, np.maximum(self.surplus_kw, 0.0))
 
     @cached_property
     def max_discharge_kw(self) -> Array:
         """Discharging power that rating, availability and guards leave."""
-        most = np.minimum(self.figures("max_discharge_kw"), self.discharge_available_kw)
+        most = np.minimum(self.figures.max_discharge_kw, self.discharge_available_kw)
         if self.strategy.battery_export == "behind_pv":
             return np.minimum(most, self.load_kw)
         if self.strategy.battery_export == "never":
@@ -245,7 +241,7 @@ class ProblemStack:
             dearest,
             self.wear_eur_per_kwh,
             carried=self.charge_efficiency * self.discharge_efficiency * self.kept ** len(self.index),
-            tapered=np.array([[site.battery.tapered] for site in self.sites]),
+            tapered=self.figures.tapered > 0,
             reserve_price=None if asked is None else asked * self.step_h,
             reserved=bool(self.reserve_soc.any()),
             intervals=len(self.index),
@@ -314,7 +310,7 @@ class ProblemStack:
     def demand_eur(self, import_kw: Array) -> Array:
         """What imports of shape (N, T) add to the demand charges, shape (N,) [EUR]."""
         added = np.zeros(len(self))
-        for zone in self.zones.values():
+        for zone in self.zones.values() if self.demand_charges else ():
             for peak in zone.peaks:
                 added[zone.numbers] += peak.added_eur(import_kw[zone.numbers])
         return added

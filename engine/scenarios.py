@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from engine import checker
+from engine.arrays import Array
 from engine.assets import Site
 from engine.decisions import reckon
 from engine.demand import DemandCharge
@@ -20,7 +21,6 @@ from engine.inputs import build_stack, in_euros
 from engine.plan import Plan, assemble
 from engine.planner import refuse_faults
 from engine.prices import PriceCurve
-from engine.problem import Array
 from engine.request import Request, TerminalValue
 from engine.strategy import Strategy
 

@@ -25,10 +25,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine.arrays import Array, Mask
 from engine.breaches import BreachPrices
 from engine.decisions import Decisions
 from engine.demand import PeakPeriod
-from engine.problem import Array, DispatchProblem, Mask
+from engine.problem import DispatchProblem
 
 # How exactly rows are kept; a power below it is the solver's dust [kW].
 FEASIBILITY_TOLERANCE = 1e-9

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Array
 from engine.decisions import Decisions
-from engine.problem import Array, ProblemStack
+from engine.problem import ProblemStack
 from engine.storage_kernels import AS_BEFORE, INFINITE, LEAST, REST_FIRST, KernelInput, curtail_many, solve_many
 
 # A value function with more pieces than this is slower here than in the MILP.
@@ -40,25 +41,28 @@ class Steering:
 
 def kernel_input(stack: ProblemStack, steering: Steering) -> KernelInput:
     """Lay the problems out for the kernels."""
-    h, capacity = stack.step_h, stack.capacity_kwh
-    min_soc, max_soc = stack.figures("min_soc"), stack.figures("max_soc")
+    capacity, min_soc, max_soc = stack.capacity_kwh, stack.figures.min_soc, stack.figures.max_soc
     start, breach = stack.initial_soc * capacity, stack.breach
     band_low, band_high = min_soc * capacity, max_soc * capacity
     # A store that loses can only be held in its band from outside, so it may run down to nothing.
     lowest = np.where(stack.kept < 1, np.minimum(band_low, 0.0), band_low)
-    most_import_kw = np.minimum(stack.most_import_kw, steering.import_cap_kw)
+    most_import_kw, over_import_kw = stack.most_import_kw, stack.idle_over_import_kw
+    if np.any(np.isfinite(steering.import_cap_kw)):
+        most_import_kw = np.minimum(stack.most_import_kw, steering.import_cap_kw)
+        over_import_kw = over_import_kw + (stack.most_import_kw - most_import_kw)
     return KernelInput(
+        step_h=np.array([stack.step_h]),
         buy=stack.decision_import_price,
         sell=stack.export_price,
-        net=-stack.surplus_kw * h,
-        most_in=most_import_kw * h,
-        most_out=stack.most_export_kw * h,
-        spare=stack.pv_kw * h * stack.pv_curtailable,
-        over_in=(stack.idle_over_import_kw + (stack.most_import_kw - most_import_kw)) * h,
-        over_out=stack.idle_over_export_kw * h,
+        surplus_kw=stack.surplus_kw,
+        most_import_kw=most_import_kw,
+        most_export_kw=stack.most_export_kw,
+        spare_kw=stack.pv_kw * stack.pv_curtailable,
+        over_import_kw=over_import_kw,
+        over_export_kw=stack.idle_over_export_kw,
         breach=breach.limit[:, 0],
-        most_charge=stack.max_charge_kw * h * stack.charge_efficiency,
-        most_discharge=stack.max_discharge_kw * h / stack.discharge_efficiency,
+        max_charge_kw=stack.max_charge_kw,
+        max_discharge_kw=stack.max_discharge_kw,
         solar_only=stack.solar_guard_binds,
         floor=stack.reserve_soc * capacity,
         floor_breach=breach.reserve[:, 0],

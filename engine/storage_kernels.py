@@ -55,27 +55,28 @@ _inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc
 class KernelInput(NamedTuple):
     """One site's problem, or with one more leading axis in everything, those of many (`solve_many`).
 
-    Energies per interval [kWh] of shape (T,), or (1,) where it never changes; `buy` is always (T,). Prices [EUR/kWh].
+    Series have shape (T,), or (1,) where they never change; `buy` is always (T,). Powers in kW, prices in EUR/kWh,
+    energies in kWh.
     """
+
+    step_h: Figure
 
     buy: Array
     sell: Array
-    net: Array
-    """Load less PV on offer: what the meter sees with an idle battery and nothing curtailed."""
-    most_in: Array
+    surplus_kw: Array
+    """PV on offer less load: what the meter sees with an idle battery and nothing curtailed."""
+    most_import_kw: Array
     """What the connection may draw."""
-    most_out: Array
+    most_export_kw: Array
     """What the connection may feed in."""
-    spare: Array
+    spare_kw: Array
     """PV that may be curtailed."""
-    over_in: Array
-    """By how much an idle battery would exceed `most_in`; so much is allowed, at the breach price."""
-    over_out: Array
+    over_import_kw: Array
+    """How far `most_import_kw` may be exceeded, at the breach price."""
+    over_export_kw: Array
     breach: Figure
-    most_charge: Array
-    """Most that the store can gain in an interval."""
-    most_discharge: Array
-    """Most that the store can lose in an interval."""
+    max_charge_kw: Array
+    max_discharge_kw: Array
     solar_only: npt.NDArray[np.bool_]
     """Where the store may only be charged with PV although buying pays."""
     floor: Array
@@ -109,8 +110,9 @@ class KernelInput(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """One interval of a `KernelInput`, numbers only.
+    """One interval of a `KernelInput` in energies [kWh], numbers only.
 
+    `net` is what the meter sees with an idle battery, `most_charge` and `most_discharge` are changes of the store.
     Taking an array out of a tuple counts a reference, which in the inner loops costs more than the arithmetic: `_rows`
     gathers all that an interval needs in one array first.
     """
@@ -169,20 +171,22 @@ def _new_branches():
 
 @_inner
 def _rows(data):
-    """What changes from interval to interval, a row for each."""
-    buy, sell, net, most_in, most_out, spare = (
-        data.buy, data.sell, data.net, data.most_in, data.most_out, data.spare,
-    )  # fmt: skip
-    over_in, over_out, most_charge, most_discharge = data.over_in, data.over_out, data.most_charge, data.most_discharge
+    """What changes from interval to interval, a row for each, in energies."""
+    buy, sell, surplus_kw, spare_kw = data.buy, data.sell, data.surplus_kw, data.spare_kw
+    most_import_kw, most_export_kw = data.most_import_kw, data.most_export_kw
+    over_import_kw, over_export_kw = data.over_import_kw, data.over_export_kw
+    max_charge_kw, max_discharge_kw = data.max_charge_kw, data.max_discharge_kw
     wear, solar_only, floor = data.wear, data.solar_only, data.floor
+    h, gained, taken = data.step_h, data.step_h * data.eta_in, data.step_h / data.eta_out
     # Element by element: assigning whole slices takes numba seconds to compile.
     rows = np.empty((buy.shape[0], 13))
     for t in range(buy.shape[0]):
-        rows[t, 0], rows[t, 1], rows[t, 2] = buy[t], _at(sell, t), _at(net, t)
-        rows[t, 3], rows[t, 4], rows[t, 5] = _at(most_in, t), _at(most_out, t), _at(spare, t)
-        rows[t, 6], rows[t, 7] = _at(over_in, t), _at(over_out, t)
-        rows[t, 8], rows[t, 9], rows[t, 10] = _at(most_charge, t), _at(most_discharge, t), _at(wear, t)
-        rows[t, 11], rows[t, 12] = _at(solar_only, t), _at(floor, t)
+        rows[t, 0], rows[t, 1], rows[t, 2] = buy[t], _at(sell, t), -h * _at(surplus_kw, t)
+        rows[t, 3], rows[t, 4] = h * _at(most_import_kw, t), h * _at(most_export_kw, t)
+        rows[t, 5] = h * _at(spare_kw, t)
+        rows[t, 6], rows[t, 7] = h * _at(over_import_kw, t), h * _at(over_export_kw, t)
+        rows[t, 8], rows[t, 9] = gained * _at(max_charge_kw, t), taken * _at(max_discharge_kw, t)
+        rows[t, 10], rows[t, 11], rows[t, 12] = _at(wear, t), _at(solar_only, t), _at(floor, t)
     return rows
 
 
@@ -862,9 +866,10 @@ def _curtail(data, rows, delta, curtailed):
 def _site(data, i):
     """One site's input."""
     return KernelInput(
-        _at(data.buy, i), _at(data.sell, i), _at(data.net, i), _at(data.most_in, i), _at(data.most_out, i),
-        _at(data.spare, i), _at(data.over_in, i), _at(data.over_out, i), _at(data.breach, i),
-        _at(data.most_charge, i), _at(data.most_discharge, i), _at(data.solar_only, i), _at(data.floor, i),
+        _at(data.step_h, i), _at(data.buy, i), _at(data.sell, i), _at(data.surplus_kw, i),
+        _at(data.most_import_kw, i), _at(data.most_export_kw, i), _at(data.spare_kw, i),
+        _at(data.over_import_kw, i), _at(data.over_export_kw, i), _at(data.breach, i),
+        _at(data.max_charge_kw, i), _at(data.max_discharge_kw, i), _at(data.solar_only, i), _at(data.floor, i),
         _at(data.floor_breach, i), _at(data.kept, i), _at(data.eta_in, i), _at(data.eta_out, i),
         _at(data.wear, i), _at(data.low, i), _at(data.high, i), _at(data.band_low, i), _at(data.band_high, i),
         _at(data.band_breach, i), _at(data.start, i), _at(data.final, i), _at(data.final_breach, i),

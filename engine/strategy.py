@@ -41,3 +41,8 @@ class Strategy(BaseModel):
     """What a kg of CO2 of bought energy weighs in decisions [EUR/kg]; never part of a plan's cost."""
     prefer: Preference | None = None
     """Which of several plans of the very same cost to take. None: rest, or go on as before."""
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether there is a cycle budget."""
+        return self.cycles_per_day is not None or self.cycles_per_year is not None

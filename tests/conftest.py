@@ -15,7 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-wish",
         action="store_true",
-        help="10,000 instead of 2,000 random problems over every strategy, charge and limit together; takes ten minutes",
+        help="10,000 instead of 2,000 random problems over every strategy, charge and limit together; takes minutes",
     )
     parser.addoption(
         "--year",

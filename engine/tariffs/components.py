@@ -15,9 +15,10 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from engine.arrays import Array
 from engine.errors import InputError
 from engine.tariffs.clock import LocalClock
-from engine.tariffs.rates import Array, Frozen, Money, Rates
+from engine.tariffs.rates import Frozen, Money, Rates
 
 
 @dataclass(frozen=True, eq=False)

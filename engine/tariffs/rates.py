@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from engine.arrays import Array
 from engine.errors import InputError
 from engine.tariffs.clock import MINUTES_PER_DAY, BoolArray, IntArray, LocalClock
 
-Array = npt.NDArray[np.float64]
 Money = Annotated[float, Field(allow_inf_nan=False)]
 Month = Annotated[int, Field(ge=1, le=12)]
 DayKind = Literal["every day", "Monday-Friday", "Saturday-Sunday", "working day", "day of rest"]

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from engine.arrays import Array
 from engine.errors import InputError
 from engine.prices import PriceCurve
 from engine.tariffs.clock import LocalClock, stamp
 from engine.tariffs.components import Basis, Component
-from engine.tariffs.rates import Array, Frozen
+from engine.tariffs.rates import Frozen
 from engine.timeline import ClockIntervals, utc_index
 
 Side = Literal["import", "export"]
