@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from typing import Annotated, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from engine.timeline import TimeZoneName
 
 # A battery that needs longer than this to fill, or fills faster than this, was given in W or Wh.
 LONGEST_DURATION_H = 200.0
@@ -209,7 +210,7 @@ class Site(_Asset):
     grid: GridConnection = GridConnection()
     pv: PvArray | None = None
     name: str = "site"
-    timezone: str = "UTC"
+    timezone: TimeZoneName = "UTC"
     """IANA name; only for local calendars and the screen, never for planning arithmetic."""
 
     @model_validator(mode="after")
@@ -230,12 +231,3 @@ class Site(_Asset):
                 f"{strongest_kw:g} kW; if the battery is in W and Wh, divide it by 1000"
             )
         return self
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"value {value!r} is no IANA time zone; write one like 'Europe/Copenhagen'") from error
-        return value

@@ -54,7 +54,7 @@ def explain(plan: Plan, position: int) -> str:
         f"A stored kWh is worth {value:.4f} EUR, so charging pays below {value * battery.charge_efficiency:.4f} "
         f"and discharging above {value / battery.discharge_efficiency + battery.wear_eur_per_kwh:.4f} EUR/kWh.",
         _binding(plan, row, position),
-        f"Next best: {best}." if best else "",
+        f"Next best: {best}." if best else _untold(plan),
         f"Not kept: {'; '.join(broken)}." if broken else "",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -148,6 +148,17 @@ def _acts(plan: Plan, now: ProblemStack, soc: float, position: int) -> list[tupl
     charge = min(float(problem.max_charge_kw[position]), room, most_import + surplus)
     discharge = min(float(problem.max_discharge_kw[position]), held, most_export - surplus)
     return [(0.0, 0.0), *((kw, 0.0) for kw in [charge] if kw > MOVING_KW), *((0.0, kw) for kw in [discharge] if kw > 0)]
+
+
+def _untold(plan: Plan) -> str:
+    """Why another act has no price of its own, if it has none."""
+    couplings = {
+        "cycle budgets": plan.problem.budgets,
+        "demand charges": plan.problem.peaks,
+        "power by state of charge": plan.site.battery.tapered,
+    }
+    names = [name for name, given in couplings.items() if given]
+    return f"What another act would cost is not told: {' and '.join(names)} tie it to other intervals." if names else ""
 
 
 def _action(row: pd.Series) -> str:

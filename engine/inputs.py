@@ -393,6 +393,8 @@ def _final_soc(reader: _Reader, figure: Figure | None, top: Array) -> Array:
 def _terminal_value(value: TerminalValue | None) -> dict[str, Array]:
     """A number, or pieces (up to soc, EUR/kWh) of falling worth, as edges (K,) and values (1, K)."""
     pieces: Any = 0.0 if value is None else value
+    if isinstance(pieces, bool):
+        pieces = None
     if isinstance(pieces, int | float | np.number):
         pieces = ((1.0, float(pieces)),)
     try:

@@ -125,8 +125,8 @@ def optimise_scenarios(
     """
     probabilities = _probabilities(scenarios)
     for name, value, most in (("cvar_weight", cvar_weight, 1.0), ("cvar_level", cvar_level, 1 - 1e-9)):
-        if not 0 <= value <= most:
-            raise InputError(name, f"value {value:g} is outside 0..1", "give a fraction (a level below 1)")
+        if not isinstance(value, int | float) or not 0 <= value <= most:
+            raise InputError(name, f"value {value!r} is outside 0..1", "give a fraction (a level below 1)")
     shared = {
         "initial_soc": initial_soc,
         "final_soc_min": final_soc_min,

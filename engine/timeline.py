@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import AfterValidator
 
 from engine.errors import InputError
 
 ONE_HOUR = pd.Timedelta(hours=1)
+
+
+def _is_known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"value {name!r} is no IANA time zone; write one like 'Europe/Copenhagen'") from error
+    return name
+
+
+TimeZoneName = Annotated[str, AfterValidator(_is_known_zone)]
 
 
 def utc_index(name: str, index: pd.Index) -> pd.DatetimeIndex:

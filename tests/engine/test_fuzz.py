@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -71,3 +76,21 @@ def test_every_wish_gets_a_sound_plan(random_ask, request, chunk):
         assert asked.rules_of(plan) == set()
         assert not ((table["charge_kw"] > 0) & (table["discharge_kw"] > 0)).any()
         assert not ((table["import_kw"] > 0) & (table["export_kw"] > 0)).any()
+
+
+def test_kernels_stay_inside_their_arrays(tmp_path):
+    """The same kernels compiled to look at every index, over convex and other problems, searches and budgets."""
+    code = (
+        "import numpy as np\n"
+        "from tests.engine.conftest import _harsh_case, _random_ask\n"
+        "solvers = set()\n"
+        "for number in range(60):\n"
+        "    rng = np.random.default_rng([11, number])\n"
+        "    _harsh_case(rng, int(rng.integers(1, 97))).plan()\n"
+        "    solvers.add(_random_ask(number, 24).plan().solver)\n"
+        "assert 'storage DP' in solvers\n"
+    )
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
