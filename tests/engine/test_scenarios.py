@@ -140,7 +140,7 @@ def test_one_future_is_the_plan_itself(sample_case):
             r"scenarios.probability: they are \[0.5\]; give shares above 0",
         ),
         ({"cvar_weight": 1.5}, "cvar_weight: value 1.5 is outside 0..1"),
-        ({"cvar_level": 1.0}, "cvar_level: value 1 is outside 0..1"),
+        ({"cvar_level": 1.0}, "cvar_level: value 1.0 is outside 0..1"),
         ({"first_stage": "90min"}, "first_stage: value 0 days 01:30:00 is no number of intervals of 60 min"),
         ({"first_stage": "soon"}, "first_stage: value 'soon' is no duration"),
     ],
