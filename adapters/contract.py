@@ -10,7 +10,7 @@ An adapter implements the small protocols that fit its vendor; callers ask by ca
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
@@ -45,6 +45,23 @@ class ConfigurationError(AdapterError):
 
 class IntentRefusedError(AdapterError):
     """An intent that this device or vendor cannot carry; refused before anything is sent."""
+
+
+class QuotaExceededError(AdapterError):
+    """The vendor's limit of calls is used up; nothing was sent.
+
+    Attributes:
+        kind: Which calls are meant.
+        free_at: When the next may be made.
+    """
+
+    def __init__(self, kind: str, free_at: dt.datetime) -> None:
+        super().__init__(kind, free_at)
+        self.kind = kind
+        self.free_at = free_at
+
+    def __str__(self) -> str:
+        return f"{self.kind}: the vendor's limit of calls is used up until {self.free_at:%Y-%m-%dT%H:%M:%SZ}; wait"
 
 
 class Channel(Enum):
@@ -150,11 +167,60 @@ class Abilities:
     """How often the vendor has a new reading on the POWER channel [s]."""
     state_cadence_s: float
     """How often the vendor has a new reading on the STATE channel [s]."""
+    most_devices_per_call: int = 1
+    """Commands of so many devices go in one call."""
+    most_calls_per_day: int | None = None
+    """Commands and questions about them together; None: no daily limit is known."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A device as the vendor lists it."""
+
+    device_id: str
+    name: str = ""
+    model: str = ""
+    capacity_kwh: float | None = None
+    rated_kw: float | None = None
+    controllable: bool | None = None
+    """Whether the vendor says that it takes commands from us; None: it does not say."""
+
+
+class Progress(Enum):
+    """How far a command has come that the vendor carries out by and by."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """The vendor does not know the command any more, or did not answer."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """The progress of a command, in the vendor's words where there are any."""
+
+    progress: Progress
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """One call of a schedule: what to send, when, and until when it makes sense."""
+
+    command: Command
+    send_at: dt.datetime
+    not_after: dt.datetime
 
 
 @runtime_checkable
 class Readable(Protocol):
     """A vendor that gives telemetry."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """Cadences, and what can be asked of it: no modes where it can only be watched."""
+        ...
 
     async def read(self, device: Device, channel: Channel) -> Telemetry | None:
         """The vendor's latest reading, or None when it has none.
@@ -194,6 +260,77 @@ class Dispatchable(Protocol):
     async def send(self, command: Command) -> Receipt:
         """Send a command once. Never retried, never raising for what the vendor or the network does."""
         ...
+
+
+@runtime_checkable
+class BatchDispatchable(Dispatchable, Protocol):
+    """A vendor that takes the commands of several devices in one call."""
+
+    async def send_many(self, commands: Sequence[Command]) -> list[Receipt]:
+        """Send commands of different devices in as few calls as the vendor allows; one receipt each, in order.
+
+        Never retried, never raising for what the vendor or the network does.
+        """
+        ...
+
+
+@runtime_checkable
+class Trackable(Protocol):
+    """A vendor that carries commands out by and by, and can be asked how far they are."""
+
+    async def track(self, command: Command, receipt: Accepted) -> Tracked:
+        """How far a command is that the vendor accepted; never raising for what vendor or network do."""
+        ...
+
+
+@runtime_checkable
+class Schedulable(Dispatchable, Protocol):
+    """A vendor whose calls are scarce, or carry more than one stretch of time."""
+
+    def schedule(self, intents: Sequence[Intent], device: Device, latest: Telemetry | None) -> list[Sending]:
+        """The calls that carry a whole plan, in order; with fewer calls than intents where the vendor's are scarce.
+
+        Raises:
+            IntentRefusedError: The device cannot do one of them.
+        """
+        ...
+
+
+@runtime_checkable
+class Discoverable(Protocol):
+    """A vendor that lists the devices of an account."""
+
+    async def devices(self) -> list[Found]:
+        """All devices that the account sees.
+
+        Raises:
+            AdapterError: The list could not be had.
+        """
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A vendor that sends readings by itself."""
+
+    def watch(self, device: Device) -> AsyncIterator[Telemetry]:
+        """Readings as they come, for ever; reconnects by itself, ends only when it is cancelled.
+
+        Raises:
+            ConfigurationError: Credentials or settings are wrong.
+        """
+        ...
+
+
+def dispatchable(adapter: object, name: str) -> Dispatchable:
+    """An adapter as one that can drive batteries.
+
+    Raises:
+        IntentRefusedError: It can only be watched.
+    """
+    if not isinstance(adapter, Dispatchable):
+        raise IntentRefusedError(f"{name}: this vendor gives telemetry only; no set-point can be sent")
+    return adapter
 
 
 @runtime_checkable

@@ -6,10 +6,13 @@ The only module that imports httpx.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import stamina
@@ -31,9 +34,48 @@ class NoAnswerError(VendorUnavailableError):
 
 
 class RefusedRequestError(VendorUnavailableError):
-    """The server answered with an HTTP error, so it did not act on the request."""
+    """The server answered with an HTTP error, so it did not act on the request.
+
+    Attributes:
+        status: The HTTP status.
+        retry_after_s: How long the server asks to be left alone [s]; None: it does not say.
+    """
 
     retryable = False
+
+    def __init__(self, message: str, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status, retry_after_s)  # all of them, so that it can be stored and come back
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, below a vendor's base URL; its headers, form and body may hold secrets and are never shown."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    json: Any = field(default=None, repr=False)
+    """The JSON body; None sends none."""
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    params: Mapping[str, str | int] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    answers_with: frozenset[int] = frozenset({200})
+    """Statuses whose body is an answer; an OAuth server tells in a 400 what was wrong."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    content: Any = field(repr=False)
+    """The decoded JSON."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Names in lower case."""
 
 
 class Transport:
@@ -51,32 +93,72 @@ class Transport:
         """Vendor's clock less ours [s], by the Date header of the latest answer."""
 
     async def read(self, path: str, body: dict[str, Any]) -> Any:
-        """POST a call that changes nothing; tried again when the network or the server fails.
+        """POST a JSON body to a call that changes nothing and return the decoded answer; see `ask`."""
+        return (await self.ask(Request("POST", path, json=body))).content
 
-        Args:
-            path: Path below the base URL.
-            body: The JSON body.
+    async def write(self, path: str, body: dict[str, Any]) -> Any:
+        """POST a JSON body to a call that changes something and return the decoded answer; see `tell`."""
+        return (await self.tell(Request("POST", path, json=body))).content
 
-        Returns:
-            The decoded JSON answer.
+    async def ask(self, request: Request) -> Answer:
+        """Make a call that changes nothing; tried again when the network or the server fails.
 
         Raises:
             VendorUnavailableError: It failed each time.
         """
         async for attempt in stamina.retry_context(on=_may_retry, attempts=READ_ATTEMPTS, wait_max=2.0):
             with attempt:
-                return await self._post(path, body)
+                return await self.tell(request)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def write(self, path: str, body: dict[str, Any]) -> Any:
-        """POST a call that changes something: sent once, whatever happens.
+    async def tell(self, request: Request) -> Answer:
+        """Make a call that changes something: sent once, whatever happens.
 
         Raises:
             NotSentError: It certainly did not arrive.
             NoAnswerError: It may have arrived.
             RefusedRequestError: The server refused it.
         """
-        return await self._post(path, body)
+        path = request.path
+        with _named(path):
+            response = await self._http().request(
+                request.method,
+                path,
+                json=request.json,
+                data=request.form,
+                params=request.params,
+                headers=request.headers,
+            )
+        self._note_vendor_clock(response)
+        if response.status_code not in request.answers_with:
+            raise _refusal(path, response)
+        try:
+            content = response.json()
+        except (ValueError, RecursionError):
+            raise NoAnswerError(f"{path}: the answer is not JSON") from None
+        return Answer(response.status_code, content, _lower_case(response.headers))
+
+    async def stream(self, request: Request, silence_s: float) -> AsyncIterator[bytes]:
+        """The body of an answer that does not end, as it comes.
+
+        Args:
+            request: What to ask.
+            silence_s: Longest time without a byte [s].
+
+        Raises:
+            VendorUnavailableError: No connection, an HTTP error, silence, or the server closed.
+        """
+        path = request.path
+        timeout = httpx.Timeout(self._timeout_s, read=silence_s)
+        with _named(path):
+            async with self._http().stream(
+                request.method, path, params=request.params, headers=request.headers, timeout=timeout
+            ) as response:
+                if response.status_code not in request.answers_with:
+                    raise _refusal(path, response)
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+        raise NoAnswerError(f"{path}: the stream ended")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -92,23 +174,6 @@ class Transport:
             self._pool = (loop, client)
         return self._pool[1]
 
-    async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        try:
-            response = await self._http().post(path, json=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-            raise NotSentError(f"{path}: no connection ({type(error).__name__})") from None
-        except httpx.HTTPError as error:
-            raise NoAnswerError(f"{path}: no answer ({type(error).__name__})") from None
-        self._note_vendor_clock(response)
-        if 400 <= response.status_code < 500:
-            raise RefusedRequestError(f"{path}: HTTP {response.status_code}")
-        if response.status_code != 200:
-            raise NoAnswerError(f"{path}: HTTP {response.status_code}")
-        try:
-            return response.json()
-        except (ValueError, RecursionError):
-            raise NoAnswerError(f"{path}: the answer is not JSON") from None
-
     def _note_vendor_clock(self, response: httpx.Response) -> None:
         stamp = response.headers.get("Date")
         if stamp is None:
@@ -122,6 +187,32 @@ class Transport:
         # The header has whole seconds; take the middle of the second that it names.
         middle = vendor_time + dt.timedelta(milliseconds=500)
         self.clock_offset_s = (middle - self._clock()).total_seconds()
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Turn failures of the network into errors that say whether the request can have arrived."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
+        raise NotSentError(f"{path}: no connection ({type(error).__name__})") from None
+    except httpx.HTTPError as error:
+        raise NoAnswerError(f"{path}: no answer ({type(error).__name__})") from None
+
+
+def _refusal(path: str, response: httpx.Response) -> VendorUnavailableError:
+    status = response.status_code
+    if not 400 <= status < 500:
+        return NoAnswerError(f"{path}: HTTP {status}")
+    try:
+        retry_after_s = float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        retry_after_s = None
+    return RefusedRequestError(f"{path}: HTTP {status}", status, retry_after_s)
+
+
+def _lower_case(headers: httpx.Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _may_retry(error: Exception) -> bool:

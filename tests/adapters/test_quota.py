@@ -1,0 +1,84 @@
+"""Calls are counted in sliding windows, and a pause that the vendor asks for is kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.contract import QuotaExceededError
+from adapters.quota import Meter, Quota
+
+MINUTE = dt.timedelta(minutes=1)
+
+
+def after(clock, seconds: float) -> None:
+    clock.time += dt.timedelta(seconds=seconds)
+
+
+def test_a_call_beyond_the_quota_is_refused_and_told_when_it_may_be_made(manual_clock):
+    meter = Meter({"control": (Quota(2, MINUTE),)}, manual_clock)
+    begin = manual_clock.time
+    meter.take("control")
+    after(manual_clock, 10)
+    meter.take("control")
+    assert meter.left("control") == 0
+    with pytest.raises(QuotaExceededError) as refusal:
+        meter.take("control")
+    assert refusal.value.free_at == begin + MINUTE
+    after(manual_clock, 50)
+    meter.take("control")
+    assert meter.left("control") == 0, "the second of the first two still counts"
+
+
+def test_the_tightest_of_several_quotas_decides(manual_clock):
+    meter = Meter({"control": (Quota(1, MINUTE), Quota(3, dt.timedelta(days=1)))}, manual_clock)
+    for _ in range(3):
+        meter.take("control")
+        after(manual_clock, 60)
+    with pytest.raises(QuotaExceededError):
+        meter.take("control")
+    after(manual_clock, 24 * 3600 - 3 * 60)
+    meter.take("control")
+
+
+def test_calls_of_a_kind_without_quota_are_free(manual_clock):
+    meter = Meter({}, manual_clock)
+    for _ in range(1000):
+        meter.take("read")
+    assert meter.left("read") is None
+
+
+def test_a_pause_is_kept_and_only_ever_made_longer(manual_clock):
+    meter = Meter({"read": (Quota(100, MINUTE),)}, manual_clock)
+    until = manual_clock.time + dt.timedelta(hours=1)
+    meter.pause("read", until)
+    meter.pause("read", manual_clock.time + MINUTE)
+    with pytest.raises(QuotaExceededError, match=f"read: .* until {until:%Y-%m-%dT%H:%M:%SZ}; wait") as refusal:
+        meter.take("read")
+    assert meter.left("read") == 0
+    assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
+    manual_clock.time = until
+    meter.take("read")
+
+
+@given(st.lists(st.floats(0, 90), max_size=60), st.integers(1, 5))
+def test_no_window_ever_holds_more_calls_than_its_quota(waits, calls):
+    time = [dt.datetime(2026, 1, 1, tzinfo=dt.UTC)]
+    meter = Meter({"x": (Quota(calls, MINUTE),)}, lambda: time[0])
+    made = []
+    for wait in waits:
+        time[0] += dt.timedelta(seconds=wait)
+        left = meter.left("x")
+        try:
+            meter.take("x")
+        except QuotaExceededError as refusal:
+            assert left == 0
+            assert refusal.free_at > time[0]
+        else:
+            assert left > 0
+            made.append(time[0])
+    assert all(sum(begin <= other < begin + MINUTE for other in made) <= calls for begin in made)
