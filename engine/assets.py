@@ -27,6 +27,8 @@ LARGEST_BATTERY_PER_CONNECTION = 100.0
 SMALLEST_EFFICIENCY = 0.4
 # Less than this was given in MWh.
 SMALLEST_CAPACITY_KWH = 0.001
+# More than this, 10 GWh, was given in Wh.
+LARGEST_CAPACITY_KWH = 1e7
 # A store that loses more than this per hour is no battery; a figure above it was given in % or per day.
 LARGEST_STANDING_LOSS_PER_H = 0.05
 
@@ -95,6 +97,10 @@ class Battery(_Asset):
         if value < SMALLEST_CAPACITY_KWH:
             raise ValueError(
                 f"value {value:g} kWh is below {SMALLEST_CAPACITY_KWH:g} kWh; if it is in MWh, multiply it by 1000"
+            )
+        if value > LARGEST_CAPACITY_KWH:
+            raise ValueError(
+                f"value {value:g} kWh is above {LARGEST_CAPACITY_KWH:g} kWh; if it is in Wh, divide it by 1000"
             )
         return value
 

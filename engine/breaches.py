@@ -43,7 +43,9 @@ class BreachPrices(NamedTuple, Generic[Figure]):
     limit: Figure
     """Of a kWh drawn or fed in beyond a connection limit."""
     band: Figure
-    """Of a kWh outside the band at the end of one interval."""
+    """Of a kWh below the band at the end of one interval."""
+    overfull: Figure
+    """Of a kWh above the band at the end of one interval."""
 
 
 def breach_prices(
@@ -51,6 +53,7 @@ def breach_prices(
     wear: Array,
     carried: Array,
     tapered: Mask,
+    loses: Mask,
     reserve_price: float | None,
     reserved: bool,
     intervals: int,
@@ -62,6 +65,7 @@ def breach_prices(
         wear: Cost of ageing per kWh discharged, shape (N, 1) [EUR/kWh].
         carried: What comes back of a kWh stored over the whole horizon, shape (N, 1) [fraction].
         tapered: Whether power falls with the state of charge, shape (N, 1).
+        loses: Whether the store loses energy at rest, shape (N, 1).
         reserve_price: What a kWh missing from the reserve costs per interval [EUR/kWh]; None: more than any money.
         reserved: Whether there is a reserve at all.
         intervals: Length of the horizon.
@@ -75,4 +79,6 @@ def breach_prices(
     # A kWh at the meter may take 1 / SMALLEST_EFFICIENCY from the store and spoil end, reserve and budget at once.
     spoilt = final + budget + (intervals * reserve if reserved else 0.0)
     limit = ABOVE_SUM / SMALLEST_EFFICIENCY * spoilt
-    return BreachPrices(final, reserve, budget, limit, BAND_ABOVE_LIMIT * limit)
+    band = BAND_ABOVE_LIMIT * limit
+    # What a store loses at rest must not be charged ahead, above the band, to be below it for fewer intervals.
+    return BreachPrices(final, reserve, budget, limit, band, overfull=np.where(loses, intervals * band, band))

@@ -72,6 +72,8 @@ class Asked:
     discharge_available_kw: Array
     strategy: Strategy = field(default_factory=Strategy)
     demand_charges: tuple[DemandCharge, ...] = ()
+    shared_intervals: int = 0
+    """So many at the start were decided for several futures at once."""
 
     @classmethod
     def of(cls, sites: Sequence[Site], request: Request) -> Asked:
@@ -123,7 +125,9 @@ class Asked:
         return replace(self, sites=self.sites[first:last], **cut)
 
 
-def check(site: Site, table: pd.DataFrame, cost_eur: float, request: Request) -> tuple[Fault, ...]:
+def check(
+    site: Site, table: pd.DataFrame, cost_eur: float, request: Request, *, shared_intervals: int = 0
+) -> tuple[Fault, ...]:
     """Judge a plan against the site and what was asked for it.
 
     Limits are taken as broken lawfully only where no plan could keep them: a state of charge that
@@ -135,7 +139,9 @@ def check(site: Site, table: pd.DataFrame, cost_eur: float, request: Request) ->
         site: The site.
         table: The plan, as `Plan.table`.
         cost_eur: The cost reported for it [EUR].
-        request: What was asked; steering alone (terminal value, reserve, carbon) is not judged.
+        request: What was asked; terminal value, reserve and carbon, which steer only, are not judged.
+        shared_intervals: So many intervals at the start were decided for several futures at once: that the battery
+            could have done more in them for this one is no fault.
 
     Returns:
         The faults found; empty for a sound plan.
@@ -143,14 +149,15 @@ def check(site: Site, table: pd.DataFrame, cost_eur: float, request: Request) ->
     Raises:
         InputError: A series is not on the index of the others.
     """
-    asked = Asked.of((site,), request)
+    asked = replace(Asked.of((site,), request), shared_intervals=shared_intervals)
     if len(table) != len(asked.index) or any(a != b for a, b in zip(table.index, asked.index, strict=True)):
         return (Fault("horizon", str(asked.index[0]), "the plan's intervals are not those asked for"),)
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         return (Fault("columns", str(asked.index[0]), f"the plan lacks {', '.join(missing)}"),)
     columns = {name: table[name].to_numpy(dtype=np.float64)[np.newaxis, :] for name in COLUMNS}
-    return check_many(asked, columns, np.array([cost_eur], dtype=np.float64))
+    faults = check_many(asked, columns, np.array([cost_eur], dtype=np.float64))
+    return tuple(replace(fault, site="") for fault in faults)
 
 
 def check_many(asked: Asked, columns: dict[str, Array], cost_eur: Array) -> tuple[Fault, ...]:
@@ -204,7 +211,7 @@ class _Judge:
     def _refuse(self, rule: str, what: str, broken: Mask, value: Array, bound: Array | float) -> None:
         site, t = (int(place) for place in np.argwhere(broken)[0])
         numbers = [np.broadcast_to(array, broken.shape)[site, t] for array in (value, np.asarray(bound))]
-        name = self._asked.sites[site].name if len(self._asked.sites) > 1 else ""
+        name = self._asked.sites[site].name
         detail = f"{what} is {numbers[0]:.6f}, the bound {numbers[1]:.6f}"
         self.faults.append(Fault(rule, str(self._asked.index[t]), detail, name))
 
@@ -264,6 +271,7 @@ class _Judge:
             # What would never be missed later.
             spare = np.minimum.accumulate(room[:, ::-1], axis=1)[:, ::-1] > SPARE_SOC
             shy = over & idle & spare
+            shy[:, : self._asked.shared_intervals] = False
             for number, battery in enumerate(self._batteries):
                 if battery.tapered:
                     shy[number] = False  # less in store, less power later: what can be spared is another question
@@ -322,6 +330,7 @@ class _Judge:
             idle = self._idle_soc(after, kept)
             self._at_most("soc band", "soc below the band", np.minimum(min_soc, idle), after, eps)
             self._at_most("soc band", "soc", after, np.maximum(max_soc, idle), eps)
+            self._returns(after)
         self._power_at_soc(after, kept)
         self._helped(after)
         for number in np.flatnonzero(after[:, -1] < asked.final_soc_min - eps).tolist():
@@ -338,6 +347,25 @@ class _Judge:
     def _idle_soc(self, after: Array, kept: Array) -> Array:
         """State of charge after each interval if the battery rested in it."""
         return np.concatenate([self._asked.initial_soc[:, np.newaxis], after[:, :-1]], axis=1) * kept
+
+    def _returns(self, after: Array) -> None:
+        """A store outside its band comes back as fast as power and connection let it: nothing outranks the band."""
+        of, asked = self._of, self._asked
+        draw = asked.load_kw - asked.offered_kw
+        curtailed = np.where(self._curtailable, asked.offered_kw, 0.0)
+        ways = {
+            "charge_kw": (self._figure("min_soc") - after, self._limits["import_kw"] - draw),
+            "discharge_kw": (after - self._figure("max_soc"), self._limits["export_kw"] + draw + curtailed),
+        }
+        for way, (outside, room_kw) in ways.items():
+            if way == "charge_kw" and not asked.strategy.grid_charging:
+                continue  # what PV leaves for charging may cost its curtailment
+            most = np.minimum(self._most_kw(way), np.maximum(room_kw, 0.0))
+            idle = (outside > SPARE_SOC) & (most - of[way] > POWER_TOLERANCE_KW)
+            idle[:, : asked.shared_intervals] = False
+            idle[self._figure("tapered")[:, 0] > 0] = False
+            if idle.any():
+                self._refuse("soc band", f"{way} outside the band", idle, of[way], most)
 
     def _power_at_soc(self, after: Array, kept: Array) -> None:
         """Where the cells limit power by state of charge, the interval's end keeps it."""
@@ -397,8 +425,9 @@ class _Judge:
 
     def _budgets(self, cycles: Array) -> None:
         """Cycles per local day and year, beyond which the battery works only to keep a limit or return to its band."""
-        strategy = self._asked.strategy
-        forced = self._forced_soc()
+        strategy, shared = self._asked.strategy, self._asked.shared_intervals
+        by_import, forced = self._forced_soc()
+        by_import[:, :shared] += cycles[:, :shared]
         for calendar, sites in self._zones:
             own = cycles[sites]
             for name, most, so_far in (
@@ -410,25 +439,31 @@ class _Judge:
                 labels = calendar.of[name]
                 for label in np.unique(labels):
                     begun = so_far if label == labels[0] else 0.0
-                    used, bound = begun + own[:, labels == label].sum(axis=1), max(most, begun) + forced[sites]
+                    inside = labels == label
+                    used = begun + own[:, inside].sum(axis=1)
+                    bound = max(most, begun) + forced[sites] + by_import[sites][:, inside].sum(axis=1)
                     broken = used > bound + SOC_TOLERANCE
                     if broken.any():
                         over = np.zeros(cycles.shape, dtype=np.bool_)
-                        over[sites[broken], int((labels == label).argmax())] = True
+                        over[sites[broken], int(inside.argmax())] = True
                         value, most_of = np.zeros((len(cycles), 1)), np.zeros((len(cycles), 1))
                         value[sites, 0], most_of[sites, 0] = used, bound
                         self._refuse("cycle budget", f"cycles of a {name}", over, value, most_of)
 
-    def _forced_soc(self) -> Array:
-        """What limits and band may make each battery give over the horizon, whatever its budgets, shape (N,)."""
+    def _forced_soc(self) -> tuple[Array, Array]:
+        """What limits and band may make each battery give, whatever its budgets.
+
+        By the import limit in each interval, shape (N, T); by the export limit and the band over the horizon, shape
+        (N,), as room may be made long before it is needed.
+        """
         asked, draw = self._asked, self._asked.load_kw - self._asked.offered_kw
         shape = self._of["soc"].shape
         over_import = np.maximum(draw - self._limits["import_kw"], 0.0)
         over_export = np.where(self._curtailable, 0.0, np.maximum(-draw - self._limits["export_kw"], 0.0))
-        # Energy for what cannot be drawn, room for what cannot be fed in.
-        given_kw = over_import / self._figure("discharge_efficiency") + over_export * self._figure("charge_efficiency")
-        forced = np.broadcast_to(given_kw * asked.step_h / self._figure("capacity_kwh"), shape).sum(axis=1)
-        return np.asarray(forced + np.maximum(asked.initial_soc - self._figure("max_soc")[:, 0], 0.0))
+        per_kw = asked.step_h / self._figure("capacity_kwh")
+        by_import = np.array(np.broadcast_to(over_import / self._figure("discharge_efficiency") * per_kw, shape))
+        by_export = np.broadcast_to(over_export * self._figure("charge_efficiency") * per_kw, shape).sum(axis=1)
+        return by_import, by_export + np.maximum(asked.initial_soc - self._figure("max_soc")[:, 0], 0.0)
 
     @cached_property
     def _zones(self) -> list[tuple[_Calendar, npt.NDArray[np.int64]]]:

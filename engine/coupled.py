@@ -31,6 +31,8 @@ from engine.problem import DispatchProblem, ProblemStack
 
 # Values this close, relative to the money at stake, are equal.
 SAME = 1e-11
+# How far beside the best cap energy's worth is read, relative to the cap.
+BESIDE = 1e-5
 # A cap exceeded by less than this is kept.
 DUST_KW = 1e-11
 # The best cap is not sought more closely than this.
@@ -183,6 +185,8 @@ class _Search:
             if bound - dual <= SAME * max(1.0, abs(bound)):
                 share = dear_over / (dear_over - cheap_over)
                 mixed = storage_dp.blend(self._stack, cheap.decisions, dear.decisions, share)
+                # What energy is worth is its worth at the price found, not a mean of its worth at two others.
+                mixed = replace(mixed, marginal_value_eur_per_kwh=answer.decisions.marginal_value_eur_per_kwh)
                 why = f"a cycle costs {price * self._problem.battery.capacity_kwh:.4g} EUR, found in {step} steps"
                 return Answer(mixed, reckon(self._stack, mixed), why)
             if over > 0:
@@ -252,7 +256,18 @@ class _Search:
         found = answers[best]
         if found.outcome.import_kw[0][counted].max() > best + SLACK:
             raise NotExactHereError("a demand charge binds where the load exceeds every cap")
-        return replace(found, why=why)
+        # At the best cap itself the dynamic program sees the wall above it, no price. Beside it there are the worths
+        # of energy under a cap a little higher and a little lower; that mean of them is right under which the cap's own
+        # slope vanishes. A step's fee has no slope, and below what was drawn before a cap changes nothing.
+        beside = BESIDE * max(1.0, most)
+        higher, lower = best + beside, best - beside
+        rising = max(0.0, value(higher) - value(best))
+        falling = max(0.0, value(lower) - value(best)) if not charge.steps_eur and lower > least else np.inf
+        share = rising / (rising + falling) if rising + falling > 0 else 0.0
+        worth = (1 - share) * answers[higher].decisions.marginal_value_eur_per_kwh
+        if share > 0:
+            worth = worth + share * answers[lower].decisions.marginal_value_eur_per_kwh
+        return replace(found, decisions=replace(found.decisions, marginal_value_eur_per_kwh=worth), why=why)
 
 
 def least_of_convex(value: Callable[[float], float], low: float, high: float) -> float:

@@ -135,8 +135,10 @@ def _limits_eur(stack: ProblemStack, outcome: Outcome) -> Array:
     over = np.maximum(outcome.import_kw - stack.import_limit_kw, 0.0)
     over += np.maximum(outcome.export_kw - stack.export_limit_kw, 0.0)
     min_soc, max_soc = stack.figures.min_soc, stack.figures.max_soc
-    outside = np.maximum(min_soc - outcome.soc, 0.0) + np.maximum(outcome.soc - max_soc, 0.0)
-    per_interval = breach.limit * stack.step_h * over + breach.band * stack.capacity_kwh * outside
+    below, above = np.maximum(min_soc - outcome.soc, 0.0), np.maximum(outcome.soc - max_soc, 0.0)
+    per_interval = breach.limit * stack.step_h * over + stack.capacity_kwh * (
+        breach.band * below + breach.overfull * above
+    )
     final_short = np.maximum(stack.final_soc_min - outcome.soc[:, -1:], 0.0)
     at_end = breach.final * stack.capacity_kwh * final_short
     total: Array = per_interval.sum(axis=1) + at_end[:, 0]

@@ -25,9 +25,11 @@ from engine.errors import InputError
 from engine.timeline import ONE_HOUR, ClockIntervals
 
 IntArray = npt.NDArray[np.int64]
-Kw = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Kwh = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Eur = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# No power [kW], energy [kWh] or money [EUR] of a demand charge is larger.
+LARGEST = 1e7
+Kw = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Kwh = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Eur = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 
 
 class DemandCharge(BaseModel):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from engine.arrays import is_number
 from engine.errors import InputError
 
 # A minute, and one more for every so many intervals (a week of quarter-hours).
 TIME_LIMIT_S = 60.0
 INTERVALS_PER_TIME_LIMIT = 672
 MONEY_TOLERANCE_EUR = 1e-9
+LONGEST_S = 1e9
+LARGEST_EUR = 1e12
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,10 @@ class Effort:
         """
         usual_s = TIME_LIMIT_S * max(1.0, intervals / INTERVALS_PER_TIME_LIMIT)
         limit_s = usual_s if time_limit_s is None else time_limit_s
-        if not _is_number(limit_s) or not limit_s > 0:
-            raise InputError("time_limit_s", f"value {time_limit_s!r} is not above 0", "give seconds, or None")
-        if not _is_number(money_tolerance_eur) or not 0 <= money_tolerance_eur < math.inf:
-            raise InputError("money_tolerance_eur", f"value {money_tolerance_eur!r} is not 0 or more", "give euros")
+        if not is_number(limit_s) or not 0 < limit_s < LONGEST_S:
+            raise InputError("time_limit_s", f"value {time_limit_s!r} is not above 0 s", "give seconds, or None")
+        if not is_number(money_tolerance_eur) or not 0 <= money_tolerance_eur < LARGEST_EUR:
+            raise InputError(
+                "money_tolerance_eur", f"value {money_tolerance_eur!r} is outside 0..{LARGEST_EUR:g} EUR", "give euros"
+            )
         return cls(float(limit_s), float(money_tolerance_eur))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

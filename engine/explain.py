@@ -43,16 +43,13 @@ def explain(plan: Plan, position: int) -> str:
     row = plan.table.iloc[position]
     start = plan.table.index[position]
     value = float(plan.marginal_value.iloc[position])
-    battery = plan.site.battery
     local = start.tz_convert(plan.site.timezone)
     best = next_best(plan, position)
     broken = [str(breach) for breach in plan.breaches if breach.start == start]
     sentences = [
         f"{local:%Y-%m-%d %H:%M %Z}: {_action(row)}.",
-        f"Buying costs {plan.problem.import_price[position]:.4f}, "
-        f"selling earns {plan.problem.export_price[position]:.4f} EUR/kWh.",
-        f"A stored kWh is worth {value:.4f} EUR, so charging pays below {value * battery.charge_efficiency:.4f} "
-        f"and discharging above {value / battery.discharge_efficiency + battery.wear_eur_per_kwh:.4f} EUR/kWh.",
+        _prices(plan, position),
+        _worth(plan, value),
         _binding(plan, row, position),
         f"Next best: {best}." if best else _untold(plan),
         f"Not kept: {'; '.join(broken)}." if broken else "",
@@ -100,7 +97,7 @@ def next_best(plan: Plan, position: int) -> Alternative | None:
         position: Number of the interval.
     """
     from engine import storage_dp
-    from engine.decisions import breach_eur, objective_eur, reckon
+    from engine.decisions import objective_eur, reckon, unlawful_kwh
 
     problem, stack = plan.problem, plan.problem.stack
     battery = plan.site.battery
@@ -114,14 +111,15 @@ def next_best(plan: Plan, position: int) -> Alternative | None:
         """What the rest of the horizon comes to behind an act, and how much of it is breaches."""
         decisions = storage_dp.with_curtailment(now, np.array([[charge_kw]]), np.array([[discharge_kw]]))
         outcome = reckon(now, decisions)
-        total, breach = float(objective_eur(now, outcome)[0]), float(breach_eur(now, outcome)[0])
+        total, breach = float(objective_eur(now, outcome)[0]), float(unlawful_kwh(now, outcome)[0])
         if position + 1 < problem.intervals:
             rest = stack.part(position + 1, problem.intervals, float(outcome.soc[0, 0]))
             following, pieces = storage_dp.solve(rest)
             if pieces[0] < 0:
                 return np.inf, np.inf
             after = reckon(rest, following)
-            total, breach = total + float(objective_eur(rest, after)[0]), breach + float(breach_eur(rest, after)[0])
+            total += float(objective_eur(rest, after)[0])
+            breach += float(unlawful_kwh(rest, after)[0])
         return total, breach
 
     own = float(row["charge_kw"]), float(row["discharge_kw"])
@@ -148,6 +146,26 @@ def _acts(plan: Plan, now: ProblemStack, soc: float, position: int) -> list[tupl
     charge = min(float(problem.max_charge_kw[position]), room, most_import + surplus)
     discharge = min(float(problem.max_discharge_kw[position]), held, most_export - surplus)
     return [(0.0, 0.0), *((kw, 0.0) for kw in [charge] if kw > MOVING_KW), *((0.0, kw) for kw in [discharge] if kw > 0)]
+
+
+def _prices(plan: Plan, position: int) -> str:
+    problem = plan.problem
+    bought, sold = problem.import_price[position], problem.export_price[position]
+    weighed = problem.decision_import_price[position]
+    carbon = f" ({weighed:.4f} with its carbon)" if weighed != bought else ""
+    return f"Buying costs {bought:.4f}{carbon}, selling earns {sold:.4f} EUR/kWh."
+
+
+def _worth(plan: Plan, value: float) -> str:
+    """What a stored kWh is worth, and between which prices the battery rests."""
+    battery = plan.site.battery
+    if value >= plan.problem.breach.final * (1 - DUST):
+        return "Stored energy decides here whether a limit is kept, which no money outranks."
+    pays_above = value / battery.discharge_efficiency + battery.wear_eur_per_kwh
+    return (
+        f"A stored kWh is worth {value:.4f} EUR, so charging pays below {value * battery.charge_efficiency:.4f} "
+        f"and discharging above {pays_above:.4f} EUR/kWh."
+    )
 
 
 def _untold(plan: Plan) -> str:
@@ -194,7 +212,12 @@ def _binding(plan: Plan, row: pd.Series, position: int) -> str:
     for way in ("import", "export"):
         limit = float(getattr(problem, f"{way}_limit_kw")[position])
         if row[f"{way}_kw"] >= limit - DUST and np.isfinite(limit):
-            binding.append(f"{way} is at its limit" if limit > DUST else f"{way} is not allowed")
+            beyond = row[f"{way}_kw"] > limit + DUST
+            binding.append(
+                f"{way} is above its limit"
+                if beyond
+                else f"{way} is {'at its limit' if limit > DUST else 'not allowed'}"
+            )
     if problem.reserve_soc[position] > 0 and abs(row["soc"] - problem.reserve_soc[position]) <= DUST:
         binding.append("the reserve is all that is left at the end of it")
     return f"Binding: {', '.join(binding)}." if binding else "No limit binds."

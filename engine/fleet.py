@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine import checker
-from engine.arrays import Array
+from engine.arrays import Array, is_count
 from engine.assets import Site
 from engine.decisions import Decisions, Outcome, plan_columns, reckon
 from engine.demand import DemandCharge
@@ -43,7 +43,7 @@ SERIES = (
 class FleetPlan:
     """Proved and checked plans of N sites over T intervals; arrays of shape (N, T) in the order of `sites`."""
 
-    sites: Sequence[Site]
+    sites: tuple[Site, ...]
     index: pd.DatetimeIndex
     """Starts of the intervals [UTC]."""
     cost_eur: Array
@@ -166,16 +166,21 @@ def optimise_fleet(
         reserve_soc=reserve_soc,
         carbon_kg_per_kwh=carbon_kg_per_kwh,
     )
-    if workers is not None and (not isinstance(workers, int) or workers < 1):
+    if workers is not None and not is_count(workers):
         raise InputError("workers", f"value {workers!r} is not 1 or more", "give a number of threads, or None")
+    if progress is not None and not callable(progress):
+        raise InputError(
+            "progress", f"it is {type(progress).__name__}", "give a function of (sites done, sites in all)"
+        )
     stack = build_stack(sites, request, frames=True)
+    sites = tuple(sites)  # nobody else's list: the result goes by their places
     import numba
 
     effort = Effort.of(time_limit_s, money_tolerance_eur, len(stack.index))
     batch = _Batch(stack, checker.Asked.of(sites, request), effort)
     size = max(1, VALUES_PER_CHUNK // len(stack.index))
     # More threads than processors would only wait for each other.
-    with ThreadPoolExecutor(workers or numba.get_num_threads()) as pool:
+    with ThreadPoolExecutor(int(workers or 0) or numba.get_num_threads()) as pool:
         starts = range(0, len(sites), size)
         running = [pool.submit(batch.chunk, first, min(first + size, len(sites))) for first in starts]
         try:

@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 import pandas as pd
 
-from engine.arrays import Array, Mask
+from engine.arrays import Array, Mask, is_number
 from engine.assets import Site
 from engine.demand import DemandCharge
 from engine.errors import InputError
@@ -62,7 +62,7 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
     figures = SiteFigures.of(sites)
     index = reader.index
     stack = ProblemStack(
-        sites=sites,
+        sites=tuple(sites),
         figures=figures,
         strategy=strategy,
         demand_charges=_demand_charges(request.demand_charges),
@@ -204,12 +204,12 @@ class _Reader:
 
     def soc(self, name: str, figure: Figure, margin: float) -> Array:
         """States of charge, shape (N, 1) [fraction]."""
-        if isinstance(figure, str | bytes | bool) or figure is None:
+        values = np.asarray(figure)
+        if values.dtype == object and all(map(is_number, values.flat)):
+            values = values.astype(np.float64)  # numbers that numpy does not know, as fractions
+        if values.dtype.kind not in "iuf":
             raise InputError(name, f"value {figure!r} is no number", "give a fraction between 0 and 1")
-        try:
-            values = np.asarray(figure, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(name, f"value {figure!r} is no number", "give a fraction between 0 and 1") from None
+        values = values.astype(np.float64)
         if values.ndim > 1 or (values.ndim == 1 and len(values) != len(self.sites)):
             raise InputError(
                 name, f"it has shape {values.shape} for {len(self.sites)} sites", "give a number or one per site"
@@ -267,7 +267,7 @@ class _Reader:
         """A series as (1, T), a frame as (N, T)."""
         _refuse_no_series(name, series, self._kinds)
         own = self.index if series.index.equals(self._given_index) else utc_index(name, series.index)
-        if not own.equals(self.index):
+        if not own.equals(self.index) or (len(own) == 1 and own.freq != self.index.freq):
             raise InputError(f"{name}.index", _first_difference(own, self.index), "put all series on one index")
         frame = isinstance(series, pd.DataFrame)
         if frame and series.shape[1] != len(self.sites):
@@ -308,7 +308,7 @@ def _refuse_no_sites(sites: object, name: str) -> None:
 
 
 def _demand_charges(charges: object) -> tuple[DemandCharge, ...]:
-    if not isinstance(charges, Sequence):
+    if not isinstance(charges, Sequence) or isinstance(charges, str | bytes):
         raise InputError("demand_charges", f"it is {type(charges).__name__}", "give a list of DemandCharge")
     for number, charge in enumerate(charges):
         if not isinstance(charge, DemandCharge):
@@ -390,16 +390,16 @@ def _final_soc(reader: _Reader, figure: Figure | None, top: Array) -> Array:
     return values
 
 
-def _terminal_value(value: TerminalValue | None) -> dict[str, Array]:
+def _terminal_value(value: TerminalValue | None) -> dict[str, Any]:
     """A number, or pieces (up to soc, EUR/kWh) of falling worth, as edges (K,) and values (1, K)."""
     pieces: Any = 0.0 if value is None else value
-    if isinstance(pieces, bool):
-        pieces = None
-    if isinstance(pieces, int | float | np.number):
-        pieces = ((1.0, float(pieces)),)
+    if is_number(pieces):
+        pieces = ((1.0, pieces),)
     try:
+        if any(isinstance(number, str | bool | np.bool_) for piece in pieces for number in piece):
+            raise TypeError
         edges, values = np.array([[float(edge), float(worth)] for edge, worth in pieces]).T.copy()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             "terminal_value_eur_per_kwh",
             f"value {value!r} is neither a number nor (up to soc, EUR/kWh) pairs",
@@ -418,7 +418,7 @@ def _terminal_value(value: TerminalValue | None) -> dict[str, Array]:
             f"value {values[bad][0]!r} is beyond +-{LARGEST_PRICE_EUR_PER_KWH:g} EUR/kWh",
             "give a price per kWh, not per MWh",
         )
-    if (np.diff(edges) <= 0).any() or not (edges[0] > 0 and edges[-1] == 1):
+    if not (np.diff(edges) > 0).all() or not (edges[0] > 0 and edges[-1] == 1):
         raise InputError(
             "terminal_value_eur_per_kwh",
             f"the pieces end at soc {', '.join(f'{edge:g}' for edge in edges)}",

@@ -38,6 +38,8 @@ LimitName = Literal[
 ]
 # Below this a power or a fraction is arithmetic dust, not a decision.
 DUST = 1e-7
+# A gap to the proved bound below this, relative to the cost, is arithmetic.
+PROVED_GAP = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +63,13 @@ class Breach:
     start: pd.Timestamp
     """Start of the interval [UTC]."""
     value: float
-    """What the plan has there [kW, or fraction]."""
+    """What the plan has there [kW, fraction, or kWh of a budget]."""
     bound: float
-    """What the limit asks for [kW, or fraction]."""
+    """What the limit asks for [as `value`]."""
 
     def __str__(self) -> str:
-        return f"{self.limit} {self.bound:g} not kept at {self.start:%Y-%m-%dT%H:%MZ}: {self.value:.4g}"
+        value = self.value if abs(self.value) > DUST else 0.0
+        return f"{self.limit} {self.bound:g} not kept at {self.start:%Y-%m-%dT%H:%MZ}: {value:.4g}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,11 @@ class Plan:
     """How long the solve took [s]."""
     gap_eur: float = 0.0
     """How much cheaper a plan could be at most, by the solver's proof [EUR]; 0 or within the money tolerance."""
-    status: Literal["optimal"] = "optimal"
+
+    @property
+    def status(self) -> Literal["optimal", "within tolerance"]:
+        """Whether it is proved that nothing is cheaper, or that nothing is by more than the gap that was accepted."""
+        return "optimal" if self.gap_eur <= PROVED_GAP * max(1.0, abs(self.cost_eur)) else "within tolerance"
 
     @property
     def cost_eur(self) -> float:
@@ -168,7 +175,7 @@ class Plan:
         """
         try:
             stamp = pd.Timestamp(time)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise InputError("time", f"value {time!r} is no time", "write it as 2026-02-03 17:15") from error
         if stamp.tzinfo is None:
             try:
@@ -191,33 +198,32 @@ class Plan:
         return int(index.searchsorted(stamp, side="right")) - 1
 
 
-def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome, row: int = 0) -> Plan:
+def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome) -> Plan:
     """Put one site's plan together.
 
     Args:
         problem: The problem that was solved.
-        solution: The decisions, of shape (N, T).
-        outcome: What they come to, of shape (N, T).
-        row: Which of the N this plan is of.
+        solution: The decisions, of shape (1, T).
+        outcome: What they come to, of shape (1, T).
     """
     decisions = solution.decisions
     columns = plan_columns(problem.stack, decisions, outcome)
-    table = pd.DataFrame({name: columns[name][row] for name in COLUMNS}, index=problem.index)
-    demand_eur = float(problem.stack.demand_eur(outcome.import_kw[row : row + 1])[0])
+    table = pd.DataFrame({name: columns[name][0] for name in COLUMNS}, index=problem.index)
+    demand_eur = float(problem.stack.demand_eur(outcome.import_kw)[0])
     return Plan(
         site=problem.site,
         problem=problem,
         table=table,
         breakdown=CostBreakdown(
-            math.fsum(outcome.import_eur[row]),
-            math.fsum(outcome.export_eur[row]),
-            math.fsum(outcome.wear_eur[row]),
+            math.fsum(outcome.import_eur[0]),
+            math.fsum(outcome.export_eur[0]),
+            math.fsum(outcome.wear_eur[0]),
             demand_eur,
         ),
         marginal_value=pd.Series(
-            decisions.marginal_value_eur_per_kwh[row], index=problem.index, name="marginal_value_eur_per_kwh"
+            decisions.marginal_value_eur_per_kwh[0], index=problem.index, name="marginal_value_eur_per_kwh"
         ),
-        breaches=_breaches(problem, table, taken_kwh(problem.stack, decisions)[row]),
+        breaches=_breaches(problem, table, taken_kwh(problem.stack, decisions)[0]),
         solver=solution.solver,
         why=solution.why,
         seconds=solution.seconds,

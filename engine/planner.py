@@ -86,7 +86,7 @@ def optimise(
         SolveError: The solver found no proved optimum in its time; says how far it was.
         PlanRejectedError: The checker found fault with the plan.
     """
-    if solver not in ("auto", "dp", "lp"):
+    if not isinstance(solver, str) or solver not in ("auto", "dp", "lp"):
         raise InputError("solver", f"value {solver!r} is unknown", "choose 'auto', 'dp' or 'lp'")
     request = Request(
         import_price=in_euros("import_price", import_price),

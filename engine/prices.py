@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from engine.arrays import is_number
 from engine.errors import InputError
-from engine.timeline import hold, step_hours, utc_index
+from engine.timeline import SHORTEST_STEP, hold, step_hours, utc_index
 
 KWH_PER_MWH = 1000.0
 _ISO_4217 = re.compile("[A-Z]{3}")
@@ -37,7 +38,9 @@ class PriceCurve:
     currency: str
 
     def __post_init__(self) -> None:
-        if not _ISO_4217.fullmatch(self.currency):
+        if not isinstance(self.series, pd.Series):
+            raise InputError("price", f"it is {type(self.series).__name__}", "give a pandas Series indexed by time")
+        if not isinstance(self.currency, str) or not _ISO_4217.fullmatch(self.currency):
             raise InputError("currency", f"{self.currency!r} is no ISO 4217 code", "write one like 'EUR' or 'DKK'")
         name = f"{self.currency.lower()}_per_kwh"
         index = utc_index(name, self.series.index)
@@ -59,7 +62,8 @@ class PriceCurve:
         Raises:
             InputError: As for the class.
         """
-        return cls(series / KWH_PER_MWH, currency)
+        per_mwh = cls(series, currency)
+        return cls(per_mwh.series / KWH_PER_MWH, currency)
 
     @property
     def index(self) -> pd.DatetimeIndex:
@@ -92,8 +96,10 @@ class PriceCurve:
         """
         if isinstance(rate, pd.Series):
             rates = rate.set_axis(utc_index("rate", rate.index)).reindex(self.index)
+        elif is_number(rate):
+            rates = pd.Series(float(rate), index=self.index)
         else:
-            rates = pd.Series(rate, index=self.index)
+            raise InputError("rate", f"it is {type(rate).__name__}", "give a number or a pandas Series indexed by time")
         factors = _numbers("rate", rates, self.index)
         if not (factors > 0).all():
             at = int((factors <= 0).argmax())
@@ -114,7 +120,13 @@ class PriceCurve:
         Raises:
             InputError: The new step does not divide the old one.
         """
-        return PriceCurve(hold(self.series, pd.Timedelta(step)), self.currency)
+        try:
+            finer = pd.Timedelta(step)
+        except (TypeError, ValueError):
+            raise InputError("step", f"value {step!r} is no duration", "write one like '15min'") from None
+        if not finer >= SHORTEST_STEP:
+            raise InputError("step", f"value {step!r} is below {SHORTEST_STEP}", "write one like '15min'")
+        return PriceCurve(hold(self.series, finer), self.currency)
 
     def __add__(self, other: PriceCurve) -> PriceCurve:
         return self._combined(other, "add", pd.Series.__add__)
@@ -125,6 +137,8 @@ class PriceCurve:
     def _combined(
         self, other: PriceCurve, verb: str, operation: Callable[[pd.Series, pd.Series], pd.Series]
     ) -> PriceCurve:
+        if not isinstance(other, PriceCurve):
+            raise InputError("price", f"cannot {verb} {type(other).__name__}", "give another PriceCurve")
         if self.currency != other.currency:
             raise InputError(
                 "currency",
@@ -143,6 +157,9 @@ class PriceCurve:
 def _numbers(field: str, series: pd.Series, index: pd.DatetimeIndex) -> np.ndarray:
     """Finite floats of a series, in a copy of their own; the first fault is named by its interval."""
     try:
+        boxed = series.dtype == object and any(isinstance(one, bool | str) for one in series)
+        if boxed or series.dtype.kind not in "iufO":
+            raise TypeError
         values = series.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     except (TypeError, ValueError):
         raise InputError(field, f"its values are no numbers (dtype {series.dtype})", "give numbers") from None

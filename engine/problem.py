@@ -23,6 +23,9 @@ from engine.demand import DemandCharge, PeakPeriod, peak_periods
 from engine.figures import SiteFigures
 from engine.strategy import Strategy
 
+# Below this a price is none to a solver with tolerances [EUR/kWh].
+NEXT_TO_NOTHING = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class DispatchProblem:
@@ -127,6 +130,8 @@ class ProblemStack:
     final_soc_min: Array
     terminal_up_to_soc: Array
     terminal_value: Array
+    breach_of_whole: BreachPrices[Array] | None = None
+    """Of a part of a horizon: the breach prices of the whole, so that both weigh alike."""
 
     def __len__(self) -> int:
         return len(self.sites)
@@ -148,7 +153,7 @@ class ProblemStack:
             changed["final_soc_min"] = np.full_like(self.final_soc_min, -np.inf)
             changed["terminal_value"] = np.zeros_like(self.terminal_value)
         start = np.full_like(self.initial_soc, initial_soc)
-        return replace(self, index=self.index[first:last], initial_soc=start, **changed)
+        return replace(self, index=self.index[first:last], initial_soc=start, breach_of_whole=self.breach, **changed)
 
     @property
     def capacity_kwh(self) -> Array:
@@ -232,6 +237,8 @@ class ProblemStack:
     @cached_property
     def breach(self) -> BreachPrices[Array]:
         """What limits cost that are not kept, each of shape (N, 1)."""
+        if self.breach_of_whole is not None:
+            return self.breach_of_whole
         prices = (self.decision_import_price, self.export_price, self.terminal_value)
         dearest = reduce(np.maximum, (np.abs(price).max(axis=1, keepdims=True) for price in prices))
         # To charge a kWh within one interval may raise a peak by this much.
@@ -242,6 +249,7 @@ class ProblemStack:
             self.wear_eur_per_kwh,
             carried=self.charge_efficiency * self.discharge_efficiency * self.kept ** len(self.index),
             tapered=self.figures.tapered > 0,
+            loses=self.kept < 1,
             reserve_price=None if asked is None else asked * self.step_h,
             reserved=bool(self.reserve_soc.any()),
             intervals=len(self.index),
@@ -276,10 +284,10 @@ class ProblemStack:
 
     @cached_property
     def solar_guard_binds(self) -> Mask:
-        """Intervals in which it would pay to charge with PV and to buy, for nothing or less, for the load it leaves."""
+        """Intervals in which it would pay to charge with PV and to buy, for next to nothing, for the load it leaves."""
         if self.strategy.grid_charging:
             return np.zeros((1, 1), dtype=np.bool_)
-        return (self.decision_import_price <= 0) & self.pv_curtailable & (self.surplus_kw > 0)
+        return (self.decision_import_price <= NEXT_TO_NOTHING) & self.pv_curtailable & (self.surplus_kw > 0)
 
     @cached_property
     def convex(self) -> Mask:
@@ -364,7 +372,5 @@ def _row(array: Array, number: int) -> Array:
 
 
 def _steepest_eur_per_kw(charge: DemandCharge) -> float:
-    """More than a kW of peak can cost at the margin."""
-    if charge.eur_per_kw:
-        return charge.eur_per_kw[-1][1]
-    return charge.steps_eur[-1][1]
+    """The most that a kW of peak can cost at the margin; the fee of a whole step is ranked apart, after breaches."""
+    return charge.eur_per_kw[-1][1] if charge.eur_per_kw else 0.0

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from engine import checker
-from engine.arrays import Array
+from engine.arrays import Array, is_number
 from engine.assets import Site
 from engine.decisions import reckon
 from engine.demand import DemandCharge
@@ -108,7 +108,8 @@ def optimise_scenarios(
         site: Battery, grid connection and PV array.
         scenarios: The futures; probabilities add to 1.
         initial_soc: As in `engine.optimise`.
-        final_soc_min: As in `engine.optimise`; in an unlikely scenario it may be missed, which its plan reports.
+        final_soc_min: As in `engine.optimise`; in an unlikely scenario, or for the fee of a whole step of a demand
+            charge, it may be missed, which its plan reports.
         terminal_value_eur_per_kwh: As in `engine.optimise`.
         strategy: As in `engine.optimise`.
         demand_charges: As in `engine.optimise`.
@@ -125,7 +126,7 @@ def optimise_scenarios(
     """
     probabilities = _probabilities(scenarios)
     for name, value, most in (("cvar_weight", cvar_weight, 1.0), ("cvar_level", cvar_level, 1 - 1e-9)):
-        if not isinstance(value, int | float) or not 0 <= value <= most:
+        if not is_number(value) or not 0 <= value <= most:
             raise InputError(name, f"value {value!r} is outside 0..1", "give a fraction (a level below 1)")
     shared = {
         "initial_soc": initial_soc,
@@ -159,7 +160,9 @@ def optimise_scenarios(
         plans.append(assemble(problem, solution, reckon(stack, solution.decisions)))
         # An end that is missed in an unlikely future is no fault.
         judged = replace(request, final_soc_min=None)
-        refuse_faults(checker.check(site, plans[-1].table, plans[-1].cost_eur, judged))
+        refuse_faults(
+            checker.check(site, plans[-1].table, plans[-1].cost_eur, judged, shared_intervals=first_intervals)
+        )
     outcome = [plan.cost_eur - plan.problem.terminal_worth_eur(float(plan.table["soc"].iloc[-1])) for plan in plans]
     return ScenarioPlan(tuple(plans), probabilities, first_intervals, np.array(outcome), cvar_level)
 
@@ -199,10 +202,9 @@ def _probabilities(scenarios: object) -> Array:
     if not scenarios:
         raise InputError("scenarios", "there are none", "give one or more")
     given = [scenario.probability for scenario in scenarios]
-    try:
-        values = np.array(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError("scenarios.probability", f"they are {given}", "give shares that add to 1") from None
+    if not all(map(is_number, given)):
+        raise InputError("scenarios.probability", f"they are {given}", "give shares that add to 1")
+    values = np.array(given, dtype=np.float64)
     if not (values > 0).all() or abs(values.sum() - 1) > 1e-9:
         raise InputError("scenarios.probability", f"they are {values.tolist()}", "give shares above 0 that add to 1")
     return values

@@ -194,7 +194,7 @@ class SiteModel:
                 if start < 0:
                     self._outside["discharge", t] = below
             if start > battery.max_soc:
-                above = self._breach(f"above_{t}", self._weight.band)
+                above = self._breach(f"above_{t}", self._weight.overfull)
                 self._program.require(after - above <= battery.max_soc * capacity)
                 if start > 1:
                     self._outside["charge", t] = above

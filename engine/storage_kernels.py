@@ -92,9 +92,11 @@ class KernelInput(NamedTuple):
     """The store moves within `low` and `high`."""
     high: Figure
     band_low: Figure
-    """Outside the band each kWh and interval costs `band_breach`."""
+    """Below it each kWh and interval costs `below_band`."""
     band_high: Figure
-    band_breach: Figure
+    """Above it each kWh and interval costs `above_band`."""
+    below_band: Figure
+    above_band: Figure
     start: Figure
     final: Figure
     """Least store at the end; each kWh short costs `final_breach`."""
@@ -140,7 +142,8 @@ class Band(NamedTuple):
     low: float
     band_low: float
     band_high: float
-    breach: float
+    below: float
+    above: float
     floor_breach: float
 
 
@@ -200,7 +203,7 @@ def _interval(rows, t, breach, eta_in, eta_out):
 
 @_inner
 def _band(data):
-    return Band(data.low, data.band_low, data.band_high, data.band_breach, data.floor_breach)
+    return Band(data.low, data.band_low, data.band_high, data.below_band, data.above_band, data.floor_breach)
 
 
 @_inner
@@ -407,8 +410,9 @@ def _solve_convex(data, rows, delta, worth):
         change = most_up[t]
         base = t * MOST_PIECES
         i, j = base + cost_pieces[t] - 1, begin
-        # The slope where the walk stops is what energy is worth to both lists, and so explains the step taken.
-        worth[t] = -v_slope[begin] if end > begin else 0.0
+        # The slope where the walk stops is what energy is worth to both lists, and so explains the step taken. Where
+        # it stops between two slopes every worth between theirs does: the one that goes on from before is taken.
+        least = most = -v_slope[begin] if end > begin else 0.0
         while left > DUST and (i >= base or j < end):
             slope = INFINITE
             if i >= base:
@@ -424,15 +428,18 @@ def _solve_convex(data, rows, delta, worth):
             while j < end and v_slope[j] <= slope + TIE:
                 from_value += v_length[j]
                 j += 1
-            worth[t] = -slope
+            least = most = -slope
             if left >= from_cost + from_value:
                 change -= from_cost
                 left -= from_cost + from_value
+                if left <= DUST and (i >= base or j < end):
+                    least = max(slopes[i] if i >= base else -INFINITE, -v_slope[j] if j < end else -INFINITE)
             else:
                 # A tie between acting now and acting later: every change between these two costs the same.
                 lowest, highest = change - min(from_cost, left), change - max(0.0, left - from_value)
                 change = _settle_tie(tie, before, lowest, highest)
                 left = 0.0
+        worth[t] = most if t == 0 else min(max(worth[t - 1] / kept, least), most)
         delta[t] = before = _settled(change)
         stored = min(max(kept * stored + before, low), high)
 
@@ -551,11 +558,11 @@ def _add_band(band, floor, slope, length, begin, used):
     """Add what being outside the band, or below a floor, at the end of an interval costs."""
     low = band.low
     if low < band.band_low:
-        used = _bend(slope, length, begin, used, low, band.band_low, -band.breach, 0.0)
+        used = _bend(slope, length, begin, used, low, band.band_low, -band.below, 0.0)
     if low < floor:
         used = _bend(slope, length, begin, used, low, floor, -band.floor_breach, 0.0)
     if band.band_high < INFINITE:
-        used = _bend(slope, length, begin, used, low, band.band_high, 0.0, band.breach)
+        used = _bend(slope, length, begin, used, low, band.band_high, 0.0, band.above)
     return used
 
 
@@ -776,11 +783,11 @@ def _add_band_to_pieces(band, floor, one, used, high):
     """Add what being outside the band, or below a floor, at the end of an interval costs."""
     low = band.low
     if low < band.band_low:
-        used = _bend_pieces(one, used, high, band.band_low, band.breach, 0.0)
+        used = _bend_pieces(one, used, high, band.band_low, band.below, 0.0)
     if low < floor:
         used = _bend_pieces(one, used, high, floor, band.floor_breach, 0.0)
     if band.band_high < INFINITE:
-        used = _bend_pieces(one, used, high, band.band_high, 0.0, band.breach)
+        used = _bend_pieces(one, used, high, band.band_high, 0.0, band.above)
     return used
 
 
@@ -872,8 +879,8 @@ def _site(data, i):
         _at(data.max_charge_kw, i), _at(data.max_discharge_kw, i), _at(data.solar_only, i), _at(data.floor, i),
         _at(data.floor_breach, i), _at(data.kept, i), _at(data.eta_in, i), _at(data.eta_out, i),
         _at(data.wear, i), _at(data.low, i), _at(data.high, i), _at(data.band_low, i), _at(data.band_high, i),
-        _at(data.band_breach, i), _at(data.start, i), _at(data.final, i), _at(data.final_breach, i),
-        _at(data.end_at, i), _at(data.end_value, i), _at(data.smooth, i), _at(data.tie, i),
+        _at(data.below_band, i), _at(data.above_band, i), _at(data.start, i), _at(data.final, i),
+        _at(data.final_breach, i), _at(data.end_at, i), _at(data.end_value, i), _at(data.smooth, i), _at(data.tie, i),
     )  # fmt: skip
 
 

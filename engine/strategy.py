@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Nothing weighs more than this per kWh, kg or hour of it [EUR].
+Price = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
 Preference = Literal["fewer_switches", "smoother_power", "later_charging"]
 
 

@@ -19,10 +19,15 @@ from pydantic import AfterValidator
 from engine.errors import InputError
 
 ONE_HOUR = pd.Timedelta(hours=1)
+SHORTEST_STEP = pd.Timedelta(seconds=1)
+# Names that stand for whatever the machine is set to.
+ZONES_OF_THE_MACHINE = frozenset({"localtime", "Factory", "posixrules"})
 
 
 def _is_known_zone(name: str) -> str:
     try:
+        if name in ZONES_OF_THE_MACHINE:
+            raise ValueError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"value {name!r} is no IANA time zone; write one like 'Europe/Copenhagen'") from error
@@ -93,7 +98,7 @@ def _refuse_irregular(name: str, utc: pd.DatetimeIndex) -> None:
 
 
 def _refuse_odd_step(field: str, first: pd.Timestamp, step: pd.Timedelta) -> None:
-    if ONE_HOUR % step != pd.Timedelta(0):
+    if step < SHORTEST_STEP or ONE_HOUR % step != pd.Timedelta(0):
         raise InputError(
             field,
             f"the step {_minutes(step)} from {_stamp(first)} on does not divide the hour",

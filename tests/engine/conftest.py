@@ -68,7 +68,7 @@ class Case:
             "import_limit_kw": price.limit * h,
             "export_limit_kw": price.limit * h,
             "min_soc": price.band * capacity_kwh,
-            "max_soc": price.band * capacity_kwh,
+            "max_soc": price.overfull * capacity_kwh,
             "final_soc_min": price.final * capacity_kwh,
         }
         return sum(weight_eur[breach.limit] * abs(breach.value - breach.bound) for breach in plan.breaches)

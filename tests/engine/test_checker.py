@@ -201,15 +201,18 @@ def test_a_final_state_missed_after_a_full_store_kept_the_fuse_passes(small):
 @pytest.mark.parametrize(
     ("initial_soc", "decisions", "expected"),
     [
-        pytest.param(0.05, {}, set(), id="below and resting"),
+        pytest.param(0.05, {}, {"soc band"}, id="below and resting"),
+        pytest.param(-0.5, {"charge_kw": 2.5}, set(), id="far below and coming as fast as the fuse lets it"),
+        pytest.param(-0.5, {"charge_kw": [2.5, 2.5, 2.4, 2.5]}, {"soc band"}, id="far below and slower"),
         pytest.param(0.05, {"charge_kw": [1, 0, 0, 0]}, set(), id="below and coming back"),
         pytest.param(0.05, {"discharge_kw": [0.1, 0, 0, 0]}, {"soc band"}, id="below and going further"),
         pytest.param(0.05, {"charge_kw": [1, 0, 0, 0], "discharge_kw": [0, 0.8, 0, 0]}, {"soc band"}, id="below again"),
-        pytest.param(0.95, {}, set(), id="above and resting"),
+        pytest.param(0.95, {}, {"soc band"}, id="above and resting"),
+        pytest.param(0.95, {"discharge_kw": [0.7, 0, 0, 0]}, set(), id="above and coming back"),
         pytest.param(0.95, {"charge_kw": [0, 0, 0.1, 0]}, {"soc band"}, id="above and going further"),
     ],
 )
-def test_a_store_outside_its_band_may_rest_but_not_move_further_out(small, initial_soc, decisions, expected):
+def test_a_store_outside_its_band_comes_back_and_never_moves_further_out(small, initial_soc, decisions, expected):
     asked = small.but(initial_soc=initial_soc)
     assert rules(asked, table_of(asked, **decisions)) == expected
 

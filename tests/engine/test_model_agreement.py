@@ -57,12 +57,12 @@ def objective_eur(ask: Any, plan: Any) -> float:
         fixed = getattr(ask.site.grid, f"{name}_limit_kw")
         limit = np.minimum(np.inf if fixed is None else fixed, series(ask, f"{name}_limit_kw", np.inf))
         over += float(np.maximum(table[f"{name}_kw"] - limit, 0).sum())
-    outside = np.maximum(battery.min_soc - soc, 0).sum() + np.maximum(soc - battery.max_soc, 0).sum()
+    below, above = np.maximum(battery.min_soc - soc, 0).sum(), np.maximum(soc - battery.max_soc, 0).sum()
     short = np.maximum(reserve(ask) - soc, 0).sum()
     asked_soc = ask.given["final_soc_min"]
     at_end = 0.0 if asked_soc is None else max(0.0, asked_soc - soc[-1])
     total = plan.cost_eur + carbon - min(a * soc[-1] * capacity + b for a, b in worth_lines(ask))
-    total += breach.limit * h * over + breach.band * capacity * outside
+    total += breach.limit * h * over + capacity * (breach.band * below + breach.overfull * above)
     total += breach.reserve * capacity * short + breach.final * capacity * at_end
     taken = table["discharge_kw"].to_numpy() * h / battery.discharge_efficiency
     for labels, most_kwh in budgets(ask):
@@ -185,9 +185,8 @@ class Oracle:
         after = self._variable(max(battery.max_soc, start) * capacity, floor * capacity)
         gained = battery.charge_efficiency * charge - discharge * (1 / battery.discharge_efficiency)
         self._require(after == kept * before + gained)
-        band_price = self._breach.band
-        self._require(after + self._soft(band_price) >= battery.min_soc * capacity)
-        self._require(after - self._soft(band_price) <= battery.max_soc * capacity)
+        self._require(after + self._soft(self._breach.band) >= battery.min_soc * capacity)
+        self._require(after - self._soft(self._breach.overfull) <= battery.max_soc * capacity)
         short = self._soft(self._breach.reserve)
         self._require(after + short >= float(reserve(ask)[t]) * capacity)
         for points, energy in ((battery.charge_kw_at_soc, charge), (battery.discharge_kw_at_soc, discharge)):

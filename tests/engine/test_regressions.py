@@ -5,9 +5,21 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from engine import DemandCharge, Strategy
+from engine import (
+    Battery,
+    DemandCharge,
+    GridConnection,
+    InputError,
+    Scenario,
+    Site,
+    Strategy,
+    optimise,
+    optimise_fleet,
+    optimise_scenarios,
+)
 from engine.explain import next_best
 
 
@@ -181,3 +193,95 @@ def test_no_money_buys_the_reserve_however_long_the_horizon(ask, solver):
         strategy=Strategy(reserve_soc=0.6),
     )
     assert asked.plan(solver).table["soc"].min() >= 0.6 - 1e-9
+
+
+@pytest.mark.parametrize("solver", ["dp", "lp"])
+def test_energy_before_a_peak_is_worth_what_a_lower_peak_saves(ask, solver):
+    """A stored kWh lowers the cap of 2.85 kW that two hours share: 3 EUR/kW over 2 h * 0.9, and the price of a kWh."""
+    asked = ask(
+        import_price=[0.1, 0.2, 0.3, 0.2, 0.3, 0.1, 0.2, 0.3],
+        export_price=0.05,
+        load=[1.0, 1, 1, 6, 6, 1, 1, 1],
+        initial_soc=0.2,
+        battery={"max_charge_kw": 5, "max_discharge_kw": 5, "charge_efficiency": 0.9, "discharge_efficiency": 0.9},
+        demand_charges=[DemandCharge(eur_per_kw=3)],
+    )
+    plan = asked.plan(solver)
+    more = asked.but(initial_soc=0.2001).plan(solver)
+    saved_eur_per_kwh = (plan.cost_eur - more.cost_eur) / 0.001
+    assert plan.marginal_value.iloc[:5].tolist() == pytest.approx([saved_eur_per_kwh] * 5, rel=1e-6)
+
+
+def test_energy_is_worth_what_it_is_at_the_price_of_a_cycle(ask):
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        price = rng.uniform(0.05, 0.4, 48)
+        asked = ask(
+            import_price=price,
+            export_price=price * 0.5,
+            load=rng.uniform(0, 4, 48),
+            initial_soc=0.4,
+            battery={"charge_efficiency": 0.9, "discharge_efficiency": 0.9, "max_charge_kw": 5, "max_discharge_kw": 5},
+            strategy=Strategy(cycles_per_year=0.5),
+        )
+        plan, worth = asked.plan("dp"), []
+        for step in (1e-4, -1e-4):
+            worth.append((plan.cost_eur - asked.but(initial_soc=0.4 + step).plan("dp").cost_eur) / (step * 10))
+        if 0.01 < plan.table["soc"].iloc[0] < 0.99:
+            assert min(worth) - 1e-6 <= plan.marginal_value.iloc[0] <= max(worth) + 1e-6
+
+
+@pytest.mark.parametrize("solver", ["dp", "lp"])
+def test_a_store_that_loses_is_not_charged_above_its_band_ahead_of_losses(ask, solver):
+    asked = ask(
+        import_price=0.2,
+        export_price=0.1,
+        intervals=24,
+        battery={
+            "min_soc": 0.7,
+            "max_soc": 0.9,
+            "standing_loss_per_h": 0.02,
+            "max_charge_kw": 5,
+            "max_discharge_kw": 5,
+        },
+        initial_soc=0.95,
+        max_charge_kw=[5.0] + [0.0] * 23,
+    )
+    assert asked.plan(solver).table["soc"].iloc[0] <= 0.95 * 0.98 + 1e-9
+
+
+def test_another_act_is_weighed_by_the_breach_prices_of_the_plan(random_ask):
+    for seed in (31, 82, *range(200, 230)):
+        plan = random_ask(seed, 12).plan()
+        for position in range(12):
+            other = next_best(plan, position)
+            assert other is None or other.extra_eur >= 0
+
+
+def test_what_futures_share_may_leave_one_of_them_at_its_limit(ask):
+    index = ask(import_price=0.2, intervals=2, load=0.0).index
+    site = Site(
+        battery=Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5), grid=GridConnection(import_limit_kw=5)
+    )
+    price = pd.Series(0.2, index)
+    futures = [Scenario(0.5, price, price * 0.5, load=pd.Series(load, index)) for load in ([2.0, 2.0], [8.0, 0.0])]
+    result = optimise_scenarios(site, futures, initial_soc=0.5, strategy=Strategy(battery_export="never"))
+    assert result.now["discharge_kw"].iloc[0] == pytest.approx(2.0), "as much as the first future's load takes"
+    assert result.plans[1].breaches
+
+
+@pytest.mark.parametrize("freq", ["-1h", "1ns"])
+def test_one_interval_of_no_length_is_refused(ask, freq):
+    index = pd.date_range("2026-02-03", periods=1, freq=freq, tz="UTC")
+    price, site = pd.Series(0.2, index), ask(import_price=0.2, intervals=2).site
+    with pytest.raises(InputError, match="the step"):
+        optimise(site, import_price=price, export_price=price, initial_soc=0.5)
+
+
+def test_a_fleet_keeps_its_sites_whatever_becomes_of_the_callers_list(ask):
+    small, index = ask(import_price=0.2, intervals=4), ask(import_price=0.2, intervals=4).index
+    sites = [small.site.model_copy(update={"name": name}) for name in "ab"]
+    price = pd.Series(0.2, index)
+    fleet = optimise_fleet(sites, import_price=price, export_price=price, initial_soc=0.5)
+    sites.reverse()
+    assert [fleet.plan(number).site.name for number in range(2)] == ["a", "b"]
