@@ -34,6 +34,12 @@ SAME_BREACH = 1e-9
 # stake, and a taste that costs more is dropped.
 PREFERENCE_EUR_PER_KW = 1e-7
 PREFERENCE_TOLERANCE = 1e-10
+# Limits are soft, so nothing here is infeasible or unbounded; where numbers are so far apart that HiGHS thinks so, or
+# gives up, it is asked again: without presolve, and then at its own tolerances, which the checker's are above.
+STUBBORN: tuple[dict[str, Any], ...] = (
+    {"presolve": "off"},
+    {"presolve": "off", "primal_feasibility_tolerance": 1e-7, "dual_feasibility_tolerance": 1e-7},
+)
 # What HiGHS reports for a bound or a plan that it does not have is infinite, or above this.
 INFINITE = 1e30
 
@@ -231,7 +237,7 @@ class _Program:
         self.gap_eur = max(0.0, self._found_eur() - bound_eur)
         if self.gap_eur > self._effort.money_tolerance_eur + SAME_MONEY * max(1.0, abs(self._found_eur())):
             raise SolveError(
-                f"solver: the answer {self._found_eur():.6f} EUR is {self.gap_eur:.6f} EUR above the proved bound; "
+                f"solver: the answer {self._found_eur():.9g} EUR is {self.gap_eur:.3g} EUR above the proved bound; "
                 "accept a gap (money_tolerance_eur) or report it with its input"
             )
 
@@ -254,28 +260,33 @@ class _Program:
                 variable.varValue = value
 
     def _run(self) -> None:
-        self._solve()
-        if self._binaries and self._lp.sol_status == pulp.LpSolutionInfeasible:
-            # Limits are soft, so nothing here is infeasible; at these tolerances HiGHS's presolve may think so.
-            self._solve(presolve="off")
+        for options in ({}, *STUBBORN):
+            self._solve(**options)
+            if self._lp.sol_status == pulp.LpSolutionOptimal or self._out_of_time():
+                break
         # PuLP calls a truncated solve "Optimal"; only the status of the solution tells a proof.
         if self._lp.sol_status != pulp.LpSolutionOptimal:
             raise SolveError(self._failure())
 
+    def _out_of_time(self) -> bool:
+        return bool(self._lp.solverModel.getModelStatus().name == "kTimeLimit")
+
     def _solve(self, **options: Any) -> None:
         # No `threads`: in HiGHS it is one setting per process, and a second value makes later solves return
         # "not solved" without an exception.
+        usual = {
+            "primal_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+            "dual_feasibility_tolerance": OPTIMALITY_TOLERANCE,
+            # At the default of 1e-6 a binary leaks a millionth of its big-M. On some real days that fixed a wrong
+            # direction, a microeuro dearer, and the search's own bound did not tell.
+            "mip_feasibility_tolerance": FEASIBILITY_TOLERANCE,
+        }
         solver = pulp.HiGHS(
             msg=False,
             timeLimit=self._effort.time_limit_s,
             gapRel=0.0,
             gapAbs=self._effort.money_tolerance_eur,
-            primal_feasibility_tolerance=FEASIBILITY_TOLERANCE,
-            dual_feasibility_tolerance=OPTIMALITY_TOLERANCE,
-            # At the default of 1e-6 a binary leaks a millionth of its big-M. On some real days that fixed a wrong
-            # direction, a microeuro dearer, and the search's own bound did not tell.
-            mip_feasibility_tolerance=FEASIBILITY_TOLERANCE,
-            **options,
+            **(usual | options),
         )
         # PuLP has no word for some of HiGHS's statuses; they are no proof either, and told below in HiGHS's words.
         with contextlib.suppress(KeyError):
@@ -291,7 +302,10 @@ class _Program:
             gap = f"a bound of {bound:.6f} EUR and no plan"
             if abs(found) < INFINITE:
                 gap = f"a gap of {found - bound:.6f} EUR (plan {found:.6f}, bound {bound:.6f})"
+        way_out = "report it with its input"
+        if self._out_of_time():
+            way_out = "allow more time (time_limit_s), accept a gap (money_tolerance_eur) or shorten the horizon"
         return (
             f"solver: HiGHS ended with {status!r} within {self._effort.time_limit_s:g} s, {gap} and no proved optimum; "
-            "allow more time (time_limit_s), accept a gap (money_tolerance_eur) or shorten the horizon"
+            f"{way_out}"
         )

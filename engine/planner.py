@@ -56,8 +56,8 @@ def optimise(
         export_price: All-in price of a sold kWh [EUR/kWh].
         load: Mean consumption [kW], never negative. None is no load.
         pv: Mean power that the sun offers [kW], never negative. None is no PV.
-        initial_soc: State of charge at the start [fraction]. A little outside the band is allowed and the
-            plan returns into it.
+        initial_soc: State of charge at the start [fraction], -0.05 to 1.05. From outside the band the plan returns into
+            it as fast as it can.
         final_soc_min: Least state of charge at the end [fraction]. None: only the band binds there.
         terminal_value_eur_per_kwh: What a kWh in store is worth at the end [EUR/kWh], or (up to soc, EUR/kWh) pairs
             of falling worth, the last up to 1. None: nothing. Steers the plan; never part of its cost.
