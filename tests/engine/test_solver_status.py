@@ -112,14 +112,14 @@ def test_the_second_solve_of_a_problem_with_binaries_must_be_proved_too(monkeypa
     def second_fails(self, solver):
         result = solve(self, solver)
         solves.append(self.sol_status)
-        if len(solves) == 2:
+        if len(solves) >= 2:
             self.sol_status = pulp.LpSolutionIntegerFeasible
         return result
 
     monkeypatch.setattr(pulp.LpProblem, "solve", second_fails)
     with pytest.raises(SolveError):
         with_binaries.plan("lp")
-    assert solves == [pulp.LpSolutionOptimal] * 2
+    assert solves == [pulp.LpSolutionOptimal] * (2 + len(linear_program.STUBBORN)), "the second one was asked again"
 
 
 def test_an_impossible_program_is_an_error_that_says_so(monkeypatch, ordinary):
