@@ -282,7 +282,9 @@ async def _try(
     """Send one number and wait until telemetry shows it; the unit that it shows, and the sign where power shows it."""
     sent_at = run.clock()
     deadline = sent_at + dt.timedelta(seconds=run.longest_wait_s)
-    command = run.adapter.trial(run.device, value, deadline)
+    # Its own end comes a little later, so that the last figure is of the step and not of its end.
+    slack = dt.timedelta(seconds=2 * run.adapter.abilities.power_cadence_s)
+    command = run.adapter.trial(run.device, value, deadline + slack)
     # From here on the battery may be driven, even where sending it is broken off.
     run.may_be_driven = True
     receipt = await run.adapter.send(command)

@@ -212,6 +212,8 @@ def _token_of(answer: Mapping[str, Any], asked_at: dt.datetime) -> _Token:
     text = answer.get("access_token")
     if not isinstance(text, str) or not text:
         error = answer.get("error")
+        if not isinstance(error, str):
+            error = None
         if error in REFUSALS:
             raise ConfigurationError(f"token: the authority says {error}; check client_id, client_secret and scopes")
         if error in PASSING:

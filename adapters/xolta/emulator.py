@@ -423,6 +423,8 @@ class XoltaCloud:
             "GoToState_Running": lambda: device.go_to_state(State.RUNNING),
             "GoToState_Idling": lambda: device.go_to_state(State.IDLING),
         }
+        if not isinstance(name, str):
+            raise ValueError("CommandName")
         points = self._points(payload) if name == "GoToMode_ExternalControl" else None
         if points is None and (name not in acts or payload != ""):
             raise ValueError("CommandName or Payload")
