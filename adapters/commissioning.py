@@ -319,6 +319,8 @@ def _shown(
     set_point_kw, battery_kw = reading.set_point_kw, reading.battery_kw
     if set_point_kw is None or battery_kw is None or baseline.set_point_kw is None:
         return None
+    if reading.driven is False:
+        return None  # whatever it shows is not ours
     for unit, per_kw in units.items():
         kw = abs(value) / per_kw
         is_small = kw < SMALLEST_STEP_KW / 2

@@ -22,14 +22,24 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Any, Literal
 
 from adapters.contract import Channel, Telemetry, VendorUnavailableError
+from adapters.xolta.shapes import (
+    carriers,
+    first_of,
+    lowered,
+    number,
+    records,
+    same,
+    shallowest_text,
+    text_of,
+    time_of,
+    walk,
+)
 from adapters.xolta.signals import Over, Signal, Source, parse
 
 # Section 4: samples every 10 s, sent once a minute; nobody needs to ask more often.
@@ -37,8 +47,6 @@ SAMPLE_S = 10.0
 UPLOAD_S = 60.0
 # A state of charge outside this is no reading.
 LOWEST_PERCENT, HIGHEST_PERCENT = -5.0, 105.0
-# Answers nest no deeper than this in any shape that is understood.
-DEEPEST = 6
 
 DEVICE_STATUS_PATH = "/api/deviceStatus"
 RAW_PATH = "/api/GetTelemetryRaw"
@@ -92,12 +100,12 @@ class Status:
     @property
     def is_running(self) -> bool:
         """Whether it works, so that its powers are of now and it can be driven."""
-        return _same(self.state, State.RUNNING.value)
+        return same(self.state, State.RUNNING.value)
 
     @property
     def is_driven(self) -> bool | None:
         """Whether it obeys commands from outside, ours or anybody's; None: the vendor does not say."""
-        return None if self.mode is None else _same(self.mode, Mode.EXTERNAL_CONTROL.value)
+        return None if self.mode is None else same(self.mode, Mode.EXTERNAL_CONTROL.value)
 
     @property
     def set_point_kw(self) -> float | None:
@@ -172,15 +180,15 @@ def _command(device_id: str, name: str, payload: Any) -> dict[str, Any]:
 def statuses(answer: Any, names: Names = Names()) -> dict[str, Status]:
     """The devices in an answer of DeviceStatus, whatever its shape: every object that names a device is one."""
     found: dict[str, Status] = {}
-    for record in _records(answer, names.device):
-        device_id = _text(_first(record, names.device))
+    for record in records(answer, names.device):
+        device_id = text_of(first_of(record, names.device))
         if device_id is None:
             continue
         signals, measured_at = _signals(record, names)
         found[device_id] = Status(
             device_id=device_id,
-            state=_shallowest_text(record, names.state),
-            mode=_shallowest_text(record, names.mode),
+            state=shallowest_text(record, names.state),
+            mode=shallowest_text(record, names.mode),
             measured_at=measured_at,
             signals=signals,
         )
@@ -214,8 +222,8 @@ def telemetry_rows(answer: Any, names: Names = Names(), *, of_site: bool = False
         of its interval.
     """
     rows: list[Telemetry] = []
-    for row in _carriers(answer):
-        moment = _time(_first(row, names.time))
+    for row in carriers(answer):
+        moment = time_of(first_of(row, names.time))
         if moment is not None:
             rows.append(_telemetry(_values(row), moment, Channel.STATE, running=True, driven=None, of_site=of_site))
     return sorted(rows, key=lambda row: row.measured_at)
@@ -224,7 +232,7 @@ def telemetry_rows(answer: Any, names: Names = Names(), *, of_site: bool = False
 def signal_names(answer: Any) -> list[str]:
     """The signals that GetMetaData lists, in order of appearance, whatever its shape."""
     texts: list[Any] = []
-    for value in _walk(answer):
+    for value in walk(answer):
         if isinstance(value, dict):
             texts += [*value.keys(), *value.values()]
         else:
@@ -240,7 +248,7 @@ def fault_of(body: Any) -> str | None:
     """
     if not isinstance(body, dict):
         return None
-    fields = _lowered(body)
+    fields = lowered(body)
     for name in ("success", "succeeded", "ok"):
         if fields.get(name) is False:
             return f"{name} is false"
@@ -252,8 +260,8 @@ def fault_of(body: Any) -> str | None:
 
 def reference_of(body: Any) -> str:
     """What an accepted command's body calls it; empty where it does not."""
-    fields = _lowered(body) if isinstance(body, dict) else {}
-    return next((text for name in ("commandid", "requestid", "id") if (text := _text(fields.get(name)))), "")
+    fields = lowered(body) if isinstance(body, dict) else {}
+    return next((text for name in ("commandid", "requestid", "id") if (text := text_of(fields.get(name)))), "")
 
 
 def _telemetry(
@@ -314,8 +322,8 @@ def _pick(
 
 def _signals(record: Mapping[str, Any], names: Names) -> tuple[dict[Signal, float], dt.datetime | None]:
     """The newest values in a record and their time, wherever in it they lie."""
-    carriers = _carriers(record)
-    timed = [(moment, row) for row in carriers if (moment := _time(_first(row, names.time))) is not None]
+    rows = carriers(record)
+    timed = [(moment, row) for row in rows if (moment := time_of(first_of(row, names.time))) is not None]
     if timed:
         newest = max(moment for moment, _ in timed)
         merged: dict[Signal, float] = {}
@@ -324,89 +332,12 @@ def _signals(record: Mapping[str, Any], names: Names) -> tuple[dict[Signal, floa
                 merged |= _values(row)
         return merged, newest
     merged = {}
-    for row in carriers:
+    for row in rows:
         merged |= _values(row)
-    times = [_time(_first(part, names.time)) for part in _walk(record) if isinstance(part, dict)]
+    times = [time_of(first_of(part, names.time)) for part in walk(record) if isinstance(part, dict)]
     return merged, next((moment for moment in times if moment is not None), None)
 
 
 def _values(row: Mapping[str, Any]) -> dict[Signal, float]:
-    pairs = ((parse(str(key)), _number(value)) for key, value in row.items())
+    pairs = ((parse(str(key)), number(value)) for key, value in row.items())
     return {signal: value for signal, value in pairs if signal is not None and value is not None}
-
-
-def _records(answer: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The outermost objects that name a device."""
-    waiting = deque([(answer, 0)])
-    while waiting:
-        value, depth = waiting.popleft()
-        if isinstance(value, dict) and _text(_first(value, names)) is not None:
-            yield value
-        elif depth < DEEPEST:
-            waiting += [(part, depth + 1) for part in _parts(value)]
-
-
-def _carriers(answer: Any) -> list[dict[str, Any]]:
-    """The objects that hold values of signals themselves."""
-    return [part for part in _walk(answer) if isinstance(part, dict) and any(parse(str(key)) for key in part)]
-
-
-def _walk(answer: Any) -> Iterator[dict[str, Any] | list[Any]]:
-    """All objects and lists, outermost first."""
-    waiting = deque([(answer, 0)])
-    while waiting:
-        value, depth = waiting.popleft()
-        if isinstance(value, dict | list):
-            yield value
-            if depth < DEEPEST:
-                waiting += [(part, depth + 1) for part in _parts(value)]
-
-
-def _parts(value: Any) -> list[Any]:
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [part for part in parts if isinstance(part, dict | list)]
-
-
-def _lowered(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {str(key).lower(): value for key, value in record.items()}
-
-
-def _first(record: Mapping[str, Any], names: Sequence[str]) -> Any:
-    fields = _lowered(record)
-    return next((fields[name.lower()] for name in names if fields.get(name.lower()) is not None), None)
-
-
-def _shallowest_text(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    texts = (_text(_first(part, names)) for part in _walk(record) if isinstance(part, dict))
-    return next((text for text in texts if text is not None), None)
-
-
-def _text(value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    return str(value).strip() or None
-
-
-def _same(text: str | None, word: str) -> bool:
-    return text is not None and text.casefold() == word.casefold()
-
-
-def _number(value: Any) -> float | None:
-    if value is None or isinstance(value, bool | dict | list):
-        return None
-    try:
-        number = float(Decimal(str(value).strip()))
-    except (InvalidOperation, OverflowError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _time(value: Any) -> dt.datetime | None:
-    """A time stamp; without a zone it is UTC, as the vendor's field names say."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = dt.datetime.fromisoformat(value.strip())
-        return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from adapters.contract import Device
 from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
 from adapters.xolta.adapter import XoltaAdapter, create
-from adapters.xolta.emulator import CADENCES_S, Account, EmulatedDevice, XoltaCloud
+from adapters.xolta.emulated_device import EmulatedDevice
+from adapters.xolta.emulator import CADENCES_S, Account, XoltaCloud
 from engine import Battery
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,28 @@ from adapters.xolta.adapter import create
 
 WORDS = [("kW", 1), ("kW", -1), ("W", 1), ("W", -1)]
 UNCOMMISSIONED = {"commissioned": None, "setpoint_unit": None, "setpoint_sign": None}
+
+
+class Breaking:
+    """An adapter whose next calls go wrong as a test wants it."""
+
+    def __init__(self, adapter, receipts=(), on_read=None):
+        self._adapter, self._receipts, self._on_read, self.sent = adapter, list(receipts), on_read, []
+
+    def __getattr__(self, name):
+        return getattr(self._adapter, name)
+
+    async def read_back(self, device):
+        if self._on_read is not None and self.sent:
+            await self._on_read()
+        return await self._adapter.read_back(device)
+
+    async def send(self, command):
+        self.sent.append(command)
+        receipt = self._receipts.pop(0) if self._receipts else None
+        if isinstance(receipt, BaseException):
+            raise receipt
+        return receipt if receipt is not None else await self._adapter.send(command)
 
 
 @pytest.fixture
@@ -114,13 +137,55 @@ def test_a_house_that_comes_to_draw_just_the_step_proves_nothing(emulate, using,
         house._load = [2.0, 2.0]
         world.step(seconds)
 
+    class WithoutMode(Breaking):
+        """A vendor that does not say whether somebody drives."""
+
+        async def read_back(self, device):
+            return replace(await super().read_back(device), driven=None)
+
     async def work(adapter):
-        return await commission(adapter, device(), world.clock.now, sleep, 2.0)
+        return await commission(WithoutMode(adapter), device(), world.clock.now, sleep, 2.0)
 
     result = using(world.settings(**UNCOMMISSIONED), world.clock.now, work)
 
     assert not result.proved
     assert [figure.sent for figure in result.figures] == [2.0, -1.4]
+
+
+def test_a_tiny_set_point_that_is_not_ours_does_not_make_the_number_grow(using, emulate, device):
+    """A house that draws two watts, and a device that ignores commands: 2 must not pass for 2 W, and 2000 never go."""
+    world = emulate(load_kw=0.002)
+    world.step(60)
+    world.switch(commands_ignored=True)
+
+    class WithoutMode(Breaking):
+        async def read_back(self, device):
+            return replace(await super().read_back(device), driven=None)
+
+    async def work(adapter):
+        told = await commission(adapter, device(), world.clock.now, world.sleep, 2.0)
+        return told, await commission(WithoutMode(adapter), device(), world.clock.now, world.sleep, 2.0)
+
+    for result in using(world.settings(**UNCOMMISSIONED), world.clock.now, work):
+        assert not result.proved
+        assert [figure.sent for figure in result.figures] == [2.0]
+
+
+def test_a_set_point_under_the_vendors_own_mode_is_not_ours(using, emulate, device):
+    world = emulate(load_kw=0.4)
+    world.step(60)
+    world.switch(commands_ignored=True)
+    house = world.device.site.house
+
+    async def sleep(seconds):
+        house._load = [0.002, 0.002]
+        world.step(seconds)
+
+    async def work(adapter):
+        return await commission(adapter, device(), world.clock.now, sleep, 2.0)
+
+    result = using(world.settings(**UNCOMMISSIONED), world.clock.now, work)
+    assert [figure.sent for figure in result.figures] == [2.0]
 
 
 @pytest.mark.parametrize("late_s", [150, 400])
@@ -231,28 +296,6 @@ def test_a_refused_number_ends_it(run, emulate):
     with pytest.raises(Exception, match="limit of calls"):
         run(world)
     assert world.events("command") == []
-
-
-class Breaking:
-    """An adapter whose next calls go wrong as a test wants it."""
-
-    def __init__(self, adapter, receipts=(), on_read=None):
-        self._adapter, self._receipts, self._on_read, self.sent = adapter, list(receipts), on_read, []
-
-    def __getattr__(self, name):
-        return getattr(self._adapter, name)
-
-    async def read_back(self, device):
-        if self._on_read is not None and self.sent:
-            await self._on_read()
-        return await self._adapter.read_back(device)
-
-    async def send(self, command):
-        self.sent.append(command)
-        receipt = self._receipts.pop(0) if self._receipts else None
-        if isinstance(receipt, BaseException):
-            raise receipt
-        return receipt if receipt is not None else await self._adapter.send(command)
 
 
 @pytest.mark.parametrize(
