@@ -65,6 +65,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     answers_with: frozenset[int] = frozenset({200})
     """Statuses whose body is an answer; an OAuth server tells in a 400 what was wrong."""
+    needs_json: bool = True
+    """Whether an answer without JSON is none; where a vendor leaves the body open, the status is the answer."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Answer:
 
     status: int
     content: Any = field(repr=False)
-    """The decoded JSON."""
+    """The decoded JSON; None where there is none and none was needed."""
     headers: Mapping[str, str] = field(repr=False)
     """Names in lower case."""
 
@@ -135,7 +137,9 @@ class Transport:
         try:
             content = response.json()
         except (ValueError, RecursionError):
-            raise NoAnswerError(f"{path}: the answer is not JSON") from None
+            if request.needs_json:
+                raise NoAnswerError(f"{path}: the answer is not JSON") from None
+            content = None
         return Answer(response.status_code, content, _lower_case(response.headers))
 
     async def stream(self, request: Request, silence_s: float) -> AsyncIterator[bytes]:

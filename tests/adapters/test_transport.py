@@ -12,7 +12,7 @@ import pytest
 
 from adapters.contract import AdapterError
 from adapters.emulation import STATE_PATH
-from adapters.transport import READ_ATTEMPTS, NoAnswerError, NotSentError, RefusedRequestError, Transport
+from adapters.transport import READ_ATTEMPTS, NoAnswerError, NotSentError, RefusedRequestError, Request, Transport
 
 PATH = "/ras/v2/GetRunningData"
 NAME = "GetRunningData"
@@ -258,3 +258,21 @@ def test_an_answer_without_a_date_keeps_the_offset_that_is_known(ask, vendor, re
 
     assert vendor.count(NAME) == 2
     assert transport.clock_offset_s == 5.5
+
+
+@pytest.mark.parametrize("fault", ["nothing", "not JSON", "no content"])
+def test_where_the_body_is_left_open_the_status_is_the_answer(vendor, reply, manual_clock, fault):
+    vendor.on(NAME, broken(reply)[fault])
+
+    async def session():
+        transport = Transport(vendor.url, manual_clock, 2.0)
+        try:
+            request = Request("POST", PATH, json={}, answers_with=frozenset({200, 204}), needs_json=False)
+            return await transport.tell(request)
+        finally:
+            await transport.close()
+
+    answer = asyncio.run(session())
+
+    assert answer.status in (200, 204)
+    assert answer.content is None
