@@ -118,7 +118,8 @@ class EmulatedPlant:
         while self.site.now < now:
             step_s = 60.0 if self.task is not None and self.task.finished_at is None else CADENCE_S
             stamp = self.site.now.timestamp()
-            until = min(now, dt.datetime.fromtimestamp((stamp // step_s + 1) * step_s, dt.UTC))
+            due = [change.ends_at() for change in self.changing if change.ends_at() > self.site.now]
+            until = min([now, dt.datetime.fromtimestamp((stamp // step_s + 1) * step_s, dt.UTC), *due])
             self.site.advance(until)
             self._end_task()
             self._apply_settings()
@@ -297,14 +298,13 @@ class EmulatedPlant:
         """Energies of the buckets that share the first `span` parts of their name with a moment: (begin, energies)."""
         wanted = name_of(within.astimezone(self.zone))[:span]
         buckets: dict[tuple[int, ...], tuple[dt.datetime, EnergyRegisters, EnergyRegisters]] = {}
-        before = self.rows[0].reading
-        for row in self.rows:
-            local = row.reading.at.astimezone(self.zone)
+        stretches = zip(self.rows, list(self.rows)[1:], strict=False)
+        for before, after in ((one.reading, next_one.reading) for one, next_one in stretches):
+            local = before.at.astimezone(self.zone)
             name = name_of(local)
             if name[:span] == wanted:
                 begin, first, _ = buckets.get(name, (local, before.registers, before.registers))
-                buckets[name] = (begin, first, row.reading.registers)
-            before = row.reading
+                buckets[name] = (begin, first, after.registers)
         return [
             (_beginning(begin, len(name)), _energies(first, last)) for name, (begin, first, last) in buckets.items()
         ]

@@ -340,8 +340,8 @@ def device_values(device_type: int, item_map: Mapping[str, Any], signs: Signs) -
 
 def named_values(item_map: Mapping[str, Any], points: Mapping[str, str]) -> dict[str, float]:
     """Numbers of a `dataItemMap` by canonical name; what is missing is left out."""
-    found = {name: number(item_map.get(key)) for key, name in points.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    found = ((name, number(item_map.get(key))) for key, name in points.items())
+    return {name: value for name, value in found if value is not None}
 
 
 def is_remote(forced_mode: float) -> bool:
