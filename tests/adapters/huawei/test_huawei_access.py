@@ -176,7 +176,7 @@ def test_two_processes_with_one_store_do_not_refresh_each_other_away(emulate_hua
 
 
 class BrokenStore(MemoryTokenStore):
-    async def save(self, tokens):
+    async def save(self, _):
         raise OSError("disk full")
 
 

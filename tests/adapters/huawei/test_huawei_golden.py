@@ -472,7 +472,7 @@ def test_every_code_is_typed_for_reads_and_writes(vendor, talk, code):
 
 
 def test_there_are_as_many_codes_as_the_document_has():
-    """Section 6.1 numbers 170, of which three are doubles in meaning only; 403 and 429 are of section 4, 0 is success."""
+    """Section 6.1 numbers 170; 403 and 429 are of section 4, and 0 is success."""
     assert len(FailCode) == 170 + 3
 
 
