@@ -85,6 +85,25 @@ class MemoryTokenStore:
         self._tokens = tokens
 
 
+class LoopLock:
+    """One at a time within the running loop: workers run each task in a loop of its own, one after the other.
+
+    An asyncio.Lock that was once waited for in one loop raises in the next.
+    """
+
+    def __init__(self) -> None:
+        self._held: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+
+    @contextlib.asynccontextmanager
+    async def __call__(self) -> AsyncIterator[None]:
+        """Wait for the turn."""
+        loop = asyncio.get_running_loop()
+        if self._held is None or self._held[0] is not loop:
+            self._held = (loop, asyncio.Lock())
+        async with self._held[1]:
+            yield
+
+
 class Session(Protocol):
     """How calls prove whose they are."""
 
@@ -191,12 +210,12 @@ class _Renewing:
         self._store = store
         self._now: Tokens | None = None
         self._unsaved = False
-        self._lock = asyncio.Lock()
+        self._lock = LoopLock()
         self._refusal: tuple[Tokens | None, ConfigurationError] | None = None
 
     async def tokens(self, refused: Tokens | None) -> Tokens:
         """Tokens to call with; see `Session`."""
-        async with self._lock:
+        async with self._lock():
             if self._now is not None and self._now != refused and not self._is_over(self._now):
                 return self._now
             async with self._store.exclusive():
@@ -250,7 +269,7 @@ class OAuthSession(_Renewing):
         Raises:
             AdapterError: As `OAuthClient.exchange`.
         """
-        async with self._lock, self._store.exclusive():
+        async with self._lock(), self._store.exclusive():
             fresh = await self._oauth.exchange(code)
             self._now, self._refusal = fresh, None
             await self._save(fresh)
@@ -288,7 +307,7 @@ class AccountSession(_Renewing):
         Raises:
             AdapterError: It could not be ended.
         """
-        async with self._lock:
+        async with self._lock():
             if self._now is None:
                 return
             self._flow.take(Call.LOGOUT)

@@ -52,16 +52,16 @@ class Merging:
 
 def energy_deviation(intents: Sequence[Intent]) -> Loss:
     """The default cost function: energy [kWh] between what was planned and what is done."""
+    hours = np.array([(intent.not_after - intent.not_before).total_seconds() / 3600 for intent in intents])
+    planned_kw = np.array([intent.battery_kw for intent in intents])
+    driven = np.array([intent.has_set_point for intent in intents], dtype=bool)
 
     def loss(first: int, last: int, merged: Intent) -> float:
-        total = 0.0
-        for planned in intents[first : last + 1]:
-            hours = (planned.not_after - planned.not_before).total_seconds() / 3600
-            apart_kw = abs(planned.battery_kw - merged.battery_kw)
-            if planned.has_set_point != merged.has_set_point:
-                apart_kw = max(apart_kw, REST_MISMATCH_KW)
-            total += apart_kw * hours
-        return total
+        part = slice(first, last + 1)
+        apart_kw = np.abs(planned_kw[part] - merged.battery_kw)
+        unlike = driven[part] != merged.has_set_point
+        apart_kw[unlike] = np.maximum(apart_kw[unlike], REST_MISMATCH_KW)
+        return float(apart_kw @ hours[part])
 
     return loss
 

@@ -5,13 +5,13 @@ Real-time data carry no time of their own, only the clock of the answer, and can
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from adapters.contract import Abilities, Channel, ConfigurationError, Device, Found, Registers, Telemetry
+from adapters.huawei.auth import LoopLock
 from adapters.huawei.client import HuaweiClient
 from adapters.huawei.mapping import (
     BATTERIES,
@@ -47,7 +47,7 @@ class HuaweiReader:
         self._directory: _Directory | None = None
         self._answers: dict[tuple[int, int], tuple[dt.datetime, dict[str, DeviceReading]]] = {}
         self._unchanged: dict[str, tuple[object, dt.datetime]] = {}
-        self._lock = asyncio.Lock()
+        self._lock = LoopLock()
 
     @property
     def abilities(self) -> Abilities:
@@ -62,7 +62,7 @@ class HuaweiReader:
         Raises:
             AdapterError: The values could not be had.
         """
-        async with self._lock:
+        async with self._lock():
             devices = (await self._devices_of(device.device_id)) or ()
             readings = []
             for device_type in sorted({one.device_type for one in devices} & (BATTERIES | INVERTERS | METERS)):
@@ -80,7 +80,7 @@ class HuaweiReader:
         Raises:
             AdapterError: The lists could not be had.
         """
-        async with self._lock:
+        async with self._lock():
             directory = await self._read_directory()
         found = []
         for plant in directory.plants:

@@ -445,6 +445,23 @@ def test_a_ban_is_not_lengthened_by_calls_into_it(emulate_huawei, plant_device):
 # --- faults ---
 
 
+def test_an_adapter_outlives_its_event_loop(emulate_huawei, plant_device):
+    """Workers run each task in a loop of its own, with many readings at once in each."""
+    world = emulate_huawei(plants=3)
+    adapter = create({**world.cloud.account(), "base_url": world.url}, world.clock.now)
+
+    async def session():
+        readings = [adapter.read(plant_device(f"NE={n}"), Channel.POWER) for n in (1, 2, 3)]
+        try:
+            return await asyncio.gather(*readings)
+        finally:
+            await adapter.close()
+
+    for _ in range(3):
+        assert all(reading is not None for reading in asyncio.run(session()))
+        world.after(3600)
+
+
 def test_a_cloud_that_is_down(emulate_huawei, plant_device):
     world = emulate_huawei()
 

@@ -269,6 +269,34 @@ def test_a_task_that_another_one_ended_is_no_success(emulate_huawei, plant_devic
     assert "ended by a new task" in tracked.reason
 
 
+def test_a_task_that_lapses_early_is_no_success(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+    world.switch(lapses_after_s=600)
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None)
+        receipt = await adapter.send(command)
+        world.after(1200)
+        return await adapter.track(command, receipt)
+
+    assert world.run(session).progress is Progress.FAILED
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_telemetry_shows_what_the_battery_really_does(emulate_huawei, plant_device, intent_for, share):
+    world = emulate_huawei()
+    world.switch(applied_share=share, apply_delay_s=60)
+
+    async def session(adapter):
+        await adapter.send(adapter.translate(intent_for(CHARGE, 2.0), plant_device(), None))
+        world.after(adapter.abilities.settling_s)
+        return await adapter.read(plant_device(), Channel.POWER)
+
+    seen = world.run(session)
+
+    assert (seen.battery_kw, seen.dispatch_active) == (pytest.approx(-2.0 * share, abs=0.01), True)
+
+
 def test_a_task_that_never_begins_fails_after_a_day(emulate_huawei, plant_device, intent_for):
     world = emulate_huawei()
     world.switch(commands_ignored=True)
