@@ -29,6 +29,14 @@ class Meter:
         self._made: dict[str, deque[dt.datetime]] = {kind: deque() for kind in quotas}
         self._paused_until: dict[str, dt.datetime] = {}
 
+    def allow(self, kind: str, quotas: tuple[Quota, ...]) -> None:
+        """Put other quotas in force for a kind, where a vendor's depend on what the account has; calls made count on.
+
+        A kind that had no quotas before has counted nothing.
+        """
+        self._quotas[kind] = quotas
+        self._made.setdefault(kind, deque())
+
     def take(self, kind: str) -> None:
         """Count a call that is about to be made.
 

@@ -45,6 +45,18 @@ def test_the_tightest_of_several_quotas_decides(manual_clock):
     meter.take("control")
 
 
+def test_other_quotas_count_the_calls_that_were_made(manual_clock):
+    meter = Meter({"read": (Quota(1, MINUTE),)}, manual_clock)
+    meter.take("read")
+    assert meter.left("read") == 0
+    meter.allow("read", (Quota(3, MINUTE),))
+    assert meter.left("read") == 2
+    meter.allow("new", (Quota(1, MINUTE),))
+    meter.take("new")
+    with pytest.raises(QuotaExceededError):
+        meter.take("new")
+
+
 def test_calls_of_a_kind_without_quota_are_free(manual_clock):
     meter = Meter({}, manual_clock)
     for _ in range(1000):

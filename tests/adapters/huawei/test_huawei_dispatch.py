@@ -1,0 +1,457 @@
+"""Forced tasks against the emulated cloud: translating, sending, following up, stopping."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from adapters.contract import Accepted, Channel, IntentRefusedError, Progress, Rejected, Telemetry, Unknown
+from adapters.huawei.adapter import create
+from adapters.huawei.mapping import WorkingMode
+from adapters.huawei.tasks import ActivePowerTask, BatteryParametersTask, WorkingModeTask, neutral_idle
+from engine.intent import IntentMode
+
+START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
+NOWHERE = {
+    "base_url": "http://127.0.0.1:1",
+    "oauth_url": "same",
+    "client_id": "123456789",
+    "client_secret": "secret",
+    "redirect_url": "https://www.example.com/cn/",
+    "refresh_token": "token",
+}
+CHARGE, DISCHARGE, HOLD, FOLLOW = (
+    IntentMode.CHARGE,
+    IntentMode.DISCHARGE,
+    IntentMode.HOLD,
+    IntentMode.SELF_CONSUMPTION,
+)
+
+
+@pytest.fixture
+def offline():
+    def build(**changes):
+        return create({**NOWHERE, **changes}, lambda: START)
+
+    return build
+
+
+def reading(**values):
+    return Telemetry(Channel.STATE, START, **values)
+
+
+# --- translating ---
+
+
+def test_charging_is_positive_and_discharging_negative(offline, plant_device, intent_for):
+    charge = offline().translate(intent_for(CHARGE, 2.5), plant_device(), None)
+    discharge = offline().translate(intent_for(DISCHARGE, 2.5, minutes=90), plant_device(), None)
+
+    assert (charge.battery_kw, charge.releases) == (-2.5, False)
+    assert charge.payload == {
+        "plantCode": "NE=1",
+        "dispatchSwitch": 1,
+        "controlType": 2,
+        "dispatchTime": 60,
+        "powerDispatch": 2500,
+    }
+    assert discharge.battery_kw == 2.5
+    assert (discharge.payload["dispatchSwitch"], discharge.payload["powerDispatch"]) == (2, -2500)
+    assert discharge.payload["dispatchTime"] == 90
+
+
+def test_following_the_house_is_a_stop(offline, plant_device, intent_for):
+    command = offline().translate(intent_for(FOLLOW), plant_device(), None)
+
+    assert command == offline().release(plant_device())
+    assert (command.releases, command.payload) == (True, {"plantCode": "NE=1", "dispatchSwitch": 0})
+
+
+def test_holding_needs_a_prepared_plant_and_the_refusal_says_how(offline, plant_device, intent_for):
+    assert HOLD not in offline().abilities.modes
+    with pytest.raises(IntentRefusedError, match="prepare_neutral_idle"):
+        offline().translate(intent_for(HOLD), plant_device(), None)
+
+    prepared = offline(neutral_idle_plants=["NE=1"])
+    command = prepared.translate(intent_for(HOLD), plant_device(), None)
+    assert HOLD in prepared.abilities.modes
+    assert (command.releases, command.battery_kw, command.payload["dispatchSwitch"]) == (False, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("power_kw", "limit_kw", "sent_w"),
+    [(5.2, None, 5000), (3.0, 2.0004, 2000), (0.0004, None, None), (0.001, None, 1), (3.0, 0.0, None)],
+)
+def test_power_is_clamped_in_whole_watts_and_never_zero(offline, plant_device, intent_for, power_kw, limit_kw, sent_w):
+    latest = reading(charge_limit_kw=limit_kw)
+    if sent_w is None:
+        with pytest.raises(IntentRefusedError, match="less than a watt"):
+            offline().translate(intent_for(CHARGE, power_kw), plant_device(), latest)
+    else:
+        command = offline().translate(intent_for(CHARGE, power_kw), plant_device(), latest)
+        assert command.payload["powerDispatch"] == sent_w
+
+
+@pytest.mark.parametrize(("code", "power_kw"), [("NE=1", 5.3), ("", 1.0), ("  ", 1.0)])
+def test_what_no_device_can_do_is_refused(offline, plant_device, intent_for, code, power_kw):
+    with pytest.raises(IntentRefusedError):
+        offline().translate(intent_for(CHARGE, power_kw), plant_device(code), None)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "sent"), [(15, 15), (14.6, 15), (0.6, 1), (24 * 60, 1440), (30 * 60, 1440), (0.4, None)]
+)
+def test_a_task_lasts_to_the_end_of_its_intent(offline, plant_device, intent_for, minutes, sent):
+    if sent is None:
+        with pytest.raises(IntentRefusedError, match="not_after"):
+            offline().translate(intent_for(CHARGE, 1.0, minutes), plant_device(), None)
+    else:
+        command = offline().translate(intent_for(CHARGE, 1.0, minutes), plant_device(), None)
+        assert command.payload["dispatchTime"] == sent
+
+
+def test_a_task_ends_when_the_state_of_charge_will_be_reached(offline, plant_device, intent_for):
+    device = plant_device(charge_efficiency=0.8, discharge_efficiency=0.5)
+    charge = offline().translate(intent_for(CHARGE, 5.0, 600, until_soc=0.9), device, reading(soc=0.5))
+    discharge = offline().translate(intent_for(DISCHARGE, 5.0, 600, until_soc=0.1), device, reading(soc=0.6))
+
+    assert charge.payload["dispatchTime"] == 60  # 4 kWh into the cells are 5 kWh at 5 kW
+    assert discharge.payload["dispatchTime"] == 30  # 5 kWh out of the cells are 2.5 kWh at 5 kW
+    with pytest.raises(IntentRefusedError, match="reached already"):
+        offline().translate(intent_for(CHARGE, 5.0, until_soc=0.5), device, reading(soc=0.5))
+
+
+@pytest.mark.parametrize(
+    ("rule", "pv_kw", "sent_w"),
+    [
+        ("refuse", 3.0, None),
+        ("refuse", 1.0, 1000),
+        ("raise", 3.0, 3000),
+        ("raise", 3.0001, 3001),
+        ("raise", 9.0, None),
+        ("allow", 3.0, 1000),
+        ("refuse", None, 1000),
+    ],
+)
+def test_a_charge_below_the_array_is_refused_or_raised(offline, plant_device, intent_for, rule, pv_kw, sent_w):
+    adapter = offline(charge_below_pv=rule)
+    if sent_w is None:
+        with pytest.raises(IntentRefusedError, match="throttle the array"):
+            adapter.translate(intent_for(CHARGE, 1.0), plant_device(), reading(pv_kw=pv_kw))
+    else:
+        command = adapter.translate(intent_for(CHARGE, 1.0), plant_device(), reading(pv_kw=pv_kw))
+        assert command.payload["powerDispatch"] == sent_w
+    assert adapter.translate(intent_for(DISCHARGE, 1.0), plant_device(), reading(pv_kw=pv_kw)).battery_kw == 1.0
+
+
+# --- sending, and what the battery does ---
+
+
+def test_a_charge_moves_the_battery_and_ends_by_itself(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(CHARGE, 2.0), plant_device(), None)
+        receipt = await adapter.send(command)
+        assert isinstance(receipt, Accepted)
+        assert int(receipt.vendor_reference) > 2**53, "more than a double holds"
+        seen = []
+        for _ in range(7):
+            seen.append((round(world.battery_kw(), 2), (await adapter.track(command, receipt)).progress))
+            world.after(600)
+        return seen, await adapter.track(command, receipt)
+
+    seen, last = world.run(session)
+
+    assert [kw for kw, _ in seen[1:6]] == [-2.0] * 5
+    assert {progress for _, progress in seen[:6]} == {Progress.RUNNING}
+    assert world.battery_kw() == pytest.approx(1.0, abs=0.01), "back to following the house"
+    assert last.progress is Progress.DONE
+
+
+def test_the_state_of_a_task_is_asked_for_every_three_minutes_at_most(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(DISCHARGE, 2.0), plant_device(), None)
+        receipt = await adapter.send(command)
+        for _ in range(12):
+            await adapter.track(command, receipt)
+            world.after(60)
+
+    world.run(session)
+
+    assert world.calls("chargeAndDischargeStatus") == 4
+
+
+def test_a_hundred_plants_go_in_one_call_and_one_more_in_another(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei(plants=101)
+
+    async def session(adapter):
+        commands = [
+            adapter.translate(intent_for(CHARGE, 1.0), plant_device(f"NE={number}"), None) for number in range(1, 102)
+        ]
+        return await adapter.send_many(commands)
+
+    receipts = world.run(session)
+
+    assert all(isinstance(receipt, Accepted) for receipt in receipts)
+    assert world.calls("charge-and-discharge/async-task") == 2
+    assert len({receipt.vendor_reference for receipt in receipts}) == 2
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_one_plant_of_two_is_refused(emulate_huawei, plant_device, intent_for, odd):
+    world = emulate_huawei()
+    world.switch(odd_json=odd)
+
+    async def session(adapter):
+        commands = [adapter.translate(intent_for(CHARGE, 1.0), plant_device(code), None) for code in ("NE=1", "NE=9")]
+        receipts = await adapter.send_many(commands)
+        assert (await adapter.track(commands[0], receipts[0])).progress is Progress.RUNNING
+        return receipts, await adapter.send_many(commands[1:])
+
+    (good, bad), (alone,) = world.run(session)
+
+    assert isinstance(good, Accepted)
+    assert bad == alone == Rejected("No resource permission.")
+
+
+def test_a_second_task_in_the_same_direction_is_preceded_by_a_stop(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        first = adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None)
+        second = adapter.translate(intent_for(CHARGE, 3.0), plant_device(), None)
+        third = adapter.translate(intent_for(DISCHARGE, 2.0), plant_device(), None)
+        receipts = []
+        for command in (first, second, third):
+            receipts.append(await adapter.send(command))
+            world.after(300)
+        return receipts
+
+    receipts = world.run(session)
+
+    assert all(isinstance(receipt, Accepted) for receipt in receipts)
+    switches = [event["switch"] for event in world.log.events if event["event"] == "task"]
+    assert switches == [1, 0, 1, 2], "another direction is another signal"
+    assert world.battery_kw() == pytest.approx(2.0, abs=0.01)
+
+
+def test_without_a_stop_the_cloud_refuses_the_same_signal(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None)
+        return [await adapter.send(command), await adapter.send(command)]
+
+    first, second = world.run(session, stop_before_same_signal=False)
+
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Rejected)
+
+
+def test_a_task_that_another_one_ended_is_no_success(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None)
+        receipt = await adapter.send(command)
+        await adapter.send(adapter.release(plant_device()))
+        world.after(400)
+        return await adapter.track(command, receipt)
+
+    tracked = world.run(session)
+
+    assert tracked.progress is Progress.FAILED
+    assert "ended by a new task" in tracked.reason
+
+
+def test_a_task_that_lapses_early_is_no_success(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+    world.switch(lapses_after_s=600)
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None)
+        receipt = await adapter.send(command)
+        world.after(1200)
+        return await adapter.track(command, receipt)
+
+    assert world.run(session).progress is Progress.FAILED
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_telemetry_shows_what_the_battery_really_does(emulate_huawei, plant_device, intent_for, share):
+    world = emulate_huawei()
+    world.switch(applied_share=share, apply_delay_s=60)
+
+    async def session(adapter):
+        await adapter.send(adapter.translate(intent_for(CHARGE, 2.0), plant_device(), None))
+        world.after(adapter.abilities.settling_s)
+        return await adapter.read(plant_device(), Channel.POWER)
+
+    seen = world.run(session)
+
+    assert (seen.battery_kw, seen.dispatch_active) == (pytest.approx(-2.0 * share, abs=0.01), True)
+
+
+def test_a_task_that_never_begins_fails_after_a_day(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+    world.switch(commands_ignored=True)
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None)
+        receipt = await adapter.send(command)
+        world.after(23 * 3600)
+        before = await adapter.track(command, receipt)
+        world.after(2 * 3600)
+        return before, await adapter.track(command, receipt)
+
+    before, after = world.run(session)
+
+    assert (before.progress, after.progress) == (Progress.RUNNING, Progress.FAILED)
+    assert world.plant().site.released
+
+
+def test_a_task_that_the_vendor_has_forgotten_is_unknown(emulate_huawei, plant_device):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        command = adapter.release(plant_device())
+        return [await adapter.track(command, Accepted(reference)) for reference in ("9100000000000001", "", "1.5e15")]
+
+    lost, *unreadable = world.run(session)
+
+    assert lost.progress is Progress.UNKNOWN
+    assert "20050" in lost.reason
+    assert {tracked.progress for tracked in unreadable} == {Progress.UNKNOWN}
+
+
+def test_a_lost_answer_leaves_the_fate_of_a_command_unknown(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+    world.switch(lost_answers=1)
+
+    async def session(adapter):
+        return await adapter.send(adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None))
+
+    receipt = world.run(session, timeout_s=0.3)
+    world.after(60)
+
+    assert isinstance(receipt, Unknown)
+    assert world.calls("async-task") == 1, "a write is never repeated"
+    assert world.battery_kw() == pytest.approx(-1.0, abs=0.01)
+
+
+def test_a_forced_charge_below_the_array_throttles_it(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei(pv_kw=4.0)
+    world.switch(pv_throttled=True)
+
+    async def session(adapter):
+        latest = await adapter.read(plant_device(), Channel.STATE)
+        assert latest.pv_kw == pytest.approx(4.0)
+        with pytest.raises(IntentRefusedError):
+            adapter.translate(intent_for(CHARGE, 0.4), plant_device(), latest)
+        await adapter.send(adapter.translate(intent_for(CHARGE, 0.4), plant_device(), None))
+
+    world.run(session)
+    world.after(60)
+
+    assert world.plant().site.plant.sample.pv_kw == pytest.approx(0.4)
+
+
+# --- settings of a plant ---
+
+
+def test_a_prepared_plant_rests_between_tasks(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        receipt = await adapter.prepare_neutral_idle(plant_device())
+        task = neutral_idle("NE=1", 5.0)
+        running = await adapter.change_progress(task, receipt)
+        assert HOLD not in adapter.abilities.modes, "queued is not done"
+        world.after(60)
+        done = await adapter.change_progress(task, receipt)
+        await adapter.send(adapter.translate(intent_for(HOLD), plant_device(), None))
+        world.after(60)
+        idle_kw = world.battery_kw()
+        again = await adapter.prepare_neutral_idle(plant_device())
+        restored = await adapter.restore_self_consumption(plant_device())
+        world.after(60)
+        return running.progress, done.progress, idle_kw, again, restored, adapter.abilities.modes
+
+    running, done, idle_kw, again, restored, modes = world.run(session)
+
+    assert (running, done) == (Progress.RUNNING, Progress.DONE)
+    assert idle_kw == pytest.approx(0.0, abs=0.01)
+    assert isinstance(again, Accepted)
+    assert "same as the current value" in again.vendor_reference
+    assert isinstance(restored, Accepted)
+    assert world.battery_kw() == pytest.approx(1.0, abs=0.01)
+    assert HOLD not in modes
+
+
+def test_settings_of_many_plants_go_ten_at_a_time(emulate_huawei):
+    world = emulate_huawei(plants=12)
+
+    async def session(adapter):
+        tasks = [BatteryParametersTask(f"NE={n}", max_charge_kw=1.5) for n in range(1, 13)]
+        receipts = await adapter.change([*tasks, BatteryParametersTask("NE=99", end_of_charge_soc=0.95)])
+        world.after(60)
+        return receipts, await adapter.change_progress(tasks[11], receipts[11])
+
+    receipts, progress = world.run(session)
+
+    assert [type(receipt) for receipt in receipts] == [Accepted] * 12 + [Rejected]
+    assert progress.progress is Progress.DONE
+    assert world.calls("configuration/async-task") == 2
+    assert world.plant("NE=12").site.plant.battery.max_charge_kw == 1.5
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_a_feed_in_limit_is_set_and_a_setting_can_time_out(emulate_huawei, odd):
+    world = emulate_huawei()
+    world.switch(odd_json=odd)
+    task = ActivePowerTask("NE=1", 5.3)
+
+    async def session(adapter):
+        (receipt,) = await adapter.change([task])
+        world.after(10)
+        done = await adapter.change_progress(task, receipt)
+        (same,) = await adapter.change([task])
+        world.switch(odd_json=odd, commands_ignored=True)
+        (late,) = await adapter.change([ActivePowerTask("NE=1", None)])
+        world.after(100 * 60)
+        return done, same, await adapter.change_progress(ActivePowerTask("NE=1", None), late)
+
+    done, same, late = world.run(session)
+
+    assert done.progress is Progress.DONE
+    assert isinstance(same, Accepted)
+    assert (late.progress, late.reason) == (Progress.FAILED, "TIMEOUT")
+    assert world.plant().settings["power"] == {
+        "controlMode": "6",
+        "controlInfo": {"maxGridFeedInPower": 5.3, "limitationMode": "0"},
+    }
+
+
+def test_a_plant_that_is_not_ours_refuses_the_whole_mode_task(emulate_huawei):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        tasks = [WorkingModeTask(code, WorkingMode.SELF_CONSUMPTION) for code in ("NE=1", "NE=7")]
+        lost = await adapter.change_progress(tasks[0], Accepted("1234567890123456"))
+        return await adapter.change(tasks), lost
+
+    receipts, lost = world.run(session)
+
+    assert all(isinstance(receipt, Rejected) and "NE=7" in receipt.reason for receipt in receipts)
+    assert (lost.progress, "20620" in lost.reason) == (Progress.UNKNOWN, True)
+
+
+def test_a_command_survives_a_journal(offline, plant_device, intent_for):
+    command = offline().translate(intent_for(CHARGE, 1.0), plant_device(), None)
+
+    assert json.loads(json.dumps(dict(command.payload))) == command.payload
