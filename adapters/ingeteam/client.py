@@ -114,7 +114,7 @@ class IngeteamClient:
         self._transport = transport or Transport(settings.base_url, clock, settings.timeout_s)
         pair = f"{settings.username}:{settings.password.get_secret_value()}"
         self._headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._turns: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Lock]] = {}
         self._refused_until: dt.datetime | None = None
         self._is_skipping = False
 
@@ -179,7 +179,7 @@ class IngeteamClient:
         Raises:
             AdapterError: See the class.
         """
-        async with self._own_turn(), contextlib.aclosing(self.plant_readings()) as readings:
+        async with self._own_turn("stream"), contextlib.aclosing(self.plant_readings()) as readings:
             return await anext(readings)
 
     async def close(self) -> None:
@@ -208,7 +208,7 @@ class IngeteamClient:
         self._is_skipping = True
 
     async def _read(self, request: Request) -> Answer:
-        async with self._own_turn():
+        async with self._own_turn("call"):
             self._refuse_again()
             try:
                 answer = await self._transport.ask(
@@ -233,12 +233,12 @@ class IngeteamClient:
         self._refused_until = self._clock() + dt.timedelta(seconds=REFUSED_PAUSE_S)
         return ConfigurationError(f"{error}; check user and password of the device's web pages")
 
-    def _own_turn(self) -> asyncio.Lock:
-        """The lock of the running loop: workers run each task in a loop of its own."""
+    def _own_turn(self, kind: str) -> asyncio.Lock:
+        """A lock of the running loop: workers run each task in a loop of its own."""
         loop = asyncio.get_running_loop()
-        if self._turn is None or self._turn[0] is not loop:
-            self._turn = (loop, asyncio.Lock())
-        return self._turn[1]
+        if kind not in self._turns or self._turns[kind][0] is not loop:
+            self._turns[kind] = (loop, asyncio.Lock())
+        return self._turns[kind][1]
 
 
 def _is_local(host: str) -> bool:

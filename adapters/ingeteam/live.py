@@ -19,6 +19,8 @@ from adapters.ingeteam.client import REFUSED_PAUSE_S
 
 # Pauses before the stream is opened anew [s].
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+# One per watcher, for the latest reading; an error is raised to the watcher, None ends it.
+Mailbox = asyncio.Queue[Telemetry | Exception | None]
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,19 @@ class Backoff:
         self._failures = 0
 
 
+@dataclass(frozen=True)
+class _Pump:
+    """The task that drains the stream, and those whom it tells."""
+
+    loop: asyncio.AbstractEventLoop
+    mailboxes: set[Mailbox]
+    task: asyncio.Task[None]
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+
 class LiveFeed:
     """Shares one stream among watchers; it is open while there is one."""
 
@@ -61,21 +76,22 @@ class LiveFeed:
             jitter: See `Backoff`.
         """
         self._connect, self._sleep, self._jitter = connect, sleep, jitter
-        self._pump: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
-        self._mailboxes: set[asyncio.Queue[Telemetry | Exception | None]] = set()
+        self._pump: _Pump | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether somebody watches in the running event loop."""
-        return self._pump is not None and self._pump[0] is asyncio.get_running_loop() and not self._pump[1].done()
+        return self._open_pump() is not None
 
     async def readings(self) -> AsyncGenerator[Telemetry, None]:
         """Readings as they come, until `close`. Who takes them slowly gets the latest and misses those between."""
-        mailbox: asyncio.Queue[Telemetry | Exception | None] = asyncio.Queue(1)
-        if not self.is_open:
-            self._mailboxes = set()  # others belong to an event loop that has ended
-            self._pump = (asyncio.get_running_loop(), asyncio.create_task(self._run()))
-        self._mailboxes.add(mailbox)
+        pump = self._open_pump()
+        if pump is None:
+            mailboxes: set[Mailbox] = set()
+            pump = _Pump(asyncio.get_running_loop(), mailboxes, asyncio.create_task(self._run(mailboxes)))
+            self._pump = pump
+        mailbox: Mailbox = asyncio.Queue(1)
+        pump.mailboxes.add(mailbox)
         try:
             while True:
                 item = await mailbox.get()
@@ -85,19 +101,25 @@ class LiveFeed:
                     raise item
                 yield item
         finally:
-            self._mailboxes.discard(mailbox)
-            if not self._mailboxes:
-                await self.close()
+            pump.mailboxes.discard(mailbox)
+            if not pump.mailboxes:
+                await pump.stop()
 
     async def close(self) -> None:
         """Let go of the stream; for whoever still watches it ends."""
-        if self.is_open and self._pump is not None:
-            self._pump[1].cancel()
-            await asyncio.wait({self._pump[1]})
-        self._pump = None
-        self._tell(None)
+        pump, self._pump = self._open_pump(), None
+        if pump is not None:
+            await pump.stop()
+            _tell(pump.mailboxes, None)
 
-    async def _run(self) -> None:
+    def _open_pump(self) -> _Pump | None:
+        """The task that drains the stream in the running event loop: workers run each task in a loop of its own."""
+        pump = self._pump
+        if pump is None or pump.loop is not asyncio.get_running_loop() or pump.task.done():
+            return None
+        return pump
+
+    async def _run(self, mailboxes: set[Mailbox]) -> None:
         backoff = Backoff(jitter=self._jitter)
         try:
             while True:
@@ -105,7 +127,7 @@ class LiveFeed:
                     async with contextlib.aclosing(self._connect()) as readings:
                         async for reading in readings:
                             backoff.reset()
-                            self._tell(reading)
+                            _tell(mailboxes, reading)
                 except ConfigurationError as error:
                     pause_s = REFUSED_PAUSE_S
                     _log.warning("the stream cannot be opened; again in %.0f s: %s", pause_s, error)
@@ -116,10 +138,11 @@ class LiveFeed:
                     pause_s = backoff.next_s()
                 await self._sleep(pause_s)
         except Exception as error:
-            self._tell(error)  # a fault of ours: whoever watches has to see it rather than wait for ever
+            _tell(mailboxes, error)  # a fault of ours: whoever watches has to see it rather than wait for ever
 
-    def _tell(self, item: Telemetry | Exception | None) -> None:
-        for mailbox in self._mailboxes:
-            if mailbox.full():
-                mailbox.get_nowait()
-            mailbox.put_nowait(item)
+
+def _tell(mailboxes: set[Mailbox], item: Telemetry | Exception | None) -> None:
+    for mailbox in mailboxes:
+        if mailbox.full():
+            mailbox.get_nowait()
+        mailbox.put_nowait(item)

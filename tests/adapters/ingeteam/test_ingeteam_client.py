@@ -10,6 +10,8 @@ import logging
 import traceback
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapters.contract import (
     AdapterError,
@@ -24,9 +26,11 @@ from adapters.contract import (
     dispatchable,
 )
 from adapters.ingeteam.adapter import create
-from adapters.ingeteam.client import DeviceError, Settings
+from adapters.ingeteam.client import DeviceError, IngeteamClient, Settings
+from adapters.ingeteam.sse import EventDecoder
 from adapters.transport import NoAnswerError, RefusedRequestError
 
+START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
 SONG = "witsch"
 BASIC = base64.b64encode(b"installer:zwitscher-1").decode()
 DAY = dt.date(2023, 9, 5)
@@ -218,6 +222,31 @@ def test_calls_wait_for_each_other(connect, loopback_server, examples):
     assert most == 1
 
 
+def test_single_readings_of_the_stream_wait_for_each_other_and_hold_up_no_call(
+    connect, scripted_stream, loopback_server, plant_event, examples
+):
+    content = json.dumps(examples("properties")["3.2 1Play"]).encode()
+
+    async def slowly():
+        await asyncio.sleep(0.2)
+
+    async def session():
+        async with connect(loopback_server.url) as client:
+            scripted_stream.scripts = [[slowly, plant_event(W=1)], [plant_event(W=2)]]
+            reading = asyncio.gather(client.one_plant_reading(), client.one_plant_reading())
+            while not scripted_stream.requests:
+                await asyncio.sleep(0.01)
+            scripted_stream.scripts.insert(0, [content])
+            state = await client.get_properties()
+            assert not reading.done()
+            return state, await reading
+
+    state, readings = asyncio.run(session())
+
+    assert state.firmware == "ABE1000_Q"
+    assert [reading.grid_kw for reading in readings] == [0.001, 0.002]
+
+
 def test_a_client_serves_one_event_loop_after_another(vendor, examples, account, manual_clock):
     vendor.on("1", examples("properties")["3.2 1Play"])
     adapter = create({**account, "base_url": vendor.url}, manual_clock)
@@ -373,6 +402,28 @@ def test_no_failure_lets_the_password_out(adapt, vendor, reply, device, caplog, 
 
     assert len(words) == 9
     assert not [word for word in [*words, caplog.text] if SONG in word or BASIC in word]
+
+
+# --- whatever comes over the stream ---
+
+names = st.sampled_from(["", "message", "/ems/sse/phases", "/ems/sse/stream"])
+texts = st.text(max_size=30) | st.sampled_from(
+    ['{"Phases": [{"Phase": 4, "W": NaN}]}', '{"Phases": [{"Phase": 4, "W": 1e999}]}', "[" * 100_000, "9" * 5000, ""]
+)
+
+
+@settings(max_examples=2000)
+@given(events=st.lists(st.tuples(names, texts), max_size=4), noise=st.binary(max_size=40))
+def test_no_bytes_of_the_stream_do_more_than_being_skipped(events, noise):
+    client = IngeteamClient(Settings(base_url="http://10.0.0.1", username="u", password="p"), lambda: START)
+    told = ""
+    for name, text in events:
+        told += f"event: {name}\n" + "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
+    decoder = EventDecoder()
+
+    for event in decoder.feed(told.encode("utf-8", "surrogatepass") + noise) + decoder.feed(b"\n\n"):
+        reading = client._reading(event.name, event.data)
+        assert reading is None or reading.grid_kw is None
 
 
 # --- what it can and cannot do ---
