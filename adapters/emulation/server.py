@@ -44,6 +44,8 @@ async def serve(
 ) -> None:
     """Serve until told to stop or, with `idle_exit_s`, until nobody has asked anything for that long.
 
+    Whoever still receives an answer, such as a stream, is not idle.
+
     Args:
         app: The emulator's application.
         listener: From `listen`.
@@ -52,13 +54,18 @@ async def serve(
         stop: Asked about once a second.
     """
     last_request = time.monotonic()
+    answering = 0
 
     async def note_request(
         scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        nonlocal last_request
-        last_request = time.monotonic()
-        await app(scope, receive, send)
+        nonlocal last_request, answering
+        answering += 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            answering -= 1
+            last_request = time.monotonic()
 
     server = uvicorn.Server(
         uvicorn.Config(note_request, log_level="error", lifespan="off", access_log=False, date_header=False)
@@ -67,6 +74,7 @@ async def serve(
     while not serving.done():
         await asyncio.wait({serving}, timeout=0.5)
         advance()
-        if stop() or (idle_exit_s is not None and time.monotonic() - last_request > idle_exit_s):
+        idle_s = 0.0 if answering else time.monotonic() - last_request
+        if stop() or (idle_exit_s is not None and idle_s > idle_exit_s):
             server.should_exit = True
     await serving

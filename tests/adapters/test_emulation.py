@@ -366,3 +366,36 @@ def test_the_server_ends_when_nobody_asks_for_long_enough(emulate):
         return time.monotonic() - began
 
     assert asyncio.run(session()) >= 0.1
+
+
+def test_a_server_with_an_open_stream_is_not_idle():
+    listener = listen()
+    port = listener.getsockname()[1]
+    said = 0
+
+    async def stream(_, receive, send):
+        nonlocal said
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while said < 15:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            said += 1
+            await asyncio.sleep(0.1)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def session():
+        serving = asyncio.create_task(serve(stream, listener, lambda: None, idle_exit_s=0.2))
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: emulator\r\n\r\n")
+        while said < 14:
+            assert not serving.done()
+            with pytest.raises(OSError, match=str(port)):
+                # Still listening, well beyond the idle time: nobody else can have the port.
+                await asyncio.start_server(lambda *_: None, "127.0.0.1", port)
+            await asyncio.sleep(0.05)
+        writer.close()
+        await asyncio.wait_for(serving, timeout=10)
+
+    asyncio.run(session())
+
+    assert said == 15
