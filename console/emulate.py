@@ -31,6 +31,7 @@ from adapters.emulation import (
 from adapters.registry import EMULATORS, names
 from console import emulate_alphaess
 from engine import Site
+from engine.errors import InputError
 from engine.plant import Plant
 
 ALPHAESS = "alphaess"
@@ -81,7 +82,12 @@ def run_emulators(
         options: What each of them has.
         announce: Called once all listen, with what clients need, a cloud each: `adapter`, `device_id`, `device_ids`,
             `account`, `clock_factor`.
+
+    Raises:
+        InputError: No vendor, or a port is taken.
     """
+    if not wanted:
+        raise InputError("vendors", "no emulator is installed", "install the package again, so that it is found")
     clock = EmulatedClock(options.start, options.speed)
     found = [cloud for place, name in enumerate(wanted) for cloud in _clouds(name, place, len(wanted), options, clock)]
     listeners: list[socket.socket] = []

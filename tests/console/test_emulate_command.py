@@ -23,7 +23,9 @@ import pytest
 from adapters import registry
 from adapters.contract import ConfigurationError
 from adapters.emulation import EmulatorControl, builders
-from console.emulate import emulator_of, vendors, write_private
+from console.emulate import EmulatorOptions, emulator_of, run_emulators, vendors, write_private
+from console.sample import sample_site
+from engine.errors import InputError
 from tests.console.conftest import EmulatorProcess
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -276,6 +278,15 @@ def test_an_emulator_of_a_third_party_is_found_the_same_way(monkeypatch: pytest.
     del module.CADENCES_S
     with pytest.raises(ConfigurationError, match="CADENCES_S"):
         builders.emulator("zeta")
+
+
+def test_nothing_to_emulate_is_told_rather_than_served(tmp_path: Path) -> None:
+    options = EmulatorOptions(sample_site(), lambda _: None, 0.5, dt.datetime(2024, 5, 1, tzinfo=dt.UTC), 1.0)
+
+    with pytest.raises(InputError, match="no emulator is installed"):
+        run_emulators([], options, lambda records: write_private(tmp_path / "ready.json", records))
+
+    assert not (tmp_path / "ready.json").exists()
 
 
 def test_a_vendor_that_is_none_is_refused(tidewatt: Run) -> None:
