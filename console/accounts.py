@@ -5,6 +5,7 @@ What is wrong is told by the name of the field; no value of such a file is ever 
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,15 +91,21 @@ def open_adapter(path: Path, place: int, account: VendorAccount, clock: Clock) -
         clock: Where the adapter gets the time from.
 
     Raises:
-        InputError: No such adapter is installed, or its settings are wrong.
+        InputError: No such adapter is installed, its settings are wrong, or looking would spend its tokens.
     """
     where = f"{path.name}: account {place}"
     if account.adapter not in registry.names():
         raise InputError(
             f"{where}: adapter", "no such adapter is installed", f"choose one of {', '.join(registry.names())}"
         )
+    factory = registry.factory(account.adapter)
+    if "store" in inspect.signature(factory).parameters and not account.is_emulated:
+        # Its tokens are replaced as they are used: without a place to keep them, one look would cost the owner's consent.
+        raise InputError(
+            f"{where}: adapter", "its tokens change with every use and nothing keeps them here", "leave the account out"
+        )
     try:
-        return registry.factory(account.adapter)(account.account, clock)
+        return factory(account.account, clock)
     except ValidationError as error:
         raise InputError(f"{where}: account", f"wrong: {_fields(error)}", "correct the settings") from None
     except ConfigurationError as error:

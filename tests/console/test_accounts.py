@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapters import registry
 from console.accounts import open_adapter, read_accounts
 from engine.errors import InputError
 
@@ -140,3 +141,21 @@ def test_settings_that_the_adapter_refuses_are_told_by_their_names(path: Path, e
     assert "accounts.yaml: account 3" in str(caught.value)
     assert field in str(caught.value)
     assert CANARY not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_an_account_whose_tokens_a_look_would_spend_is_left_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch, emulated: bool
+) -> None:
+    def create(settings: object, _clock: object, store: object = None) -> object:
+        return settings, store
+
+    monkeypatch.setattr(registry, "factory", lambda _: create)
+    path.write_text(json.dumps(EMULATED if emulated else SOLAX))
+    (account,) = read_accounts(path)
+
+    if emulated:
+        assert open_adapter(path, 1, account, lambda: None) == (account.account, None)
+        return
+    with pytest.raises(InputError, match="tokens change"):
+        open_adapter(path, 1, account, lambda: None)
