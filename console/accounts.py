@@ -100,7 +100,7 @@ def open_adapter(path: Path, place: int, account: VendorAccount, clock: Clock) -
         )
     factory = registry.factory(account.adapter)
     if "store" in inspect.signature(factory).parameters and not account.is_emulated:
-        # Its tokens are replaced as they are used: without a place to keep them, one look would cost the owner's consent.
+        # Its tokens are replaced as they are used: with no place to keep them a look costs the consent.
         raise InputError(
             f"{where}: adapter", "its tokens change with every use and nothing keeps them here", "leave the account out"
         )
