@@ -47,7 +47,7 @@ class Meter:
             QuotaExceededError: It would break one, or the vendor asked for a pause; nothing is counted then.
         """
         now = self._clock()
-        free_at = self.free_at(kind)
+        free_at = self._free_at(kind, now)
         if free_at > now:
             raise QuotaExceededError(kind, free_at)
         if kind in self._made:
@@ -55,7 +55,10 @@ class Meter:
 
     def free_at(self, kind: str) -> dt.datetime:
         """When the next call of a kind may be made: now or later."""
-        now = self._clock()
+        return self._free_at(kind, self._clock())
+
+    def _free_at(self, kind: str, now: dt.datetime) -> dt.datetime:
+        # One look at the clock for each question: a second one would find every call too early.
         times = [now, self._paused_until.get(kind, now)]
         made = self._made.get(kind, deque())
         quotas = self._quotas.get(kind, ())

@@ -13,6 +13,8 @@ from typing import Any, Protocol, cast
 from adapters.contract import Clock, ConfigurationError
 
 GROUP = "tidewatt.adapters"
+EMULATORS = "tidewatt.emulators"
+"""The like group of emulators; `adapters.emulation.emulator` loads them."""
 
 
 class AdapterFactory(Protocol):
@@ -23,9 +25,9 @@ class AdapterFactory(Protocol):
         ...
 
 
-def names() -> list[str]:
-    """Names of all installed adapters."""
-    return sorted(point.name for point in entry_points(group=GROUP))
+def names(group: str = GROUP) -> list[str]:
+    """Names of all installed adapters, or of what else is in another group."""
+    return sorted(point.name for point in entry_points(group=group))
 
 
 def factory(name: str) -> AdapterFactory:

@@ -20,7 +20,7 @@ from engine.errors import input_error_from
 SERIES_COLUMNS = ("import_price_eur_per_kwh", "export_price_eur_per_kwh", "load_kw", "pv_kw")
 
 
-class _NoRepeats(yaml.SafeLoader):
+class NoRepeats(yaml.SafeLoader):
     """Refuses a key that is given twice; YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -39,7 +39,7 @@ def read_site(path: Path) -> Site:
         InputError: The file cannot be read, or what it says cannot be a site.
     """
     try:
-        content = yaml.load(_text(path), Loader=_NoRepeats)
+        content = yaml.load(read_text(path), Loader=NoRepeats)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "somewhere"
@@ -61,7 +61,7 @@ def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS) -> pd.Data
     Raises:
         InputError: The file cannot be read, lacks a column, or has a cell that is no time or no number.
     """
-    lines = [line for line in csv.reader(io.StringIO(_text(path)), skipinitialspace=True) if line]
+    lines = [line for line in csv.reader(io.StringIO(read_text(path)), skipinitialspace=True) if line]
     if not lines:
         raise InputError(path.name, "it is empty", "write a header and one row per interval")
     header = [name.strip() for name in lines[0]]
@@ -111,7 +111,12 @@ def in_file_terms(path: Path) -> Iterator[None]:
         raise InputError(f"{path.name}: {column}", error.problem, way_out) from None
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: It cannot be read, or is no text.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -135,8 +135,12 @@ def sample_day(date: dt.date, seed: int) -> Day:
         seed: Seed of the minutes; the same seed gives the same day.
     """
     series = sample_series(date)
-    house = with_fluctuation(series[["load_kw", "pv_kw"]], pd.Timedelta(minutes=1), seed)
-    return Day(date, seed, series, house)
+    return Day(date, seed, series, sample_house(series, seed))
+
+
+def sample_house(series: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Load and PV by the minute [kW] whose means are those of a series."""
+    return with_fluctuation(series[["load_kw", "pv_kw"]], pd.Timedelta(minutes=1), seed)
 
 
 def _hourly() -> pd.DataFrame:

@@ -3,6 +3,7 @@
 An emulator is a real HTTP server with physics behind it. For tests, demonstrations and sandboxes only.
 """
 
+from adapters.emulation.builders import Emulator, emulator
 from adapters.emulation.clock import EmulatedClock
 from adapters.emulation.control import (
     CLOCK_PATH,
@@ -30,6 +31,7 @@ __all__ = [
     "Cloud",
     "EmulatedClock",
     "EmulatedSite",
+    "Emulator",
     "EmulatorControl",
     "EventLog",
     "FaultBox",
@@ -38,6 +40,7 @@ __all__ = [
     "Order",
     "Reading",
     "control_routes",
+    "emulator",
     "listen",
     "serve",
     "with_faults",

@@ -92,3 +92,12 @@ def test_no_window_ever_holds_more_calls_than_its_quota(waits, calls):
             with pytest.raises(QuotaExceededError):
                 meter.take("x")
     assert all(sum(begin <= other < begin + MINUTE for other in made) <= calls for begin in made)
+
+
+def test_a_clock_that_runs_between_two_looks_at_it_makes_no_call_early():
+    times = (dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=step) for step in range(10_000))
+    meter = Meter({"x": (Quota(2, MINUTE),)}, lambda: next(times))
+    meter.take("x")
+    meter.take("x")
+    with pytest.raises(QuotaExceededError):
+        meter.take("x")

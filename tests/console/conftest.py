@@ -81,3 +81,63 @@ def start_demo(tmp_path: Path) -> Iterator[Callable[..., DemoProcess]]:
     yield start
     for demo in started:
         demo.end_everything()
+
+
+class EmulatorProcess:
+    """A `tidewatt emulate` in a process of its own."""
+
+    def __init__(self, folder: Path, arguments: tuple[str, ...]) -> None:
+        self.ready_file = folder / "ready.json"
+        command = [sys.executable, "-W", "error", "-m", "console", "emulate", *arguments]
+        command += ["--ready-file", str(self.ready_file), "--idle-exit-s", "120"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not self.ready_file.exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, "the emulator did not start"
+            time.sleep(0.02)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.ready_file.read_text().splitlines()]
+
+    @property
+    def secrets(self) -> list[str]:
+        """All values of the accounts that must never be seen on a screen."""
+        values = [value for record in self.records for name, value in record["account"].items() if name != "base_url"]
+        return [value for value in values if isinstance(value, str) and len(value) >= 12 and "/" not in value]
+
+    def url(self, vendor: str) -> str:
+        return next(record["account"]["base_url"] for record in self.records if record["adapter"] == vendor)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def start_emulator(tmp_path: Path) -> Iterator[Callable[..., EmulatorProcess]]:
+    started: list[EmulatorProcess] = []
+
+    def start(*arguments: str) -> EmulatorProcess:
+        folder = tmp_path / f"emulator-{len(started)}"
+        folder.mkdir()
+        emulator = EmulatorProcess(folder, arguments)
+        started.append(emulator)
+        return emulator
+
+    yield start
+    for emulator in started:
+        emulator.end()
+
+
+@pytest.fixture(scope="session")
+def tidewatt() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command to its end."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "error", "-m", "console", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    return run

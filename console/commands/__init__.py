@@ -1,0 +1,1 @@
+"""The commands of `tidewatt`, a module for each."""

@@ -1,0 +1,98 @@
+"""An emulated SolaX cloud on loopback, and adapters and devices for it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pytest
+from pydantic import SecretStr
+
+from adapters.contract import Device
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
+from adapters.solax.adapter import SolaxAdapter, create
+from adapters.solax.emulator import CADENCES_S, SolaxCloud
+from engine import Battery
+from engine.plant import Plant
+
+START = dt.datetime(2024, 8, 20, 10, 0, tzinfo=dt.UTC)
+WIFI_SN = "SR00000001"
+TOKEN = "2024082012345678901"
+BATTERY = Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5)
+
+
+@dataclass
+class SolaxWorld:
+    """One emulated cloud, its inverters and its clock."""
+
+    cloud: SolaxCloud
+    clock: EmulatedClock
+    log: EventLog
+    faults: FaultBox
+    sites: list[EmulatedSite]
+    url: str
+
+    def step(self, seconds: float) -> None:
+        """Let emulated time pass."""
+        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
+        self.cloud.advance()
+
+    def switch(self, **faults: Any) -> None:
+        """Put these faults in force."""
+        self.faults.switch(Faults(**faults))
+
+    def count(self, event: str) -> int:
+        """How often something happened, to whichever inverter."""
+        return sum(entry["event"] == event for entry in self.log.events)
+
+
+@pytest.fixture(scope="session")
+def solax(loopback_server: Any) -> Callable[..., SolaxWorld]:
+    """Build an emulated cloud and serve it: `solax(load_kw=1, pv_kw=3, soc=0.5, ...)`."""
+
+    def build(
+        load_kw: float = 1.0,
+        pv_kw: float = 0.0,
+        soc: float = 0.5,
+        sns: tuple[str, ...] = (WIFI_SN,),
+        start: dt.datetime = START,
+        zone: str = "Europe/Copenhagen",
+        gives_utc: bool = False,
+    ) -> SolaxWorld:
+        log, clock, faults = EventLog(), EmulatedClock(start, None), FaultBox()
+        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
+        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        sites = [EmulatedSite(sn, Plant(BATTERY, soc), house, start, CADENCES_S, log, faults) for sn in sns]
+        cloud = SolaxCloud(SecretStr(TOKEN), sites, clock, log, faults, zone, gives_utc)
+        loopback_server.app = cloud.app
+        return SolaxWorld(cloud, clock, log, faults, sites, loopback_server.url)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def connect_solax() -> Callable[..., contextlib.AbstractAsyncContextManager[SolaxAdapter]]:
+    """Context managers of an open adapter, from an address, a clock and changed settings."""
+
+    @contextlib.asynccontextmanager
+    async def open_adapter(url: str, clock: Callable[[], dt.datetime], **changes: Any) -> AsyncIterator[SolaxAdapter]:
+        settings = {"base_url": url, "token_id": TOKEN, "upload_time_zone": "Europe/Copenhagen", "timeout_s": 5.0}
+        adapter = create({**settings, **changes}, clock)
+        try:
+            yield adapter
+        finally:
+            await adapter.close()
+
+    return open_adapter
+
+
+@pytest.fixture(scope="session")
+def inverter() -> Callable[..., Device]:
+    def build(sn: str = WIFI_SN) -> Device:
+        return Device(sn, BATTERY)
+
+    return build
