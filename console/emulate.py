@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from adapters.alphaess.emulator import Account, AlphaEssCloud, emulated_system
-from adapters.emulation import LOOPBACK, EmulatedClock, EventLog, House, listen, serve
+from adapters.alphaess.emulator import CADENCES_S, build
+from adapters.emulation import LOOPBACK, EmulatedClock, EmulatedSite, EventLog, FaultBox, House, listen, serve
 from engine import Site
 from engine.plant import Plant
 
@@ -45,24 +45,17 @@ def run_alphaess(options: EmulatorOptions, announce: Callable[[dict[str, Any]], 
         options: What to emulate.
         announce: Called once the server listens, with what a client needs: `adapter`, `device_id`, `account`.
     """
-    account = Account.random()
-    log = EventLog(options.log_file)
+    log, faults = EventLog(options.log_file), FaultBox()
     clock = EmulatedClock(options.start, options.speed)
     plant = Plant(options.site.battery, options.initial_soc)
-    system = emulated_system(options.serial_number, plant, House(options.house), options.start, log)
-    cloud = AlphaEssCloud(account, [system], clock, log)
+    place = EmulatedSite(options.serial_number, plant, House(options.house), options.start, CADENCES_S, log, faults)
+    cloud = build([place], clock, log, faults)
     listener = listen(options.port)
     announce(
         {
             "adapter": "alphaess",
             "device_id": options.serial_number,
-            "account": {
-                "base_url": f"http://{LOOPBACK}:{listener.getsockname()[1]}",
-                "api_account": account.api_account,
-                "api_secret": account.api_secret.get_secret_value(),
-                "username": account.username,
-                "password": account.password.get_secret_value(),
-            },
+            "account": {"base_url": f"http://{LOOPBACK}:{listener.getsockname()[1]}", **cloud.account()},
         }
     )
     asyncio.run(serve(cloud.app, listener, cloud.advance, options.idle_exit_s, lambda: cloud.stopped))
