@@ -46,7 +46,7 @@ def run_day(day: Day, cloud, folder, then: Callable[[DayRun], None], ticks: int 
         pass
 
     async def run() -> None:
-        day_run = DayRun(day, folder, EmulatorProcess(folder, cloud.ready), cloud.system.now)
+        day_run = DayRun(day, folder, EmulatorProcess(folder, cloud.ready), cloud.system.site.now)
         left = ticks
 
         def stop() -> bool:
@@ -121,7 +121,7 @@ def test_a_run_that_is_killed_is_taken_up_without_a_lapse(afternoon, cloud, tmp_
         assert {row.verdict for row in begun} == {Verdict.CONFIRMED}
 
     run_day(afternoon, cloud, tmp_path, nothing, ticks=ticks)
-    assert cloud.system.now < afternoon.end
+    assert cloud.system.site.now < afternoon.end
     run_day(afternoon, cloud, tmp_path, check)
     assert cloud.log.count("lapsed", cloud.serial_number) == 0
     assert cloud.system.site.released
