@@ -47,7 +47,8 @@ def main(names: Sequence[str]) -> int:
     if not subjects:
         out.print(f"no adapter of that name; installed: {', '.join(subject.name for subject in installed())}")
         return 2
-    logging.disable(logging.CRITICAL)
+    # What adapters log of the faults is for the cases to hear, not for the screen.
+    logging.getLogger().addHandler(logging.NullHandler())
     found = outcomes(subjects)
     out.print(table(subjects, found))
     failed = {key: reason for key, (word, reason) in found.items() if word == FAILED}

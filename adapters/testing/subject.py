@@ -53,15 +53,17 @@ class Subject:
 _NO_SESSION = frozenset({"session_stolen", "tokens_expired"})
 EXPECTED: Mapping[str, Expected] = {
     "alphaess": Expected(drives=True, lacks=frozenset({"rate_limited"})),
-    "huawei": Expected(drives=True),
+    "huawei": Expected(drives=True, stamps_readings=False),
     "xolta": Expected(
         drives=True,
         lacks=frozenset({"session_stolen"}),
         retries_reads=False,
         settings={"commissioned": True, "setpoint_unit": "kW", "setpoint_sign": 1},
     ),
-    "solax": Expected(drives=False, lacks=_NO_SESSION),
-    "ingeteam": Expected(drives=False, lacks=_NO_SESSION | {"rate_limited"}, stamps_readings=False),
+    "solax": Expected(drives=False, lacks=_NO_SESSION, retries_reads=False),
+    "ingeteam": Expected(
+        drives=False, lacks=_NO_SESSION | {"rate_limited"}, stamps_readings=False, retries_reads=False
+    ),
 }
 
 
