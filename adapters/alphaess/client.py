@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
 import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -106,17 +105,19 @@ class AlphaEssClient:
 
     async def get_system_list(self) -> list[dict[str, Any]]:
         """All systems that the account can see (section 2), over all pages."""
-        systems: dict[str, dict[str, Any]] = {}
+        systems: list[dict[str, Any]] = []
+        known: set[str] = set()
         for page in range(1, MOST_PAGES + 1):
             result = await self._read("GetSystemList", {"pageindex": page, "pagesize": PAGE_SIZE})
             fields = _named(result) if isinstance(result, dict) else {}
             rows = _rows(fields.get("systems") or fields.get("items"))
-            known = len(systems)
-            systems |= {json.dumps(row, sort_keys=True): row for row in rows}
+            systems += [row for row in rows if _serial_number(row) not in known]
+            fresh = {_serial_number(row) for row in rows} - known - {""}
+            known |= fresh
             # A page that brings nothing new is the last, or one that the server repeats for ever.
-            if len(systems) == known or _is_last_page(fields, page, len(rows), len(systems)):
+            if not fresh or _is_last_page(fields, page, len(rows), len(systems)):
                 break
-        return list(systems.values())
+        return systems
 
     async def get_energy_summary(self, serial_number: str, day: dt.date) -> list[dict[str, Any]]:
         """Energy sums of one day (section 3)."""
@@ -250,6 +251,11 @@ class AlphaEssClient:
 def _named(answer: Mapping[Any, Any]) -> dict[str, Any]:
     """Fields by their names in lower case; servers do not keep to the document's."""
     return {str(key).lower(): value for key, value in answer.items()}
+
+
+def _serial_number(row: Mapping[Any, Any]) -> str:
+    value = _named(row).get("sn")
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def _is_last_page(fields: Mapping[str, Any], page: int, on_page: int, so_far: int) -> bool:

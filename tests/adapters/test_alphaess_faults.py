@@ -8,8 +8,13 @@ import logging
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
+from adapters.alphaess import mapping
 from adapters.alphaess.adapter import create
+from adapters.alphaess.client import AlphaEssClient
 from adapters.alphaess.emulator import CADENCES_S, build
 from adapters.contract import (
     Accepted,
@@ -46,6 +51,11 @@ def session(adapt):
         return asyncio.run(main())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def account_settings(settings):
+    return settings()
 
 
 def discharge(world, adapter, device, power_kw=2.0):
@@ -376,6 +386,53 @@ def test_a_device_is_found_with_what_the_list_says_of_it(vendor, adapt, manual_c
             return await adapter.devices()
 
     assert asyncio.run(work()) == [Found("AL1", "cellar", "SMILE5", 10.3, 5.0), Found("AL2")]
+
+
+texts = (
+    st.sampled_from(["Sn", "SN", "Systems", "items", "TotalCount", "TotalPageCount", "PageSize", "Cobat"]) | st.text()
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@hypothesis_settings(max_examples=2000)
+@given(row=st.dictionaries(texts, anything, max_size=5))
+def test_no_row_of_a_list_crashes_the_mapping(row):
+    found = mapping.found(row)
+
+    assert found is None or found.device_id
+
+
+class Echo:
+    """A transport that answers everything with the same."""
+
+    clock_offset_s = None
+
+    def __init__(self, result):
+        self.result, self.calls = result, 0
+
+    async def read(self, path, body):
+        del body
+        self.calls += 1
+        return {"ReturnCode": 0, "Token": "t", "Result": self.result} if path else None
+
+
+@hypothesis_settings(max_examples=500)
+@given(
+    result=anything
+    | st.fixed_dictionaries({"Systems": st.lists(st.dictionaries(texts, anything, max_size=4), max_size=4)})
+)
+def test_no_list_crashes_the_client_or_keeps_it_asking(account_settings, result):
+    transport = Echo(result)
+    client = AlphaEssClient(account_settings, lambda: dt.datetime(2024, 5, 1, tzinfo=dt.UTC), transport)
+
+    rows = asyncio.run(client.get_system_list())
+
+    assert all(isinstance(row, dict) for row in rows)
+    assert transport.calls <= 3, "a login, a page, and the same page again"
 
 
 # --- a full charge ---
