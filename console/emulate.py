@@ -28,14 +28,9 @@ from adapters.emulation import (
     listen,
     serve,
 )
-from adapters.registry import EMULATORS, names
-from console import emulate_alphaess
 from engine import Site
 from engine.errors import InputError
 from engine.plant import Plant
-
-ALPHAESS = "alphaess"
-
 
 @dataclass(frozen=True)
 class EmulatorOptions:
@@ -54,22 +49,6 @@ class EmulatorOptions:
     """Of the first cloud, the others have the ports after it; 0 takes free ones."""
     log_file: Path | None = None
     idle_exit_s: float | None = None
-
-
-def vendors() -> list[str]:
-    """Names of the vendors that can be emulated."""
-    return sorted({ALPHAESS, *names(EMULATORS)})
-
-
-def emulator_of(name: str) -> Emulator:
-    """The emulator of one vendor.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
-    if name == ALPHAESS and name not in names(EMULATORS):
-        return Emulator(name, emulate_alphaess.build, emulate_alphaess.CADENCES_S)
-    return emulator(name)
 
 
 def run_emulators(
@@ -127,7 +106,7 @@ class _Served:
 
 def _clouds(name: str, place: int, of: int, options: EmulatorOptions, clock: EmulatedClock) -> list[_Served]:
     """A vendor's clouds: one, unless it takes fewer sites than there are."""
-    found = emulator_of(name)
+    found = emulator(name)
     path = options.log_file
     if path is not None and of > 1:
         path = path.with_name(f"{path.stem}-{name}{path.suffix}")

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 
 from adapters.alphaess import mapping
-from adapters.alphaess.client import AlphaEssClient, Settings, VendorCodeError
+from adapters.alphaess.client import ALARMING_CLOCK_OFFSET_S, AlphaEssClient, Settings, VendorCodeError
 from adapters.contract import (
     Abilities,
     Accepted,
@@ -24,6 +24,7 @@ from adapters.contract import (
     Command,
     ConfigurationError,
     Device,
+    Found,
     IntentRefusedError,
     Receipt,
     Rejected,
@@ -38,7 +39,7 @@ RATING_MARGIN = 1.05
 
 
 class AlphaEssAdapter:
-    """One AlphaESS account: `Readable`, `Dispatchable`, `Closable`."""
+    """One AlphaESS account: `Readable`, `Dispatchable`, `Discoverable`, `Closable`."""
 
     abilities = Abilities(
         modes=frozenset(IntentMode),
@@ -49,9 +50,27 @@ class AlphaEssAdapter:
         state_cadence_s=mapping.RUNNING_CADENCE_S,
     )
 
-    def __init__(self, client: AlphaEssClient, upload_time_zone: str = "UTC") -> None:
+    def __init__(
+        self, client: AlphaEssClient, upload_time_zone: str = "UTC", full_soc_raw: int = mapping.FULL_SOC_RAW
+    ) -> None:
         self._client = client
         self._zone = ZoneInfo(upload_time_zone)
+        self._full_soc_raw = full_soc_raw
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """The vendor's clock less ours [s], by its latest answer; None before the first."""
+        return self._client.clock_offset_s
+
+    @property
+    def clock_alarm(self) -> bool:
+        """Whether the clocks are so far apart that somebody should look; well before control stops."""
+        return abs(self.clock_offset_s or 0.0) > ALARMING_CLOCK_OFFSET_S
+
+    async def devices(self) -> list[Found]:
+        """The account's systems (section 2)."""
+        found = [mapping.found(row) for row in await self._client.get_system_list()]
+        return [device for device in found if device is not None]
 
     async def read(self, device: Device, channel: Channel) -> Telemetry | None:
         """The latest reading of a device; None when the vendor has none."""
@@ -71,7 +90,7 @@ class AlphaEssAdapter:
         signed_kw = -power_kw if intent.mode is IntentMode.CHARGE else power_kw
         edge = device.battery.min_soc if intent.mode is IntentMode.DISCHARGE else device.battery.max_soc
         until_soc = edge if intent.until_soc is None else intent.until_soc
-        fields = mapping.dispatch_fields(device.device_id, signed_kw, until_soc)
+        fields = mapping.dispatch_fields(device.device_id, signed_kw, until_soc, self._full_soc_raw)
         return Command(
             device_id=device.device_id,
             releases=False,
@@ -118,7 +137,7 @@ def create(settings: Mapping[str, Any], clock: Clock) -> AlphaEssAdapter:
         raise ConfigurationError(
             f"alphaess account: missing, unknown or wrong: {fields}; correct the settings"
         ) from None
-    return AlphaEssAdapter(AlphaEssClient(checked, clock), checked.upload_time_zone)
+    return AlphaEssAdapter(AlphaEssClient(checked, clock), checked.upload_time_zone, checked.full_soc_raw)
 
 
 def _refuse_without_serial_number(device: Device) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +20,10 @@ from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
 from adapters.transport import NotSentError, RefusedRequestError, Transport
 
+log = logging.getLogger(__name__)
+
+# Clocks kept by NTP agree far better than this; one that does not will soon be refused.
+ALARMING_CLOCK_OFFSET_S = 30.0
 # Section 1: a request more than 300 s off the server's clock is refused. We sign with the server's time, so a wrong
 # clock does no harm at once; but with one so far off, deadlines mean nothing and nothing may be driven.
 LARGEST_CLOCK_OFFSET_S = 240.0
@@ -52,6 +57,9 @@ class Settings(BaseModel):
     """What the password is encrypted with; the document leaves it open, servers were seen to use the user name."""
     upload_time_zone: str = "UTC"
     """Zone of the vendor's `UploadTime`, which the document does not state; settled at commissioning."""
+    full_soc_raw: Literal[250, 252] = 250
+    """What 100 % is on the wire: 250 by the document's 0.4 % a bit; some devices end a full charge early then and need
+    252. Settled at commissioning."""
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
 
     @field_validator("base_url")
@@ -88,22 +96,28 @@ class AlphaEssClient:
         self._token: str | None = None
         self._login_lock = asyncio.Lock()
         self._refused: ConfigurationError | None = None
+        self._clock_warned = False
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """The vendor's clock less ours [s], by its latest answer; None before the first."""
+        return self._transport.clock_offset_s
 
     async def get_system_list(self) -> list[dict[str, Any]]:
         """All systems that the account can see (section 2), over all pages."""
         systems: list[dict[str, Any]] = []
-        page = 1
-        while True:
+        known: set[str] = set()
+        for page in range(1, MOST_PAGES + 1):
             result = await self._read("GetSystemList", {"pageindex": page, "pagesize": PAGE_SIZE})
-            fields = {str(key).lower(): value for key, value in result.items()} if isinstance(result, dict) else {}
+            fields = _named(result) if isinstance(result, dict) else {}
             rows = _rows(fields.get("systems") or fields.get("items"))
-            systems.extend(rows)
-            # The document has TotalPageCount twice with different meanings: a short page ends the list too.
-            total = fields.get("totalpagecount")
-            pages = total if isinstance(total, int) and total > 0 else MOST_PAGES
-            if len(rows) < PAGE_SIZE or page >= min(pages, MOST_PAGES):
-                return systems
-            page += 1
+            systems += [row for row in rows if _serial_number(row) not in known]
+            fresh = {_serial_number(row) for row in rows} - known - {""}
+            known |= fresh
+            # A page that brings nothing new is the last, or one that the server repeats for ever.
+            if not fresh or _is_last_page(fields, page, len(rows), len(systems)):
+                break
+        return systems
 
     async def get_energy_summary(self, serial_number: str, day: dt.date) -> list[dict[str, Any]]:
         """Energy sums of one day (section 3)."""
@@ -144,7 +158,7 @@ class AlphaEssClient:
         offset_s = self._transport.clock_offset_s or 0.0
         if abs(offset_s) > LARGEST_CLOCK_OFFSET_S and fields.get("Status") != Status.STOP:
             raise ConfigurationError(
-                f"clock: {offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "
+                f"clock: {-offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "
                 "set this machine's clock, until then batteries are only read and released"
             )
         await self._call("RemoteDispatch", fields, write=True)
@@ -157,8 +171,20 @@ class AlphaEssClient:
         """Close the connections."""
         await self._transport.close()
 
+    def _watch_clock(self) -> None:
+        """Warn once when the clocks part, and be ready to warn again once they have met."""
+        offset_s = self.clock_offset_s or 0.0
+        is_off = abs(offset_s) > ALARMING_CLOCK_OFFSET_S
+        if is_off and not self._clock_warned:
+            log.warning(
+                "clock: %+.0f s off the vendor's; beyond %g s batteries are no longer driven; set this machine's clock",
+                -offset_s,
+                LARGEST_CLOCK_OFFSET_S,
+            )
+        self._clock_warned = is_off
+
     async def _read(self, name: str, fields: Mapping[str, Any]) -> Any:
-        return (await self._call(name, fields, write=False)).get("Result")
+        return _named(await self._call(name, fields, write=False)).get("result")
 
     async def _call(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
         token = self._token or await self._login_before(None)
@@ -198,7 +224,7 @@ class AlphaEssClient:
             except ConfigurationError as error:
                 self._refused = error
                 raise
-            token = {str(key).lower(): value for key, value in answer.items()}.get("token")
+            token = _named(answer).get("token")
             if not token:
                 raise VendorUnavailableError("Login: accepted, but no token came with it")
             self._token = str(token)
@@ -216,9 +242,40 @@ class AlphaEssClient:
         body["sign"] = sign(body, self._settings.api_secret.get_secret_value())
         path = PATHS[name]
         answer = await (self._transport.write(path, body) if write else self._transport.read(path, body))
+        self._watch_clock()
         if not isinstance(answer, dict):
             raise VendorUnavailableError(f"{path}: the answer is no JSON object")
         return answer
+
+
+def _named(answer: Mapping[Any, Any]) -> dict[str, Any]:
+    """Fields by their names in lower case; servers do not keep to the document's."""
+    return {str(key).lower(): value for key, value in answer.items()}
+
+
+def _serial_number(row: Mapping[Any, Any]) -> str:
+    value = _named(row).get("sn")
+    return str(value) if isinstance(value, str | int) else ""
+
+
+def _is_last_page(fields: Mapping[str, Any], page: int, on_page: int, so_far: int) -> bool:
+    """Whether the list ends here, by the surest thing that the answer says of itself.
+
+    A server may give smaller pages than were asked for, and the document has TotalPageCount twice with different
+    meanings: the number of systems decides where it is given, then the pages, then a page that is not full.
+    """
+    total, pages, size = (_count(fields.get(name)) for name in ("totalcount", "totalpagecount", "pagesize"))
+    if total is not None:
+        return so_far >= total
+    if pages is not None:
+        return page >= pages
+    return on_page < min(size or PAGE_SIZE, PAGE_SIZE)
+
+
+def _count(value: Any) -> int | None:
+    """A number of things, where it is one."""
+    text = str(value).strip()
+    return int(text) or None if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _rows(result: Any) -> list[dict[str, Any]]:
@@ -230,7 +287,7 @@ def _rows(result: Any) -> list[dict[str, Any]]:
 
 
 def _code(name: str, answer: Mapping[str, Any]) -> int:
-    value = {str(key).lower(): value for key, value in answer.items()}.get("returncode")
+    value = _named(answer).get("returncode")
     try:
         return int(str(value))
     except ValueError:

@@ -3,7 +3,7 @@
 Follows the Web Monitoring API Specification V2.1 and, where it is silent, what servers were seen to do: checks in
 the order token, signature, timestamp, account, serial number, permission; a token lives 90 minutes from its
 last use and belongs to one address; an empty Sn dispatches every system; code 0 means stored, no more; a dispatch
-lapses 90 s after it was received.
+lapses 90 s after it was received. The document has no limit of calls, so `Faults.rate_limited` changes nothing here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import base64
 import datetime as dt
 import hmac
 import secrets
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import format_datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,8 +26,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from adapters.alphaess.emulated_system import DISPATCH_EVENTS, System
 from adapters.alphaess.mapping import (
-    DISPATCH_LIFETIME_S,
     PATHS,
     POWER_CADENCE_S,
     RUNNING_CADENCE_S,
@@ -39,16 +37,20 @@ from adapters.alphaess.mapping import (
     power_from_raw,
     soc_from_raw,
 )
-from adapters.emulation import EmulatedClock, EventLog, House, control_routes
-from engine.plant import Plant, PlantCommand, PlantMode
+from adapters.emulation import (
+    CONTROL_PREFIX,
+    Cloud,
+    EmulatedClock,
+    EmulatedSite,
+    EventLog,
+    FaultBox,
+    control_routes,
+    with_faults,
+)
 
+CADENCES_S = (POWER_CADENCE_S, RUNNING_CADENCE_S)
 TOKEN_LIFE = dt.timedelta(minutes=90)
 TIMESTAMP_WINDOW_S = 300
-# Between the cloud's receipt and the battery's obedience.
-APPLY_DELAY_S = 5.0
-# Two months of states.
-KEPT_ROWS = 60 * 288
-DISPATCH_EVENTS = ("started", "renewed", "stopped", "lapsed")
 
 
 class Account(BaseModel):
@@ -72,176 +74,68 @@ class Account(BaseModel):
         )
 
 
-@dataclass(frozen=True)
-class Dispatch:
-    """A dispatch as the cloud stored it."""
-
-    power_kw: float
-    until_soc: float
-    mode: ControlMode
-    applies_at: dt.datetime
-    lapses_at: dt.datetime
-
-    def as_plant_command(self) -> PlantCommand:
-        """What the system's controller makes of it."""
-        if self.mode is ControlMode.STATE_OF_CHARGE:
-            return PlantCommand(PlantMode.SET_POINT, self.power_kw, self.until_soc)
-        if self.mode is ControlMode.PV_CHARGE_ONLY:
-            return PlantCommand(PlantMode.PV_CHARGE, min(0.0, self.power_kw))
-        return PlantCommand(PlantMode.SELF_CONSUMPTION)
-
-
-@dataclass
-class System:
-    """One battery system: physics, the dispatch in force, and the rows that the cloud shows of it."""
-
-    serial_number: str
-    plant: Plant
-    house: House
-    now: dt.datetime
-    log: EventLog
-    zone: dt.tzinfo = dt.UTC
-    dispatch: Dispatch | None = None
-    pending: Dispatch | None = None
-    lapsed_at: dt.datetime | None = None
-    lapse_s: float = 0.0
-    power_row: dict[str, Any] | None = None
-    running_rows: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_ROWS))
-
-    def __post_init__(self) -> None:
-        self._step(1e-3)  # instruments read something from the first moment on
-        self._record(self.now)
-
-    def receive(self, power_kw: float, until_soc: float, mode: ControlMode, status: Status) -> None:
-        """Take a dispatch or its stop, effective after the delay."""
-        if self.lapsed_at is not None:
-            # The controller came back after a lapse: that time the battery was not where it was wanted.
-            self.lapse_s += (self.now - self.lapsed_at).total_seconds()
-            self.lapsed_at = None
-        if status is Status.STOP:
-            self.log.add(self.now, "stopped", sn=self.serial_number, was_active=self.dispatch is not None)
-            self.dispatch = self.pending = None
-            self.plant.command = PlantCommand()
-            return
-        renewal = (self.pending or self.dispatch) is not None
-        self.pending = Dispatch(
-            power_kw=power_kw,
-            until_soc=until_soc,
-            mode=mode,
-            applies_at=self.now + dt.timedelta(seconds=APPLY_DELAY_S),
-            lapses_at=self.now + dt.timedelta(seconds=DISPATCH_LIFETIME_S),
-        )
-        if self.dispatch is not None:
-            # The old order holds until the new one applies, but the lease is renewed now.
-            self.dispatch = replace(self.dispatch, lapses_at=self.pending.lapses_at)
-        event = "renewed" if renewal else "started"
-        self.log.add(self.now, event, sn=self.serial_number, power_kw=power_kw, mode=int(mode))
-
-    def advance(self, target: dt.datetime) -> None:
-        """Let physics, leases and row cadences catch up with a time."""
-        while self.now < target:
-            until = min([target, self._next_row_at(), *self._lease_events()])
-            self._step((until - self.now).total_seconds())
-            self.now = until
-            self._apply_lease_events()
-            if _is_multiple(self.now, POWER_CADENCE_S):
-                self._record(self.now)
-
-    @property
-    def released(self) -> bool:
-        """Whether the battery follows the house by itself."""
-        return self.dispatch is None and self.pending is None
-
-    def _lease_events(self) -> list[dt.datetime]:
-        events = []
-        if self.pending is not None:
-            events.append(self.pending.applies_at)
-        if self.dispatch is not None:
-            events.append(self.dispatch.lapses_at)
-        return [event for event in events if event > self.now]
-
-    def _apply_lease_events(self) -> None:
-        if self.pending is not None and self.pending.applies_at <= self.now:
-            self.dispatch, self.pending = self.pending, None
-            self.plant.command = self.dispatch.as_plant_command()
-        if self.dispatch is not None and self.dispatch.lapses_at <= self.now:
-            self.log.add(self.now, "lapsed", sn=self.serial_number, power_kw=self.dispatch.power_kw)
-            self.dispatch = None
-            self.lapsed_at = self.now
-            self.plant.command = PlantCommand()
-
-    def _next_row_at(self) -> dt.datetime:
-        period = POWER_CADENCE_S
-        return dt.datetime.fromtimestamp((self.now.timestamp() // period + 1) * period, dt.UTC)
-
-    def _step(self, seconds: float) -> None:
-        load_kw, pv_kw = self.house.at(self.now)
-        self.plant.run(seconds, load_kw, pv_kw)
-
-    def _record(self, at: dt.datetime) -> None:
-        self.power_row = self._row(at)
-        if _is_multiple(at, RUNNING_CADENCE_S):
-            self.running_rows.append({**self.power_row, **self._state()})
-
-    def _row(self, at: dt.datetime) -> dict[str, Any]:
-        sample = self.plant.sample
-        return {
-            "Sn": self.serial_number,
-            "UploadTime": at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S"),
-            "Ppv1": round(sample.pv_kw * 1000),
-            "Ppv2": 0,
-            "PrealL1": round((sample.battery_kw + sample.pv_kw) * 1000),
-            "PrealL2": None,
-            "PrealL3": None,
-            "PmeterL1": round(sample.grid_kw * 1000),
-            "PmeterL2": None,
-            "PmeterL3": None,
-            "PmeterDc": 0,
-            "Pbat": round(sample.battery_kw * 1000),
-            "Sva": round(abs(sample.battery_kw + sample.pv_kw) * 1000),
-        }
-
-    def _state(self) -> dict[str, Any]:
-        registers, battery = self.plant.registers, self.plant.battery
-        dispatch = self.dispatch
-        return {
-            "InvworkMode": 2,
-            "Soc": round(self.plant.soc * 100, 1),
-            "Pcharge": round(battery.max_charge_kw * 1000),
-            "Pdischarge": round(battery.max_discharge_kw * 1000),
-            "EpvTotal": round(registers.pv_kwh, 3),
-            "Einput": round(registers.import_kwh, 3),
-            "Eoutput": round(registers.export_kwh, 3),
-            "Echarge": round(registers.charge_kwh, 3),
-            "EDischarge": round(registers.discharge_kwh, 3),
-            "DispatchSwitch": int(dispatch is not None),
-            "Pdispatch": 0 if dispatch is None else round(dispatch.power_kw * 1000),
-            "DispatchSoc": 0 if dispatch is None else round(dispatch.until_soc * 100, 1),
-            "DispatchMode": 0 if dispatch is None else int(dispatch.mode),
-        }
-
-
 class AlphaEssCloud:
     """The vendor's server: one account, its tokens, its systems."""
 
-    def __init__(self, account: Account, systems: list[System], clock: EmulatedClock, log: EventLog) -> None:
-        self._account = account
-        self._systems = {system.serial_number: system for system in systems}
-        self._clock = clock
-        self._log = log
+    def __init__(
+        self,
+        sites: Sequence[EmulatedSite],
+        clock: EmulatedClock,
+        log: EventLog,
+        faults: FaultBox,
+        account: Account | None = None,
+        upload_time_zone: str = "UTC",
+        largest_page: int = 100,
+    ) -> None:
+        """Take the sites, whose cadences are `CADENCES_S`.
+
+        Args:
+            sites: The systems of the account.
+            clock: The true time; the cloud's own may be off by a fault.
+            log: What happened.
+            faults: The switches.
+            account: Credentials; None makes throw-away ones.
+            upload_time_zone: Zone of `UploadTime`.
+            largest_page: A larger `pagesize` is cut to this.
+        """
+        self._account = account or Account.random()
+        self._zone = upload_time_zone
+        self._largest_page = largest_page
+        self._clock, self._log, self._faults = clock, log, faults
+        zone = ZoneInfo(upload_time_zone)
+        self._systems = {site.device_id: System(site, log, faults, zone) for site in sites}
         self.stopped = False
         self._tokens: dict[str, tuple[dt.datetime, str]] = {}
         handlers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "GetSystemList": self._system_list,
             "GetEnergySummary": self._energy_summary,
-            "GetRunningData": lambda body: [s.running_rows[-1] for s in self._chosen(body) if s.running_rows],
+            "GetRunningData": lambda body: self._written(
+                s.running_rows[-1] for s in self._chosen(body) if s.running_rows
+            ),
             "GetHistoryRunningData": self._history,
-            "GetLastPowerData": lambda body: [s.power_row for s in self._chosen(body) if s.power_row],
+            "GetLastPowerData": lambda body: self._written(s.power_row for s in self._chosen(body)),
             "RemoteDispatch": self._dispatch,
         }
         routes = [Route(PATHS["Login"], self._login, methods=["POST"])]
         routes += [Route(PATHS[name], self._data_call(name, call), methods=["POST"]) for name, call in handlers.items()]
-        self.app = Starlette(routes=[*routes, *control_routes(clock, self.advance, self.state, self.stop)])
+        controls = control_routes(clock, self.advance, self.state, self.stop, faults)
+        self.app: Any = with_faults(
+            Starlette(routes=[*routes, *controls]), faults, lambda path: path == PATHS["RemoteDispatch"], CONTROL_PREFIX
+        )
+
+    def account(self) -> dict[str, Any]:
+        """What `adapters.alphaess.adapter.create` needs beside the address."""
+        return {
+            "api_account": self._account.api_account,
+            "api_secret": self._account.api_secret.get_secret_value(),
+            "username": self._account.username,
+            "password": self._account.password.get_secret_value(),
+            "upload_time_zone": self._zone,
+        }
+
+    def system(self, serial_number: str) -> System:
+        """One of the systems."""
+        return self._systems[serial_number]
 
     def advance(self) -> None:
         """Bring all systems to the emulated time."""
@@ -258,9 +152,9 @@ class AlphaEssCloud:
         return {
             "systems": {
                 serial_number: {
-                    "released": system.released,
-                    "soc": system.plant.soc,
-                    "battery_kw": system.plant.sample.battery_kw,
+                    "released": system.site.released,
+                    "soc": system.site.plant.soc,
+                    "battery_kw": system.site.plant.sample.battery_kw,
                     "lapse_s": system.lapse_s,
                     **{event: self._log.count(event, serial_number) for event in DISPATCH_EVENTS},
                 }
@@ -323,8 +217,11 @@ class AlphaEssCloud:
         return handle
 
     def _data_code(self, body: Mapping[str, Any], address: str) -> ReturnCode:
+        faults = self._faults.now
+        if faults.session_stolen:
+            self._tokens.clear()  # another login ends the session before it
         last_used, owner = self._tokens.get(body["Token"], (None, ""))
-        if last_used is None or self._clock.now() - last_used > TOKEN_LIFE:
+        if last_used is None or faults.tokens_expired or self._clock.now() - last_used > TOKEN_LIFE:
             return ReturnCode.LOGIN_TIMEOUT
         if owner != address:
             return ReturnCode.ABNORMAL_LOGIN
@@ -341,7 +238,11 @@ class AlphaEssCloud:
         return ReturnCode.OK
 
     def _in_window(self, timestamp: int) -> bool:
-        return abs(int(self._clock.now().timestamp()) - timestamp) <= TIMESTAMP_WINDOW_S
+        return abs(int(self._now().timestamp()) - timestamp) <= TIMESTAMP_WINDOW_S
+
+    def _now(self) -> dt.datetime:
+        """What the cloud's own clock shows."""
+        return self._clock.now() + dt.timedelta(seconds=self._faults.now.clock_skew_s)
 
     def _is_signed(self, body: Mapping[str, Any]) -> bool:
         # Written out again rather than shared with the client, so that the two can disagree.
@@ -356,7 +257,7 @@ class AlphaEssCloud:
         return [self._systems[serial_number]] if serial_number else list(self._systems.values())
 
     def _system_list(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        page, size = body["pageindex"], body.get("pagesize") or 10
+        page, size = body["pageindex"], min(body.get("pagesize") or 10, self._largest_page)
         systems = list(self._systems.values())
         shown = systems[(page - 1) * size : page * size]
         return {
@@ -368,8 +269,9 @@ class AlphaEssCloud:
                 {
                     "Sn": system.serial_number,
                     "SystemModel": "Emulated",
-                    "Cobat": system.plant.battery.capacity_kwh,
-                    "Poinv": max(system.plant.battery.max_charge_kw, system.plant.battery.max_discharge_kw),
+                    "Cobat": system.site.plant.battery.capacity_kwh,
+                    "Poinv": max(system.site.plant.battery.max_charge_kw, system.site.plant.battery.max_discharge_kw),
+                    "Remark": "",
                     "NetWorkStatus": 1,
                 }
                 for system in shown
@@ -391,18 +293,18 @@ class AlphaEssCloud:
                         **{name: round(last[source] - first[source], 3) for name, source in _SUMMARY.items()},
                     }
                 )
-        return summaries
+        return self._written(summaries)
 
     def _history(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         begin, end = (dt.datetime.fromisoformat(body[name].replace("/", "-")) for name in ("Starttime", "endtime"))
         if not dt.timedelta(0) <= end - begin <= dt.timedelta(days=1):
             raise ValueError("history: one day at a time")
-        return [
+        return self._written(
             row
             for system in self._chosen(body)
             for row in system.running_rows
             if f"{begin}" <= row["UploadTime"] <= f"{end}"
-        ]
+        )
 
     def _dispatch(self, body: Mapping[str, Any]) -> None:
         for system in self._chosen(body):
@@ -415,9 +317,17 @@ class AlphaEssCloud:
                 Status.START if body["Status"] == Status.START else Status.STOP,
             )
 
+    def _written(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Rows with their numbers as the cloud writes them now."""
+        return [
+            {name: value if isinstance(value, str) else self._faults.written(value) for name, value in row.items()}
+            for row in rows
+        ]
+
     def _answer(self, content: Mapping[str, Any], status_code: int = 200) -> Response:
-        date = format_datetime(self._clock.now(), usegmt=True)
-        return JSONResponse(dict(content), status_code=status_code, headers={"Date": date})
+        date = format_datetime(self._now(), usegmt=True)
+        shown = _oddly_named(content) if self._faults.now.odd_json else dict(content)
+        return JSONResponse(shown, status_code=status_code, headers={"Date": date})
 
 
 _SUMMARY = {"Einput": "Einput", "Eout": "Eoutput", "Ebat": "EDischarge", "EpvT": "EpvTotal"}
@@ -438,16 +348,24 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 
 
-def emulated_system(
-    serial_number: str,
-    plant: Plant,
-    house: House,
-    start: dt.datetime,
-    log: EventLog,
-    upload_time_zone: str = "UTC",
-) -> System:
-    """A system whose rows begin at a time."""
-    return System(serial_number, plant, house, start, log, ZoneInfo(upload_time_zone))
+def build(sites: Sequence[EmulatedSite], clock: EmulatedClock, log: EventLog, faults: FaultBox) -> Cloud:
+    """The cloud of one account with throw-away credentials.
+
+    Args:
+        sites: Its systems; the cadences of their readings are `CADENCES_S`.
+        clock: The emulated time.
+        log: What happens.
+        faults: The switches.
+    """
+    return AlphaEssCloud(sites, clock, log, faults)
+
+
+def _oddly_named(content: Any) -> Any:
+    """The same with every name in the other case, and the list under the name that section 2 does not have."""
+    if isinstance(content, Mapping):
+        renamed = {("Items" if name == "Systems" else name): value for name, value in content.items()}
+        return {name.swapcase(): _oddly_named(value) for name, value in renamed.items()}
+    return [_oddly_named(part) for part in content] if isinstance(content, list) else content
 
 
 async def _json_object(request: Request) -> dict[str, Any] | None:
@@ -475,7 +393,3 @@ def _decrypt(text: str, key_seed: str) -> str | None:
 
 def _address(request: Request) -> str:
     return "" if request.client is None else request.client.host
-
-
-def _is_multiple(moment: dt.datetime, period_s: float) -> bool:
-    return moment.timestamp() % period_s == 0

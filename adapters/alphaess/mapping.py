@@ -13,6 +13,7 @@ Pdischarge           discharge_limit_kw = W / 1000
 Einput, Eoutput      import_kwh, export_kwh
 Echarge, EDischarge  charge_kwh, discharge_kwh
 DispatchSwitch       dispatch_active           0 is off
+Cobat, Poinv         capacity_kwh, rated_kw    section 2 gives no unit; kWh and kW
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from typing import Any
 
-from adapters.contract import Channel, IntentRefusedError, Registers, Telemetry, VendorUnavailableError
+from adapters.contract import Channel, Found, IntentRefusedError, Registers, Telemetry, VendorUnavailableError
 
 # Section 7: "The command will automatically stop after 90 seconds".
 DISPATCH_LIFETIME_S = 90.0
@@ -139,9 +140,16 @@ def power_from_raw(raw: int) -> float:
     return (raw - POWER_OFFSET) / 1000
 
 
-def raw_soc(soc: float) -> int:
-    """A state of charge as the wire has it: percent / 0.4, so 0.38 is 95 and 1.0 is 250."""
-    return min(FULL_SOC_RAW, max(0, round(Decimal(str(soc)) * 100 / SOC_PERCENT_PER_BIT)))
+def raw_soc(soc: float, full_raw: int = FULL_SOC_RAW) -> int:
+    """A state of charge as the wire has it: percent / 0.4, so 0.38 is 95.
+
+    Args:
+        soc: The fraction.
+        full_raw: What 1.0 is; 250 by the scale, more where a device would end a full charge early.
+    """
+    if soc >= 1:
+        return full_raw
+    return max(0, round(Decimal(str(soc)) * 100 / SOC_PERCENT_PER_BIT))
 
 
 def soc_from_raw(raw: float) -> float:
@@ -149,13 +157,15 @@ def soc_from_raw(raw: float) -> float:
     return float(Decimal(str(raw)) * SOC_PERCENT_PER_BIT / 100)
 
 
-def dispatch_fields(serial_number: str, battery_kw: float, until_soc: float) -> dict[str, Any]:
+def dispatch_fields(
+    serial_number: str, battery_kw: float, until_soc: float, full_soc_raw: int = FULL_SOC_RAW
+) -> dict[str, Any]:
     """The fields of a dispatch that drives the battery, or with 0 kW holds it still."""
     return {
         "Sn": serial_number,
         "ActivePower": raw_power(battery_kw),
         "ReactivePower": POWER_OFFSET,
-        "SOC": raw_soc(until_soc),
+        "SOC": raw_soc(until_soc, full_soc_raw),
         "Status": int(Status.START),
         "ControlMode": int(ControlMode.STATE_OF_CHARGE),
     }
@@ -206,6 +216,29 @@ def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo, now: dt
         ),
         dispatch_active=None if switch is None else switch != 0,
     )
+
+
+def found(row: Mapping[str, Any]) -> Found | None:
+    """One row of the system list (section 2); None where it names no system.
+
+    `controllable` stays open: the list does not say whether a system takes dispatches.
+    """
+    fields = {str(key).lower(): value for key, value in row.items()}
+    serial_number = _text(fields, "sn")
+    if not serial_number:
+        return None
+    return Found(
+        device_id=serial_number,
+        name=_text(fields, "remark"),
+        model=_text(fields, "systemmodel"),
+        capacity_kwh=_number(fields, "cobat"),
+        rated_kw=_number(fields, "poinv"),
+    )
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float | None:

@@ -136,7 +136,8 @@ class EmulatedSite:
             self.order = None
         while self._waiting and self._waiting[0].begins_at <= self.now:
             order = self._waiting.pop(0)
-            self.order = None if order.command == self.resting else order
+            has_ended = order.ends_at is not None and order.ends_at <= self.now  # it came too late to begin at all
+            self.order = None if has_ended or order.command == self.resting else order
         self.plant.command = self.resting if self.order is None else self.order.command
 
     def _step(self, seconds: float) -> None:

@@ -41,6 +41,8 @@ from engine.errors import InputError
 
 STREAM_S, PROPERTIES_S, DATALOGGER_S = 1.0, 5.0, 180.0
 CADENCES_S = (STREAM_S, PROPERTIES_S, DATALOGGER_S)
+# Each device has an address of its own.
+MOST_SITES = 1
 # The datalogger reaches back about two months.
 KEPT_DAYS = 59
 # How often a silent stream looks at the clock, and how often it shows that it is alive [s of real time].

@@ -144,9 +144,9 @@ def _show(records: Ready, as_json: bool, ready_file: Path | None) -> None:
 
 
 def _all_vendors() -> list[str]:
-    from console.emulate import vendors
+    from adapters.registry import EMULATORS, names
 
-    return vendors()
+    return names(EMULATORS)
 
 
 def _named(name: str) -> Callable[[], Sequence[str]]:

@@ -30,9 +30,10 @@ from pydantic import SecretStr
 
 from adapters.alphaess.adapter import AlphaEssAdapter
 from adapters.alphaess.client import AlphaEssClient, Settings
-from adapters.alphaess.emulator import Account, AlphaEssCloud, System, emulated_system
+from adapters.alphaess.emulated_system import System
+from adapters.alphaess.emulator import CADENCES_S, Account, AlphaEssCloud
 from adapters.contract import Device
-from adapters.emulation import EmulatedClock, EventLog, House, listen
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House, listen
 from engine import Battery
 from engine.plant import Plant
 
@@ -276,6 +277,7 @@ class World:
     log: EventLog
     systems: list[System]
     url: str
+    faults: FaultBox
     token: str = ""
 
     @property
@@ -284,7 +286,11 @@ class World:
 
     @property
     def plant(self) -> Plant:
-        return self.systems[0].plant
+        return self.systems[0].site.plant
+
+    def switch(self, **faults: Any) -> None:
+        """Put these faults in force instead of the others."""
+        self.faults.switch(Faults(**faults))
 
     def step(self, seconds: float) -> None:
         """Let emulated time pass."""
@@ -362,15 +368,16 @@ def emulate(loopback_server: LoopbackServer) -> Callable[..., World]:
         house: pd.DataFrame | None = None,
         log: EventLog | None = None,
         speed: float | None = None,
+        largest_page: int = 100,
     ) -> World:
         log = log or EventLog()
-        clock = EmulatedClock(start, speed)
+        clock, faults = EmulatedClock(start, speed), FaultBox()
         battery = battery or Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5)
         if house is None:
             index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
             house = pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index)
-        systems = [
-            emulated_system(serial_number, Plant(battery, soc), House(house), start, log, zone)
+        sites = [
+            EmulatedSite(serial_number, Plant(battery, soc), House(house), start, CADENCES_S, log, faults)
             for serial_number in serial_numbers
         ]
         account = Account(
@@ -379,9 +386,10 @@ def emulate(loopback_server: LoopbackServer) -> Callable[..., World]:
             username=USERNAME,
             password=SecretStr(PASSWORD),
         )
-        cloud = AlphaEssCloud(account, systems, clock, log)
+        cloud = AlphaEssCloud(sites, clock, log, faults, account, zone, largest_page)
         loopback_server.app = cloud.app
-        return World(cloud, clock, log, systems, loopback_server.url)
+        systems = [cloud.system(serial_number) for serial_number in serial_numbers]
+        return World(cloud, clock, log, systems, loopback_server.url, faults)
 
     return build
 

@@ -143,7 +143,7 @@ def test_a_refused_dispatch_leaves_the_battery_alone(world, code):
     world.call("RemoteDispatch", **{**DISPATCH, **DATA_FAULTS[code]})
     world.step(30)
 
-    assert world.system.released
+    assert world.system.site.released
     assert world.plant.sample.battery_kw == 1.0
     assert world.events("started") == []
 
@@ -315,9 +315,9 @@ def test_a_dispatch_lapses_after_exactly_90_seconds(world):
     world.dispatch(2.0)
 
     world.step(89.999)
-    assert not world.system.released
+    assert not world.system.site.released
     world.step(0.001)
-    assert world.system.released
+    assert world.system.site.released
     assert [event["at"] for event in world.events("lapsed")] == [world.at(90)]
     world.step(10)
     assert world.plant.sample.battery_kw == 1.0, "follows the house again"
@@ -338,9 +338,9 @@ def test_a_renewal_extends_the_lease_from_its_own_time(world):
     world.dispatch(2.0)
 
     world.step(89)
-    assert not world.system.released
+    assert not world.system.site.released
     world.step(1)
-    assert world.system.released
+    assert world.system.site.released
     assert [event["at"] for event in world.events("started")] == [world.at(0)]
     assert [event["at"] for event in world.events("renewed")] == [world.at(60)]
     assert [event["at"] for event in world.events("lapsed")] == [world.at(150)]
@@ -397,7 +397,7 @@ def test_a_stop_releases_at_once(world):
 
     world.stop()
 
-    assert world.system.released
+    assert world.system.site.released
     world.step(10)
     assert world.plant.sample.battery_kw == 1.0
     assert [event["was_active"] for event in world.events("stopped")] == [True]
@@ -419,7 +419,7 @@ def test_a_stop_without_an_order_is_harmless(world):
     world.stop()
     world.step(10)
 
-    assert world.system.released
+    assert world.system.site.released
     assert [event["was_active"] for event in world.events("stopped")] == [False]
 
 
@@ -454,7 +454,7 @@ def test_a_dispatch_without_a_serial_number_drives_every_system(emulate, serial_
     world.dispatch(-2.0, serial_number)
     world.step(20)
 
-    assert [system.plant.sample.battery_kw for system in world.systems] == [-2.0] * 3
+    assert [system.site.plant.sample.battery_kw for system in world.systems] == [-2.0] * 3
     assert [event["sn"] for event in world.events("started")] == ["AL1", "AL2", "AL3"]
 
 
@@ -465,7 +465,7 @@ def test_a_dispatch_with_a_serial_number_drives_that_system_alone(emulate):
     world.dispatch(-2.0, "AL2")
     world.step(20)
 
-    assert [system.plant.sample.battery_kw for system in world.systems] == [1.0, -2.0, 1.0]
+    assert [system.site.plant.sample.battery_kw for system in world.systems] == [1.0, -2.0, 1.0]
 
 
 def test_discharging_stops_at_the_target_soc(world):
@@ -491,7 +491,7 @@ def test_no_power_in_mode_2_freezes_the_battery_while_the_house_goes_on(world):
     world.dispatch(0.0)
     world.step(20)
 
-    assert not world.system.released
+    assert not world.system.site.released
     assert (world.system.power_row["Pbat"], world.system.power_row["PmeterL1"]) == (0, 1000)
 
 

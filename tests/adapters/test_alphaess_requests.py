@@ -190,14 +190,15 @@ def test_the_system_list_is_read_page_by_page_in_both_spellings(vendor, connect,
 
 
 @pytest.mark.parametrize(
-    ("rows", "pages"),
+    ("rows", "pages", "calls"),
     [
-        pytest.param(systems(0, 50), 1, id="a full last page"),
-        pytest.param(systems(0, 49), 9, id="a short page, whatever the count says"),
-        pytest.param([], 0, id="nothing at all"),
+        pytest.param(systems(0, 50), 1, 1, id="a full last page"),
+        pytest.param(systems(0, 49), 0, 1, id="a page that is not full"),
+        pytest.param(systems(0, 49), 9, 2, id="a page that is repeated, whatever the count says"),
+        pytest.param([], 0, 1, id="nothing at all"),
     ],
 )
-def test_the_last_page_of_the_system_list_is_noticed(vendor, connect, manual_clock, rows, pages):
+def test_the_last_page_of_the_system_list_is_noticed(vendor, connect, manual_clock, rows, pages, calls):
     vendor.on("GetSystemList", {"ReturnCode": 0, "Result": {"TotalPageCount": pages, "PageIndex": 1, "Systems": rows}})
 
     async def session():
@@ -205,4 +206,4 @@ def test_the_last_page_of_the_system_list_is_noticed(vendor, connect, manual_clo
             return await client.get_system_list()
 
     assert asyncio.run(session()) == rows
-    assert vendor.count("GetSystemList") == 1
+    assert vendor.count("GetSystemList") == calls

@@ -213,7 +213,7 @@ def test_the_clock_route_steps_the_clock_and_lets_the_physics_catch_up(emulate):
     status, answer = world.post(CLOCK_PATH, {"to": "2024-05-01T12:00:30+00:00"})
 
     assert (status, answer) == (200, {"now": "2024-05-01T12:00:30+00:00"})
-    assert world.clock.now() == world.system.now == START + seconds(30)
+    assert world.clock.now() == world.system.site.now == START + seconds(30)
     assert world.system.power_row["UploadTime"] == "2024-05-01 12:00:30"
 
 
@@ -274,7 +274,7 @@ def test_a_running_emulator_moves_when_it_is_looked_at(emulate):
     _, answer = world.post(STATE_PATH, {}, method="GET")
 
     assert dt.datetime.fromisoformat(answer["now"]) > START + seconds(60)
-    assert world.system.now > START + seconds(60)
+    assert world.system.site.now > START + seconds(60)
 
 
 def test_the_control_reaches_a_served_emulator(emulate):

@@ -23,7 +23,7 @@ import pytest
 from adapters import registry
 from adapters.contract import ConfigurationError
 from adapters.emulation import EmulatorControl, builders
-from console.emulate import EmulatorOptions, emulator_of, run_emulators, vendors, write_private
+from console.emulate import EmulatorOptions, run_emulators, write_private
 from console.sample import sample_site
 from engine.errors import InputError
 from tests.console.conftest import EmulatorProcess
@@ -47,7 +47,7 @@ def test_all_vendors_run_in_one_process_at_addresses_of_their_own(start_emulator
     emulator = start_emulator("--all", "--sites", "2", "--clock-factor", "60")
     records = emulator.records
 
-    assert {record["adapter"] for record in records} == set(vendors())
+    assert {record["adapter"] for record in records} == set(registry.names(registry.EMULATORS))
     urls = [record["account"]["base_url"] for record in records]
     assert len(set(urls)) == len(urls)
     for record in records:
@@ -255,9 +255,9 @@ def test_an_address_without_an_emulator_is_told_in_one_line(tidewatt: Run) -> No
 
 def test_every_adapter_of_the_project_has_an_emulator() -> None:
     """Whoever adds a vendor adds it to `tidewatt.emulators` too."""
-    assert set(vendors()) >= set(registry.names())
-    for name in vendors():
-        assert emulator_of(name).cadences_s
+    assert set(registry.names(registry.EMULATORS)) >= set(registry.names())
+    for name in registry.names(registry.EMULATORS):
+        assert builders.emulator(name).cadences_s
 
 
 def test_an_emulator_of_a_third_party_is_found_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,9 +269,9 @@ def test_an_emulator_of_a_third_party_is_found_the_same_way(monkeypatch: pytest.
     for place in (registry, builders):
         monkeypatch.setattr(place, "entry_points", lambda **wanted: found.select(**wanted))
 
-    zeta = emulator_of("zeta")
+    zeta = builders.emulator("zeta")
 
-    assert "zeta" in vendors()
+    assert "zeta" in registry.names(registry.EMULATORS)
     assert (zeta.build, zeta.cadences_s, zeta.most_sites) == (module.build, (60,), 1)
     with pytest.raises(ConfigurationError, match="choose one of zeta"):
         builders.emulator("eta")

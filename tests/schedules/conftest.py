@@ -31,7 +31,7 @@ import uvicorn
 from sqlalchemy import select, update
 
 from adapters import registry
-from adapters.alphaess.emulator import Account, AlphaEssCloud, emulated_system
+from adapters.alphaess.emulator import CADENCES_S, AlphaEssCloud
 from adapters.contract import (
     Abilities,
     Accepted,
@@ -45,7 +45,7 @@ from adapters.contract import (
     Unknown,
     VendorUnavailableError,
 )
-from adapters.emulation import LOOPBACK, EmulatedClock, EventLog, House, listen
+from adapters.emulation import LOOPBACK, EmulatedClock, EmulatedSite, EventLog, FaultBox, House, listen
 from engine import Battery, GridConnection, PvArray, Site
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant, PlantCommand, PlantMode
@@ -389,13 +389,15 @@ class Cloud:
     """The AlphaESS emulator on loopback in a thread of its own, with a stepped clock and a fault on demand."""
 
     def __init__(self, site: Site, house: pd.DataFrame, start: dt.datetime, soc: float) -> None:
-        self.account = Account.random()
         self.log = EventLog()
         self.serial_number = "AL1"
         self.loses_replies = False
-        emulated_clock = EmulatedClock(start, None)
-        self.system = emulated_system(self.serial_number, Plant(site.battery, soc), House(house), start, self.log)
-        self._cloud = AlphaEssCloud(self.account, [self.system], emulated_clock, self.log)
+        faults = FaultBox()
+        place = EmulatedSite(
+            self.serial_number, Plant(site.battery, soc), House(house), start, CADENCES_S, self.log, faults
+        )
+        self._cloud = AlphaEssCloud([place], EmulatedClock(start, None), self.log, faults)
+        self.system = self._cloud.system(self.serial_number)
         listener = listen()
         self.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         options = uvicorn.Config(
@@ -411,13 +413,7 @@ class Cloud:
         return {
             "adapter": "alphaess",
             "device_id": self.serial_number,
-            "account": {
-                "base_url": self.url,
-                "api_account": self.account.api_account,
-                "api_secret": self.account.api_secret.get_secret_value(),
-                "username": self.account.username,
-                "password": self.account.password.get_secret_value(),
-            },
+            "account": {"base_url": self.url, **self._cloud.account()},
         }
 
     def adapter(self, clock: SimulatedClock) -> Any:

@@ -46,7 +46,7 @@ def run_day(day: Day, cloud, folder, then: Callable[[DayRun], None], ticks: int 
         pass
 
     async def run() -> None:
-        day_run = DayRun(day, folder, EmulatorProcess(folder, cloud.ready), cloud.system.now)
+        day_run = DayRun(day, folder, EmulatorProcess(folder, cloud.ready), cloud.system.site.now)
         left = ticks
 
         def stop() -> bool:
@@ -98,12 +98,12 @@ def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon,
         assert seen.unmetered_intervals == 0
         for name in metering.REGISTERS:
             # Each reading is rounded to a watt-hour.
-            assert seen.table[name].sum() == pytest.approx(getattr(cloud.system.plant.registers, name), abs=0.002)
+            assert seen.table[name].sum() == pytest.approx(getattr(cloud.system.site.plant.registers, name), abs=0.002)
 
     run_day(afternoon, cloud, tmp_path, check)
     assert cloud.log.count("lapsed", cloud.serial_number) == 0
     assert cloud.system.lapse_s == 0
-    assert cloud.system.released
+    assert cloud.system.site.released
 
 
 @pytest.mark.parametrize("ticks", [7, 301])
@@ -121,10 +121,10 @@ def test_a_run_that_is_killed_is_taken_up_without_a_lapse(afternoon, cloud, tmp_
         assert {row.verdict for row in begun} == {Verdict.CONFIRMED}
 
     run_day(afternoon, cloud, tmp_path, nothing, ticks=ticks)
-    assert cloud.system.now < afternoon.end
+    assert cloud.system.site.now < afternoon.end
     run_day(afternoon, cloud, tmp_path, check)
     assert cloud.log.count("lapsed", cloud.serial_number) == 0
-    assert cloud.system.released
+    assert cloud.system.site.released
 
 
 def test_a_run_that_is_interrupted_leaves_the_battery_to_itself(afternoon, cloud, tmp_path):
@@ -134,7 +134,7 @@ def test_a_run_that_is_interrupted_leaves_the_battery_to_itself(afternoon, cloud
         day_run = DayRun(afternoon, tmp_path, EmulatorProcess(tmp_path, cloud.ready), afternoon.begin)
         with pytest.raises(InterruptedRunError):
             await day_run.run(no_progress, lambda: next(calls))
-        assert cloud.system.released
+        assert cloud.system.site.released
         await day_run.close()
         await day_run.emulator.control.close()
 
