@@ -20,7 +20,6 @@ from adapters.emulation import (
     Cloud,
     EmulatedClock,
     EmulatedSite,
-    Emulator,
     EventLog,
     FaultBox,
     House,
@@ -31,6 +30,7 @@ from adapters.emulation import (
 from engine import Site
 from engine.errors import InputError
 from engine.plant import Plant
+
 
 @dataclass(frozen=True)
 class EmulatorOptions:

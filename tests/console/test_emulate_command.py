@@ -47,7 +47,7 @@ def test_all_vendors_run_in_one_process_at_addresses_of_their_own(start_emulator
     emulator = start_emulator("--all", "--sites", "2", "--clock-factor", "60")
     records = emulator.records
 
-    assert {record["adapter"] for record in records} == set(registry.names(registry.EMULATORS))
+    assert {record["adapter"] for record in records} == set(vendors())
     urls = [record["account"]["base_url"] for record in records]
     assert len(set(urls)) == len(urls)
     for record in records:
@@ -208,6 +208,10 @@ def test_a_log_is_written_for_each_vendor(start_emulator: Start, tmp_path: Path,
         assert any(json.loads(line)["event"] == "call" for line in lines), vendor
 
 
+def vendors() -> list[str]:
+    return registry.names(registry.EMULATORS)
+
+
 # --- faults ---
 
 
@@ -255,8 +259,8 @@ def test_an_address_without_an_emulator_is_told_in_one_line(tidewatt: Run) -> No
 
 def test_every_adapter_of_the_project_has_an_emulator() -> None:
     """Whoever adds a vendor adds it to `tidewatt.emulators` too."""
-    assert set(registry.names(registry.EMULATORS)) >= set(registry.names())
-    for name in registry.names(registry.EMULATORS):
+    assert set(vendors()) >= set(registry.names())
+    for name in vendors():
         assert builders.emulator(name).cadences_s
 
 
@@ -271,7 +275,7 @@ def test_an_emulator_of_a_third_party_is_found_the_same_way(monkeypatch: pytest.
 
     zeta = builders.emulator("zeta")
 
-    assert "zeta" in registry.names(registry.EMULATORS)
+    assert "zeta" in vendors()
     assert (zeta.build, zeta.cadences_s, zeta.most_sites) == (module.build, (60,), 1)
     with pytest.raises(ConfigurationError, match="choose one of zeta"):
         builders.emulator("eta")
