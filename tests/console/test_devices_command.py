@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from adapters.contract import Channel, ConfigurationError, Device, Found, Telemetry, VendorUnavailableError
+from adapters.registry import EMULATORS, names
 from console.accounts import VendorAccount
 from console.devices import Bounds, Connection, Row, list_devices, probe, watch
-from console.emulate import vendors
 from tests.console.conftest import EmulatorProcess
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -98,7 +98,7 @@ def test_the_list_names_every_device(start_emulator: Start, tidewatt: Run) -> No
 
     assert (done.returncode, table.returncode) == (0, 0)
     rows = json.loads(done.stdout)
-    assert {row["adapter"] for row in rows} == set(vendors())
+    assert {row["adapter"] for row in rows} == set(names(EMULATORS))
     wanted = {device for record in emulator.records for device in record["device_ids"]}
     assert {row["device_id"] for row in rows} >= wanted
     shown = [row["device_id"] for row in rows if row["adapter"] in USABLE_AGAIN]
