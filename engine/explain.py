@@ -148,6 +148,26 @@ def _acts(plan: Plan, now: ProblemStack, soc: float, position: int) -> list[tupl
     return [(0.0, 0.0), *((kw, 0.0) for kw in [charge] if kw > MOVING_KW), *((0.0, kw) for kw in [discharge] if kw > 0)]
 
 
+def _couplings(plan: Plan, position: int) -> list[str]:
+    """What ties the interval to others and binds in it."""
+    problem, imported = plan.problem, plan.table["import_kw"].to_numpy()
+    more = imported.copy()
+    more[position] += MOVING_KW
+    found = [
+        f"more import would raise the {peak.charge.name}"
+        for peak in problem.peaks
+        if peak.added_eur(more) > peak.added_eur(imported)
+    ]
+    taken = plan.table["discharge_kw"].to_numpy() * problem.step_h / plan.site.battery.discharge_efficiency
+    capacity = plan.site.battery.capacity_kwh
+    found += [
+        f"the cycles of the {budget.period} are used up"
+        for budget in problem.budgets
+        if budget.first <= position < budget.last and budget.over_kwh(taken, capacity) > -DUST * capacity
+    ]
+    return found
+
+
 def _prices(plan: Plan, position: int) -> str:
     problem = plan.problem
     bought, sold = problem.import_price[position], problem.export_price[position]
@@ -220,4 +240,5 @@ def _binding(plan: Plan, row: pd.Series, position: int) -> str:
             )
     if problem.reserve_soc[position] > 0 and abs(row["soc"] - problem.reserve_soc[position]) <= DUST:
         binding.append("the reserve is all that is left at the end of it")
+    binding += _couplings(plan, position)
     return f"Binding: {', '.join(binding)}." if binding else "No limit binds."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine import DemandCharge, Strategy
-from engine.explain import next_best
+from engine.explain import explain, next_best
 
 OWN_DUST_KW = 1e-3
 
@@ -187,3 +187,19 @@ def test_the_summary_adds_up(ask):
     assert "import 7.00 kWh, export 0.00 kWh, charge 4.00 kWh, discharge 4.00 kWh, 0.40 cycles" in summary
     # 0.1 + 6 x 0.5 for energy and 0.6 for the peak of 6 kW.
     assert "without the battery 3.7000 EUR, so it saves 1.6200 EUR" in summary
+
+
+def test_what_couples_intervals_is_told_where_it_binds(ask):
+    dear_peak = ask(
+        import_price=0.2,
+        load=[1.0, 1.0, 6.0, 1.0],
+        initial_soc=0.2,
+        demand_charges=[DemandCharge(eur_per_kw=3, name="grid peak")],
+    ).plan()
+    at_peak, below = (explain(dear_peak, position) for position in (2, 3))
+    assert "more import would raise the grid peak" in at_peak
+    assert "would raise" not in below
+    worn = ask(
+        import_price=[0.1, 0.1, 0.4, 0.4], load=2.0, initial_soc=1.0, strategy=Strategy(cycles_per_day=0.1)
+    ).plan()
+    assert "the cycles of the day are used up" in explain(worn, 3)
