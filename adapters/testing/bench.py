@@ -106,6 +106,16 @@ class Bench:
         return self.clock.now()
 
     @property
+    def longest_cadence_s(self) -> float:
+        """After so long every channel has something new to read [s].
+
+        Rows of the site may come more often than the vendor's cloud has them or may be asked, which is what the adapter
+        says: between those times it may well answer with what it has.
+        """
+        said = (self.adapter.abilities.power_cadence_s, self.adapter.abilities.state_cadence_s)
+        return max(*self.subject.cadences_s, *said)
+
+    @property
     def connections(self) -> int:
         """How many connections are open at the server."""
         return len(self._server.server_state.connections)
