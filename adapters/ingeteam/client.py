@@ -174,13 +174,19 @@ class IngeteamClient:
                     deadline = loop.time() + silence_s
 
     async def one_plant_reading(self) -> mapping.PlantReading:
-        """One reading of the plant, by a connection of its own.
+        """One reading of the plant, by a connection of its own, within `timeout_s` once it is its turn.
 
         Raises:
             AdapterError: See the class.
         """
+        timeout_s = self._settings.timeout_s
         async with self._own_turn("stream"), contextlib.aclosing(self.plant_readings()) as readings:
-            return await anext(readings)
+            # The stream's own patience is that of a watcher; who asks for one reading waits as for any answer.
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await anext(readings)
+            except TimeoutError:
+                raise NoAnswerError(f"{mapping.STREAM_PATH}: no reading of the plant for {timeout_s:g} s") from None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -17,7 +17,7 @@ import pandas as pd
 import stamina
 import uvicorn
 
-from adapters.contract import Channel, Closable, Device, Dispatchable, QuotaExceededError, Telemetry
+from adapters.contract import Abilities, Channel, Closable, Device, Dispatchable, QuotaExceededError, Telemetry
 from adapters.emulation import (
     CONTROL_PREFIX,
     LOOPBACK,
@@ -104,6 +104,16 @@ class Bench:
     def now(self) -> dt.datetime:
         """The emulated time."""
         return self.clock.now()
+
+    @property
+    def longest_cadence_s(self) -> float:
+        """After so long every channel has something new to read [s].
+
+        Rows of the site may come more often than the vendor's cloud has them or may be asked, which is what the adapter
+        says: between those times it may well answer with what it has.
+        """
+        abilities: Abilities = self.adapter.abilities
+        return max(*self.subject.cadences_s, abilities.power_cadence_s, abilities.state_cadence_s)
 
     @property
     def connections(self) -> int:

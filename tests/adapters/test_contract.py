@@ -14,11 +14,12 @@ import pytest
 
 from adapters import registry
 from adapters.alphaess import adapter as alphaess
-from adapters.contract import Accepted, ConfigurationError, Unknown, VendorUnavailableError
+from adapters.contract import Accepted, AdapterError, ConfigurationError, Unknown, VendorUnavailableError
 from adapters.testing import Expected, installed
 from adapters.testing.__main__ import main
 from adapters.testing.contract import *  # noqa: F403
 from adapters.testing.contract import CASES
+from adapters.xolta import adapter as xolta
 from engine.intent import IntentMode
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +199,42 @@ class SendsToAnswer(alphaess.AlphaEssAdapter):
         return receipt
 
 
+# --- and for one that keeps answers for a while, as fair use wants it ---
+
+
+class StampsItsKeptAnswer(xolta.XoltaAdapter):
+    async def read(self, device, channel):
+        return dataclasses.replace(await super().read(device, channel), measured_at=self._clock())
+
+
+class KeepsTooLong(xolta.XoltaAdapter):
+    """Longer than the cadence that it declares."""
+
+    kept = None
+
+    async def read(self, device, channel):
+        now = self._clock()
+        if self.kept is None or now - self.kept > xolta.STATE_HOLDS:
+            self.kept = now
+        else:
+            self._asked_at = now
+        return await super().read(device, channel)
+
+
+class KeepsWhatItHasWhenRefused(xolta.XoltaAdapter):
+    async def _statuses(self):
+        try:
+            return await super()._statuses()
+        except AdapterError:
+            return self._seen
+
+
+class AsksAgainInThePause(xolta.XoltaAdapter):
+    async def _statuses(self):
+        self._client._meter = xolta.XoltaClient(self._settings, self._clock)._meter
+        return await super()._statuses()
+
+
 MUTANTS = [
     (TurnsRound, 16),
     (TurnsRound, 17),
@@ -231,6 +268,12 @@ MUTANTS = [
     (ShowsItsPassword, 41),
     (LogsItsSecret, 41),
     (StaysOpen, 42),
+    (StampsItsKeptAnswer, 8),
+    (KeepsTooLong, 29),
+    (KeepsTooLong, 35),
+    (KeepsWhatItHasWhenRefused, 29),
+    (KeepsWhatItHasWhenRefused, 35),
+    (AsksAgainInThePause, 29),
 ]
 
 
@@ -240,14 +283,15 @@ MUTANTS = [
     ids=lambda value: getattr(value, "__name__", f"C{value:02}" if isinstance(value, int) else None),
 )
 def test_a_case_fails_for_an_adapter_that_breaks_its_promise(monkeypatch, mutant, number):
-    monkeypatch.setattr(alphaess, "AlphaEssAdapter", mutant)
+    name, module = ("xolta", xolta) if issubclass(mutant, xolta.XoltaAdapter) else ("alphaess", alphaess)
+    monkeypatch.setattr(module, mutant.__base__.__name__, mutant)
     opened = []
 
     def create(settings, clock):
-        opened.append(alphaess.create(settings, clock))
+        opened.append(module.create(settings, clock))
         return opened[-1]
 
-    broken = dataclasses.replace(SUBJECTS["alphaess"], create=create)
+    broken = dataclasses.replace(SUBJECTS[name], create=create)
 
     with pytest.raises((AssertionError, VendorUnavailableError)):
         CASES[number - 1].run(broken)

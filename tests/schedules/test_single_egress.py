@@ -1,4 +1,7 @@
-"""A vendor write has one way out: the dispatcher calls the adapter, the adapter calls its client, nobody else does."""
+"""A vendor write has one way out: the dispatcher calls the adapter, the adapter calls its client, nobody else does.
+
+Beside the dispatcher only commissioning sends: an operator's act on one device, which no schedule may start.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,14 @@ import engine
 
 ROOT = Path(engine.__file__).parents[1]
 PACKAGES = ("engine", "adapters", "schedules", "console")
-WRITES = {"send", "remote_dispatch"}
+# What an adapter offers that changes something at the vendor, and the calls of the vendors' clients that do it.
+ADAPTER_WRITES = {"send", "send_many", "prepare_neutral_idle", "restore_self_consumption"}
+CLIENT_WRITES = {"remote_dispatch", "send_state_mode_command", "charge", "change"}
+WRITES = ADAPTER_WRITES | CLIENT_WRITES
+# Below the adapters, where none can be had, these words are of money and energy.
+ENGINE_WORDS = {"charge"}
+# A transport's calls that are sent once: all that changes anything, logins, and reads that must not be repeated.
+ONCE = {"write", "tell"}
 LOOKUPS = {"getattr", "attrgetter", "methodcaller"}
 
 
@@ -31,11 +41,22 @@ def writes_in(source: str) -> list[tuple[str, int]]:
 
 
 def transport_writes_in(source: str) -> int:
-    """How often a transport's `write` is used: the one call that is sent once and changes something."""
+    """How often a call of a transport is used that is sent once and so may change something."""
     return sum(
-        isinstance(node, ast.Attribute) and node.attr == "write" and "transport" in ast.unparse(node.value).lower()
+        isinstance(node, ast.Attribute) and node.attr in ONCE and "transport" in ast.unparse(node.value).lower()
         for node in ast.walk(ast.parse(source))
     )
+
+
+def imports_of(source: str) -> set[str]:
+    """Modules that a source imports, and names from them, in full."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +71,20 @@ def sources() -> dict[str, str]:
 
 
 def test_only_the_dispatcher_sends_and_only_the_vendors_adapter_dispatches(sources):
-    users = {(name, path) for path, source in sources.items() for name, _ in writes_in(source)}
+    users = {
+        (name, path)
+        for path, source in sources.items()
+        for name, _ in writes_in(source)
+        if not (path.startswith("engine/") and name in ENGINE_WORDS)
+    }
     assert users == {
         ("send", "schedules/dispatch.py"),
+        ("send", "adapters/commissioning.py"),
         ("remote_dispatch", "adapters/alphaess/adapter.py"),
+        ("send_state_mode_command", "adapters/xolta/adapter.py"),
+        ("send_many", "adapters/huawei/adapter.py"),  # its own, for a single command
+        ("charge", "adapters/huawei/adapter.py"),
+        ("change", "adapters/huawei/adapter.py"),
     }
 
 
@@ -61,9 +92,22 @@ def test_the_dispatcher_sends_in_one_place(sources):
     assert len(writes_in(sources["schedules/dispatch.py"])) == 1
 
 
+def test_no_schedule_commissions(sources):
+    scheduling = [source for path, source in sources.items() if path.startswith("schedules/")]
+    assert len(scheduling) > 3
+    assert not [module for source in scheduling for module in imports_of(source) if "commission" in module]
+
+
 def test_only_the_vendors_client_writes_through_a_transport(sources):
-    users = {path for path, source in sources.items() if transport_writes_in(source)}
-    assert users == {"adapters/alphaess/client.py"}
+    users = {path: count for path, source in sources.items() if (count := transport_writes_in(source))}
+    assert users == {
+        "adapters/alphaess/client.py": 1,
+        "adapters/huawei/client.py": 1,
+        "adapters/huawei/auth.py": 3,  # tokens, log-out, login
+        "adapters/xolta/client.py": 1,
+        "adapters/xolta/auth.py": 1,  # tokens
+        "adapters/solax/client.py": 1,  # a read that counts against a tight limit
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,6 +119,11 @@ def test_only_the_vendors_client_writes_through_a_transport(sources):
         "asyncio.run(client.remote_dispatch(fields))",
         "getattr(adapter, 'send')(command)",
         "operator.methodcaller('remote_dispatch', fields)(client)",
+        "await adapter.send_many([command])",
+        "await adapter.prepare_neutral_idle(device)",
+        "await client.send_state_mode_command(body, drives=True)",
+        "await self.client.charge([task])",
+        "await adapter.change([task])",
     ],
 )
 def test_a_second_way_out_would_be_noticed(planted):
@@ -99,4 +148,17 @@ def test_reading_and_names_that_only_look_alike_are_no_writes():
 
 def test_a_second_transport_write_would_be_noticed():
     assert transport_writes_in("async def f(self):\n    await self._transport.write('/x', {})\n") == 1
+    assert transport_writes_in("async def f(self):\n    await self._transport.tell(request)\n") == 1
     assert transport_writes_in("file.write(text)\nself._transport.read('/x', {})\n") == 0
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from adapters.commissioning import commission",
+        "from adapters import commissioning",
+        "import adapters.commissioning as setup",
+    ],
+)
+def test_a_schedule_that_commissions_would_be_noticed(planted):
+    assert any("commission" in module for module in imports_of(f"def late():\n    {planted}\n"))

@@ -360,6 +360,17 @@ def test_a_single_read_of_a_silent_stream_gives_up(adapt, scripted_stream, loopb
     asyncio.run(session())
 
 
+def test_a_single_read_is_not_as_patient_as_a_watcher(adapt, scripted_stream, loopback_server, device):
+    scripted_stream.scripts = [[b": beat\n\n", hang]]
+
+    async def session():
+        async with adapt(loopback_server.url, timeout_s=0.2, silence_s=60.0) as adapter, asyncio.timeout(5):
+            with pytest.raises(VendorUnavailableError, match=r"no reading of the plant for 0\.2 s"):
+                await adapter.read(device(), Channel.POWER)
+
+    asyncio.run(session())
+
+
 def test_skipped_events_are_told_aloud_once(adapt, scripted_stream, loopback_server, plant_event, device, caplog):
     scripted_stream.scripts = [[OTHERS["two aggregates"] * 20, OTHERS["broken JSON"] * 20, plant_event(), hang]]
 
