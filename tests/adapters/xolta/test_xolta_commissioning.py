@@ -164,7 +164,7 @@ def test_a_house_that_comes_to_draw_just_the_step_proves_nothing(emulate, using,
 
 
 def test_a_tiny_set_point_that_is_not_ours_does_not_make_the_number_grow(using, emulate, device):
-    """A house that draws two watts, and a device that ignores commands: nothing passes for 2 W, and thousands never go."""
+    """A house that draws two watts, and a device that ignores commands: nothing passes for W, no number grows."""
     world = emulate(load_kw=0.002)
     world.step(60)
     world.switch(commands_ignored=True)
