@@ -239,15 +239,15 @@ async def _find(run: _Run, baseline: ReadBack) -> tuple[str, Sign] | str:
     # Smallest number first: one kW taken for one W is nothing; 1000 W taken for 1000 kW is everything.
     units = sorted(run.adapter.trial_units.items(), key=lambda pair: pair[1])
     smallest_unit, per_kw = units[0]
-    value = _distinct(run.step_kw, baseline) * per_kw
+    value = _distinct(run.step_kw, baseline, per_kw, run.adapter.trial_units) * per_kw
     seen = await _try(run, value, smallest_unit, baseline, run.adapter.trial_units)
     if isinstance(seen, str):
         return seen
     unit, sign = seen
     if sign is None:
         # Shown, but too small to move anything; now that the unit is known the step can be made to show.
-        value = _distinct(run.step_kw, baseline) * run.adapter.trial_units[unit]
         only = {unit: run.adapter.trial_units[unit]}
+        value = _distinct(run.step_kw, baseline, only[unit], only) * only[unit]
         seen = await _try(run, value, unit, baseline, only)
         if isinstance(seen, str):
             return seen
@@ -264,16 +264,30 @@ async def _find(run: _Run, baseline: ReadBack) -> tuple[str, Sign] | str:
     return unit, sign
 
 
-def _distinct(step_kw: float, baseline: ReadBack) -> float:
-    """The step, or somewhat less of it where the battery happens to do just that already, either way round."""
+def _distinct(step_kw: float, baseline: ReadBack, per_kw: float, units: Mapping[str, float]) -> float:
+    """The step, or somewhat less of it where the battery happens to do just that already, either way round.
+
+    That goes for every unit that the number may have: a battery at rest may well show one watt.
+    """
     for share in (1.0, 0.7, 0.5):
         kw = step_kw * share
         near = max(POWER_KW, POWER_SHARE * kw)
-        if all(
+        is_apart = all(
             abs(abs(value) - kw) > near for value in (baseline.battery_kw, baseline.set_point_kw) if value is not None
-        ):
+        )
+        if is_apart and not any(_is_at(baseline.set_point_kw, kw * per_kw / other) for other in units.values()):
             return kw
     return step_kw
+
+
+def _is_at(set_point_kw: float | None, kw: float) -> bool:
+    """Whether a set-point that is shown is one of this size, either way round."""
+    share = SET_POINT_RESOLUTION if _is_small(kw) else SET_POINT_SHARE
+    return set_point_kw is not None and abs(abs(set_point_kw) - kw) <= share * kw
+
+
+def _is_small(kw: float) -> bool:
+    return kw < SMALLEST_STEP_KW / 2
 
 
 async def _try(
@@ -323,13 +337,9 @@ def _shown(
         return None  # whatever it shows is not ours
     for unit, per_kw in units.items():
         kw = abs(value) / per_kw
-        is_small = kw < SMALLEST_STEP_KW / 2
-        slack_kw = (SET_POINT_RESOLUTION if is_small else SET_POINT_SHARE) * kw
-        is_shown = abs(abs(set_point_kw) - kw) <= slack_kw
-        was_shown = abs(abs(baseline.set_point_kw) - kw) <= slack_kw
-        if not is_shown or was_shown:
+        if not _is_at(set_point_kw, kw) or _is_at(baseline.set_point_kw, kw):
             continue
-        if is_small:
+        if _is_small(kw):
             # The battery must rest with so small a set-point; what it does beside that is noise.
             return (unit, None) if abs(battery_kw) <= POWER_KW + kw else None
         if abs(abs(battery_kw) - kw) > max(POWER_KW, POWER_SHARE * kw):

@@ -69,7 +69,7 @@ def read_accounts(path: Path) -> list[VendorAccount]:
     Raises:
         InputError: The file cannot be read, or a field of it is missing, unknown or wrong.
     """
-    content = _content(path)
+    content = parse_accounts(path, read_text(path))
     if isinstance(content, dict) and "accounts" in content:
         unknown = sorted(str(key) for key in content if key != "accounts")
         if unknown:
@@ -113,8 +113,12 @@ def open_adapter(path: Path, place: int, account: VendorAccount, clock: Clock) -
         raise InputError(where, problem, way_out or "correct the settings") from None
 
 
-def _content(path: Path) -> Any:
-    text = read_text(path)
+def parse_accounts(path: Path, text: str) -> Any:
+    """The text of such a file as data: JSON, JSON by lines, or YAML.
+
+    Raises:
+        InputError: It is none of them; names the file, and shows nothing of the text.
+    """
     lines = [line for line in text.splitlines() if line.strip()]
     # YAML reads most JSON, but neither one object a line nor all of JSON's escapes.
     for parse in (lambda: json.loads(text), lambda: [json.loads(line) for line in lines]):

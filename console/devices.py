@@ -132,6 +132,19 @@ class EmulatedTime:
             self._known = (dt.datetime.fromisoformat(state["now"]), time.monotonic())
         await control.close()
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds of the emulator's time; one whose clock is stepped is stepped."""
+        if self._factor:
+            await asyncio.sleep(seconds / self._factor)
+            return
+        await self.sync()
+        control = EmulatorControl(self._url)
+        try:
+            await control.step_to(self() + dt.timedelta(seconds=seconds))
+        finally:
+            await control.close()
+        await self.sync()
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -146,6 +159,10 @@ class Connection:
         if isinstance(self.clock, EmulatedTime):
             await self.clock.sync()
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait so many seconds of the account's time."""
+        await (self.clock.sleep if isinstance(self.clock, EmulatedTime) else asyncio.sleep)(seconds)
+
     def row(self, device_id: str, **more: Any) -> Row:
         """A row of this account's."""
         return Row(self.account.label, self.account.adapter, device_id, **more)
@@ -157,7 +174,10 @@ class Connection:
         if not isinstance(error, AdapterError):
             # Whatever an adapter did not foresee may quote what it was given.
             return f"the adapter failed ({type(error).__name__})"
-        text = str(error)
+        return self.masked(str(error))
+
+    def masked(self, text: str) -> str:
+        """A text without the values of this account's settings."""
         for name, value in self.account.account.items():
             if name != "base_url" and isinstance(value, str) and len(value) >= SHORTEST_SECRET:
                 text = text.replace(value, "***")
@@ -175,15 +195,20 @@ class Bounds:
 
 
 @contextlib.asynccontextmanager
-async def connected(path: Path, accounts: Sequence[VendorAccount]) -> AsyncIterator[list[Connection]]:
+async def connected(path: Path, accounts: Sequence[VendorAccount], first: int = 1) -> AsyncIterator[list[Connection]]:
     """All accounts of a file with their adapters, closed again at the end.
+
+    Args:
+        path: The file, for messages.
+        accounts: Accounts of it, one after the other.
+        first: Which account of the file the first of them is, for messages.
 
     Raises:
         InputError: The settings of one of them are wrong; nothing has been contacted then.
     """
     connections: list[Connection] = []
     try:
-        for place, account in enumerate(accounts, start=1):
+        for place, account in enumerate(accounts, start=first):
             clock = _clock_of(account)
             connections.append(Connection(account, open_adapter(path, place, account, clock), clock))
         yield connections

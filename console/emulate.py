@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from adapters.emulation import (
     listen,
     serve,
 )
+from console.private import write_private
 from engine import Site
 from engine.errors import InputError
 from engine.plant import Plant
@@ -80,14 +80,9 @@ def run_emulators(
             listener.close()
 
 
-def write_private(path: Path, contents: Sequence[dict[str, Any]]) -> None:
-    """Write credentials, a line each, so that only their owner can read them, and nobody sees half a file."""
-    draft = path.with_suffix(".part")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(descriptor, 0o600)  # the mode above is for a new file only
-        file.writelines(json.dumps(content) + "\n" for content in contents)
-    draft.replace(path)
+def write_ready(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Write what clients need, a line each; it holds credentials."""
+    write_private(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
 def device_id(name: str, number: int) -> str:

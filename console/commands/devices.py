@@ -1,4 +1,4 @@
-"""`tidewatt devices`: list, probe and watch the devices of vendor accounts. Nothing is ever sent to a battery."""
+"""`tidewatt devices`: list, probe and watch the devices of vendor accounts. Nothing here is ever sent to a battery."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from console.devices import Listing, Row
 
 app = typer.Typer(
-    help="List, probe and watch the devices of vendor accounts; nothing is sent to a battery.",
+    help="List, probe, watch and commission the devices of vendor accounts; only commission moves a battery.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

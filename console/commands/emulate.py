@@ -84,7 +84,7 @@ def _command(vendors: Callable[[], Sequence[str]]) -> Callable[..., None]:
             float | None, typer.Option(help="Stop after this many seconds without a request.")
         ] = None,
     ) -> None:
-        from console.emulate import EmulatorOptions, run_emulators, write_private
+        from console.emulate import EmulatorOptions, run_emulators, write_ready
         from console.inputs import read_series, read_site
         from console.sample import DEFAULT_DAY, sample_day, sample_house, sample_site
 
@@ -98,7 +98,7 @@ def _command(vendors: Callable[[], Sequence[str]]) -> Callable[..., None]:
             marks = {"pid": os.getpid(), "day": sample.date.isoformat(), "seed": seed}
             records = [{**record, **marks} for record in ready]
             if ready_file is not None:
-                write_private(ready_file, records)
+                write_ready(ready_file, records)
             _show(records, as_json, ready_file)
 
         options = EmulatorOptions(

@@ -86,9 +86,9 @@ def start_demo(tmp_path: Path) -> Iterator[Callable[..., DemoProcess]]:
 class EmulatorProcess:
     """A `tidewatt emulate` in a process of its own."""
 
-    def __init__(self, folder: Path, arguments: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, arguments: tuple[str, ...], program: tuple[str, ...] = ("-m", "console")) -> None:
         self.ready_file = folder / "ready.json"
-        command = [sys.executable, "-W", "error", "-m", "console", "emulate", *arguments]
+        command = [sys.executable, "-W", "error", *program, "emulate", *arguments]
         command += ["--ready-file", str(self.ready_file), "--idle-exit-s", "120"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
@@ -120,10 +120,10 @@ class EmulatorProcess:
 def start_emulator(tmp_path: Path) -> Iterator[Callable[..., EmulatorProcess]]:
     started: list[EmulatorProcess] = []
 
-    def start(*arguments: str) -> EmulatorProcess:
+    def start(*arguments: str, program: tuple[str, ...] = ("-m", "console")) -> EmulatorProcess:
         folder = tmp_path / f"emulator-{len(started)}"
         folder.mkdir()
-        emulator = EmulatorProcess(folder, arguments)
+        emulator = EmulatorProcess(folder, arguments, program)
         started.append(emulator)
         return emulator
 

@@ -23,7 +23,7 @@ import pytest
 from adapters import registry
 from adapters.contract import ConfigurationError
 from adapters.emulation import EmulatorControl, builders
-from console.emulate import EmulatorOptions, run_emulators, write_private
+from console.emulate import EmulatorOptions, run_emulators, write_ready
 from console.sample import sample_site
 from engine.errors import InputError
 from tests.console.conftest import EmulatorProcess
@@ -122,8 +122,8 @@ def test_credentials_go_to_a_private_file_and_nowhere_else(start_emulator: Start
 
 
 def test_a_private_file_that_was_open_to_all_is_made_private(tmp_path: Path) -> None:
-    (tmp_path / "ready.part").touch(mode=0o644)
-    write_private(tmp_path / "ready.json", [{"a": 1}, {"b": 2}])
+    (tmp_path / "ready.json.part").touch(mode=0o644)
+    write_ready(tmp_path / "ready.json", [{"a": 1}, {"b": 2}])
 
     assert stat.S_IMODE((tmp_path / "ready.json").stat().st_mode) == 0o600
     assert (tmp_path / "ready.json").read_text() == '{"a": 1}\n{"b": 2}\n'
@@ -288,7 +288,7 @@ def test_nothing_to_emulate_is_told_rather_than_served(tmp_path: Path) -> None:
     options = EmulatorOptions(sample_site(), lambda _: None, 0.5, dt.datetime(2024, 5, 1, tzinfo=dt.UTC), 1.0)
 
     with pytest.raises(InputError, match="no emulator is installed"):
-        run_emulators([], options, lambda records: write_private(tmp_path / "ready.json", records))
+        run_emulators([], options, lambda records: write_ready(tmp_path / "ready.json", records))
 
     assert not (tmp_path / "ready.json").exists()
 

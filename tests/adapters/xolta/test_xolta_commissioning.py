@@ -75,6 +75,17 @@ def test_unit_and_sign_are_found(run, emulate, unit, sign, load_kw):
     assert world.events("unfair") == []
 
 
+@pytest.mark.parametrize(("unit", "sign"), WORDS)
+def test_a_battery_that_rests_at_just_the_first_number_in_the_small_unit(run, emulate, unit, sign):
+    world = emulate(unit=unit, sign=sign, load_kw=0.002)
+    world.step(60)
+
+    result = run(world, step_kw=2.0)
+
+    assert (result.unit, result.sign) == (unit, sign), result.reason
+    assert result.figures[0].sent == pytest.approx(1.4)
+
+
 def test_what_is_found_makes_the_device_drivable(run, using, emulate, device, intent):
     world = emulate(unit="W", sign=-1)
     world.step(60)
@@ -153,7 +164,7 @@ def test_a_house_that_comes_to_draw_just_the_step_proves_nothing(emulate, using,
 
 
 def test_a_tiny_set_point_that_is_not_ours_does_not_make_the_number_grow(using, emulate, device):
-    """A house that draws two watts, and a device that ignores commands: 2 must not pass for 2 W, and 2000 never go."""
+    """A house that draws two watts, and a device that ignores commands: nothing passes for W, no number grows."""
     world = emulate(load_kw=0.002)
     world.step(60)
     world.switch(commands_ignored=True)
@@ -168,7 +179,7 @@ def test_a_tiny_set_point_that_is_not_ours_does_not_make_the_number_grow(using, 
 
     for result in using(world.settings(**UNCOMMISSIONED), world.clock.now, work):
         assert not result.proved
-        assert [figure.sent for figure in result.figures] == [2.0]
+        assert [figure.sent for figure in result.figures] == [1.4]
 
 
 def test_a_set_point_under_the_vendors_own_mode_is_not_ours(using, emulate, device):
