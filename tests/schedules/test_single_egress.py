@@ -80,6 +80,7 @@ def test_only_the_dispatcher_sends_and_only_the_vendors_adapter_dispatches(sourc
     assert users == {
         ("send", "schedules/dispatch.py"),
         ("send", "adapters/commissioning.py"),
+        ("send", "console/commission.py"),  # tells what commissioning sends, and hands it on
         ("remote_dispatch", "adapters/alphaess/adapter.py"),
         ("send_state_mode_command", "adapters/xolta/adapter.py"),
         ("send_many", "adapters/huawei/adapter.py"),  # its own, for a single command
