@@ -263,17 +263,17 @@ def test_nothing_but_a_reading_keeps_the_watchdog_quiet(
     scripted_stream.scripts = [[plant_event(W=1), *chatter], [plant_event(W=2), hang]]
 
     begin = time.monotonic()
-    found, pauses = watched(adapt, loopback_server.url, device, 2, silence_s=0.4)
+    found, pauses = watched(adapt, loopback_server.url, device, 2, silence_s=1.0)
 
     assert [reading.grid_kw for reading in found] == [0.001, 0.002]
     assert pauses == [1]
-    assert 0.4 <= time.monotonic() - begin < 4
+    assert 1.0 <= time.monotonic() - begin < 10
 
 
 def test_readings_keep_the_watchdog_quiet(adapt, scripted_stream, loopback_server, plant_event, device):
     scripted_stream.scripts = [[piece for place in range(20) for piece in (plant_event(W=place), rest)] + [hang]]
 
-    found, pauses = watched(adapt, loopback_server.url, device, 15, silence_s=0.4)
+    found, pauses = watched(adapt, loopback_server.url, device, 15, silence_s=1.0)
 
     assert len(found) == 15
     assert pauses == []
