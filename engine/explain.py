@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from engine.alternatives import DUST, MOVING_KW, budgets_at, next_best, taken_kwh
+from engine.errors import SolveError
+
 if TYPE_CHECKING:
+    from engine.budgets import CycleBudget
     from engine.plan import Plan
-    from engine.problem import ProblemStack
-
-MOVING_KW = 1e-3
-# Below this a power or a fraction is arithmetic dust.
-DUST = 1e-7
-
-
-@dataclass(frozen=True)
-class Alternative:
-    """Something else to do in an interval, with the best that can follow it."""
-
-    charge_kw: float
-    discharge_kw: float
-    extra_eur: float
-    """What it costs more than the plan's own act [EUR]."""
-
-    def __str__(self) -> str:
-        power_kw = max(self.charge_kw, self.discharge_kw)
-        word = "charge" if self.charge_kw > 0 else "discharge"
-        act = "rest" if power_kw <= MOVING_KW else f"{word} with {power_kw:.2f} kW"
-        return f"{act}, at {self.extra_eur:.4f} EUR more"
 
 
 def explain(plan: Plan, position: int) -> str:
@@ -44,14 +26,13 @@ def explain(plan: Plan, position: int) -> str:
     start = plan.table.index[position]
     value = float(plan.marginal_value.iloc[position])
     local = start.tz_convert(plan.site.timezone)
-    best = next_best(plan, position)
     broken = [str(breach) for breach in plan.breaches if breach.start == start]
     sentences = [
         f"{local:%Y-%m-%d %H:%M %Z}: {_action(row)}.",
         _prices(plan, position),
-        _worth(plan, value),
+        _worth(plan, value, position),
         _binding(plan, row, position),
-        f"Next best: {best}." if best else _untold(plan),
+        _next_best(plan, position),
         f"Not kept: {'; '.join(broken)}." if broken else "",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -85,69 +66,6 @@ def summary(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def next_best(plan: Plan, position: int) -> Alternative | None:
-    """The cheapest other thing to do in an interval: rest, or charge or discharge as hard as is allowed.
-
-    The store arrives as in the plan, and what follows is planned anew. None where nothing else is possible without a
-    breach, or where a cycle budget, a demand charge or a limit by state of charge couples the interval to others, so
-    that one interval's act has no cost of its own.
-
-    Args:
-        plan: The plan.
-        position: Number of the interval.
-    """
-    from engine import storage_dp
-    from engine.decisions import objective_eur, reckon, unlawful_kwh
-
-    problem, stack = plan.problem, plan.problem.stack
-    battery = plan.site.battery
-    if problem.budgets or problem.peaks or battery.tapered:
-        return None
-    row = plan.table.iloc[position]
-    soc = float(plan.table["soc"].iloc[position - 1]) if position else problem.initial_soc
-    now = stack.part(position, position + 1, soc)
-
-    def total_eur(charge_kw: float, discharge_kw: float) -> tuple[float, float]:
-        """What the rest of the horizon comes to behind an act, and how much of it is breaches."""
-        decisions = storage_dp.with_curtailment(now, np.array([[charge_kw]]), np.array([[discharge_kw]]))
-        outcome = reckon(now, decisions)
-        total, breach = float(objective_eur(now, outcome)[0]), float(unlawful_kwh(now, outcome)[0])
-        if position + 1 < problem.intervals:
-            rest = stack.part(position + 1, problem.intervals, float(outcome.soc[0, 0]))
-            following, pieces = storage_dp.solve(rest)
-            if pieces[0] < 0:
-                return np.inf, np.inf
-            after = reckon(rest, following)
-            total += float(objective_eur(rest, after)[0])
-            breach += float(unlawful_kwh(rest, after)[0])
-        return total, breach
-
-    own = float(row["charge_kw"]), float(row["discharge_kw"])
-    others = [act for act in _acts(plan, now, soc, position) if max(abs(np.subtract(act, own))) > MOVING_KW]
-    own_eur, own_breach = total_eur(*own)
-    tried = [(act, *total_eur(*act)) for act in others]
-    # An act that breaks a limit has no price in money.
-    lawful = [(eur - own_eur, act) for act, eur, breach in tried if breach <= own_breach + DUST]
-    if not lawful:
-        return None
-    extra_eur, (charge_kw, discharge_kw) = min(lawful)
-    return Alternative(charge_kw, discharge_kw, max(0.0, extra_eur))
-
-
-def _acts(plan: Plan, now: ProblemStack, soc: float, position: int) -> list[tuple[float, float]]:
-    """Rest, and charge and discharge as hard as limits and store allow: (charge, discharge) in kW."""
-    problem, battery, h = plan.problem, plan.site.battery, plan.problem.step_h
-    kept = soc * problem.kept
-    room = max(0.0, battery.max_soc - kept) * battery.capacity_kwh / battery.charge_efficiency / h
-    held = max(0.0, kept - battery.min_soc) * battery.capacity_kwh * battery.discharge_efficiency / h
-    surplus = float(problem.surplus_kw[position])
-    most_import = float(problem.import_limit_kw[position])
-    most_export = float(problem.export_limit_kw[position]) + float(now.pv_kw[0, 0]) * problem.pv_curtailable
-    charge = min(float(problem.max_charge_kw[position]), room, most_import + surplus)
-    discharge = min(float(problem.max_discharge_kw[position]), held, most_export - surplus)
-    return [(0.0, 0.0), *((kw, 0.0) for kw in [charge] if kw > MOVING_KW), *((0.0, kw) for kw in [discharge] if kw > 0)]
-
-
 def _couplings(plan: Plan, position: int) -> list[str]:
     """What ties the interval to others and binds in it."""
     problem, imported = plan.problem, plan.table["import_kw"].to_numpy()
@@ -158,14 +76,13 @@ def _couplings(plan: Plan, position: int) -> list[str]:
         for peak in problem.peaks
         if peak.added_eur(more) > peak.added_eur(imported)
     ]
-    taken = plan.table["discharge_kw"].to_numpy() * problem.step_h / plan.site.battery.discharge_efficiency
-    capacity = plan.site.battery.capacity_kwh
-    found += [
-        f"the cycles of the {budget.period} are used up"
-        for budget in problem.budgets
-        if budget.first <= position < budget.last and budget.over_kwh(taken, capacity) > -DUST * capacity
-    ]
-    return found
+    return found + [f"the cycles of the {budget.period} are used up" for budget in _used_up(plan, position)]
+
+
+def _used_up(plan: Plan, position: int) -> list[CycleBudget]:
+    """The budgets around an interval of which nothing is left."""
+    taken, capacity = taken_kwh(plan), plan.site.battery.capacity_kwh
+    return [b for b in budgets_at(plan, position) if b.over_kwh(taken, capacity) > -DUST * capacity]
 
 
 def _prices(plan: Plan, position: int) -> str:
@@ -176,27 +93,26 @@ def _prices(plan: Plan, position: int) -> str:
     return f"Buying costs {bought:.4f}{carbon}, selling earns {sold:.4f} EUR/kWh."
 
 
-def _worth(plan: Plan, value: float) -> str:
+def _worth(plan: Plan, value: float, position: int) -> str:
     """What a stored kWh is worth, and between which prices the battery rests."""
     battery = plan.site.battery
     if value >= plan.problem.breach.final * (1 - DUST):
         return "Stored energy decides here whether a limit is kept, which no money outranks."
     pays_above = value / battery.discharge_efficiency + battery.wear_eur_per_kwh
+    # Where cycles are scarce they have a price too, which each kWh that is taken out has to earn.
+    discharging = "" if _used_up(plan, position) else f" and discharging above {pays_above:.4f}"
     return (
-        f"A stored kWh is worth {value:.4f} EUR, so charging pays below {value * battery.charge_efficiency:.4f} "
-        f"and discharging above {pays_above:.4f} EUR/kWh."
+        f"A stored kWh is worth {value:.4f} EUR, so charging pays below {value * battery.charge_efficiency:.4f}"
+        f"{discharging} EUR/kWh."
     )
 
 
-def _untold(plan: Plan) -> str:
-    """Why another act has no price of its own, if it has none."""
-    couplings = {
-        "cycle budgets": plan.problem.budgets,
-        "demand charges": plan.problem.peaks,
-        "power by state of charge": plan.site.battery.tapered,
-    }
-    names = [name for name, given in couplings.items() if given]
-    return f"What another act would cost is not told: {' and '.join(names)} tie it to other intervals." if names else ""
+def _next_best(plan: Plan, position: int) -> str:
+    try:
+        best = next_best(plan, position)
+    except SolveError as error:
+        return f"What another act would cost was not found: {error}."
+    return f"Next best: {best}." if best else ""
 
 
 def _action(row: pd.Series) -> str:

@@ -69,30 +69,61 @@ def solve(problem: DispatchProblem, effort: Effort, why_not: str = "") -> Soluti
     )
 
 
-def _cheapest(problem: DispatchProblem, effort: Effort) -> tuple[_Program, SiteModel]:
+def least_behind(
+    problem: DispatchProblem, charge_kw: Array, discharge_kw: Array, effort: Effort
+) -> tuple[float, float]:
+    """What the horizon comes to at least when its first intervals are prescribed.
+
+    Args:
+        problem: The site's problem.
+        charge_kw: Charging of the first intervals, shape (first intervals,) [kW].
+        discharge_kw: Discharging of the same [kW].
+        effort: As for `solve`.
+
+    Returns:
+        The objective [EUR], what is sunk left out, and the breaches in it [kWh short at the end, others by what they
+        weigh against it].
+
+    Raises:
+        SolveError: The set-points cannot be followed, or HiGHS ended without a proved optimum.
+    """
+    program, site = _cheapest(problem, effort, (charge_kw, discharge_kw))
+    return program.objective_eur, program.value(program.weighed(site.breaches))
+
+
+def _cheapest(
+    problem: DispatchProblem, effort: Effort, prescribed: tuple[Array, Array] | None = None
+) -> tuple[_Program, SiteModel]:
     """The cheapest plan among those that breach limits no more than they would without stepped fees.
 
     Breach prices outrank any price per kWh, but not the fee of a whole step, which may weigh more than a small
     shortage. Where a plan with a stepped fee has a breach, it is held to that of the cheapest plan without the fee.
     """
-    program = _Program(effort)
-    site = SiteModel(program, problem, "")
+    program, site = _laid_out(problem, effort, prescribed)
     program.minimise(site.terms)
     broken_kwh = program.value(program.weighed(site.breaches))
     if not site.step_fees or broken_kwh <= BREACH_DUST_KWH:
         return program, site
     # A gap must not be a breach either.
     most_gap_eur = min(effort.money_tolerance_eur, problem.breach.final * BREACH_DUST_KWH)
-    free_program = _Program(replace(effort, money_tolerance_eur=most_gap_eur))
-    free = SiteModel(free_program, problem, "")
+    free_program, free = _laid_out(problem, replace(effort, money_tolerance_eur=most_gap_eur), prescribed)
     free_program.minimise(free.terms_without_step_fees)
     least_kwh = free_program.value(free_program.weighed(free.breaches))
     most_kwh = least_kwh * (1 + SAME_BREACH) + BREACH_DUST_KWH
     if broken_kwh > most_kwh:
-        program = _Program(effort)
-        site = SiteModel(program, problem, "")
+        program, site = _laid_out(problem, effort, prescribed)
         program.require(program.weighed(site.breaches) <= most_kwh)
         program.minimise(site.terms)
+    return program, site
+
+
+def _laid_out(
+    problem: DispatchProblem, effort: Effort, prescribed: tuple[Array, Array] | None
+) -> tuple[_Program, SiteModel]:
+    program = _Program(effort)
+    site = SiteModel(program, problem, "")
+    if prescribed is not None:
+        site.prescribe(*prescribed)
     return program, site
 
 

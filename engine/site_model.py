@@ -33,6 +33,8 @@ from engine.problem import DispatchProblem
 
 # How exactly rows are kept; a power below it is the solver's dust [kW].
 FEASIBILITY_TOLERANCE = 1e-9
+# Leeway of a prescribed set-point, so that the dust of one solve is no fault in the next [kW].
+PRESCRIBED_WITHIN_KW = 1e-8
 # Breaks ties in favour of resting, so that burning energy for nothing is never as good as leaving it.
 # Never part of a reported cost; at most a cent per GWh discharged.
 REST_PREFERENCE_EUR_PER_KWH = 1e-8
@@ -125,6 +127,13 @@ class SiteModel:
     def marginal_value(self) -> Array:
         """Shadow price of the store after each interval [EUR/kWh]; a saving counts as positive."""
         return np.array([-self._program.shadow_price(row) for row in self._store_rows], dtype=np.float64)
+
+    def prescribe(self, charge_kw: Array, discharge_kw: Array) -> None:
+        """Hold the first intervals to set-points, each of shape (first intervals,)."""
+        for name, powers_kw in (("charge", charge_kw), ("discharge", discharge_kw)):
+            for variable, kw in zip(self.of[name], powers_kw.tolist(), strict=False):
+                self._program.require(variable >= kw - PRESCRIBED_WITHIN_KW)
+                self._program.require(variable <= kw + PRESCRIBED_WITHIN_KW)
 
     def preference(self, prefer: str) -> Expression:
         """What to make small among plans of equal cost."""

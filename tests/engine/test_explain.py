@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from engine import DemandCharge, Strategy
-from engine.explain import explain, next_best
+from engine.alternatives import next_best
+from engine.explain import explain
 
 OWN_DUST_KW = 1e-3
 
@@ -45,7 +46,7 @@ def worth_eur(ask: Any, soc: float) -> float:
     return (ask.given.get("terminal_value_eur_per_kwh") or 0.0) * soc * ask.site.battery.capacity_kwh
 
 
-def random_day(ask: Any, seed: int) -> Any:
+def random_day(ask: Any, seed: int, battery: Any = None, **more: Any) -> Any:
     """Twelve hours of a home, inside its band, with losses, wear, sun and a worth at the end."""
     rng = np.random.default_rng([3, seed])
     price = rng.uniform(-0.1 if seed % 3 == 0 else 0.0, 0.4, 12)
@@ -65,7 +66,9 @@ def random_day(ask: Any, seed: int) -> Any:
             "min_soc": 0.05,
             "wear_eur_per_kwh": 0.01,
             "standing_loss_per_h": float(rng.choice([0.0, 0.01])),
+            **(battery or {}),
         },
+        **more,
     )
 
 
@@ -113,16 +116,110 @@ def test_the_next_best_act_of_a_hand_worked_day(ask):
     assert "Next best: rest, at 2.0000 EUR more." in plan.explain(asked.index[2])
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [{"strategy": Strategy(cycles_per_day=1)}, {"demand_charges": [DemandCharge(eur_per_kw=1)]}],
-    ids=["a cycle budget", "a demand charge"],
-)
-def test_no_price_is_given_where_an_act_has_none_of_its_own(ask, changed):
-    asked = ask(import_price=[0.1, 0.2, 0.5], load=[0.0, 0.0, 4.0], **changed)
+TAPER = {"charge_kw_at_soc": ((0.0, 3.0), (0.6, 3.0), (1.0, 0.4)), "discharge_kw_at_soc": ((0.0, 0.3), (0.5, 4.0))}
+COUPLED = {
+    "cycles": {"strategy": Strategy(cycles_per_day=0.4)},
+    "peak": {"demand_charges": [DemandCharge(eur_per_kw=0.3, period="day")]},
+    "steps": {"demand_charges": [DemandCharge(steps_eur=((1, 0.1), (2.5, 0.4), (None, 1.2)), period="day")]},
+    "cells": {"battery": TAPER},
+    "all": {
+        "strategy": Strategy(cycles_per_day=0.6),
+        "demand_charges": [DemandCharge(eur_per_kw=((0, 0.1), (2, 0.5)), period="day")],
+        "battery": TAPER,
+    },
+}
+
+
+def handed_on(asked: Any, plan: Any, position: int, charge_kw: float, discharge_kw: float) -> tuple[Any, float]:
+    """What is asked from the next interval on, cycles and peaks so far told, and the bill of that peak [EUR]."""
+    battery, before = asked.site.battery, plan.table.iloc[:position]
+    taken_kwh = (before["discharge_kw"].sum() + discharge_kw) / battery.discharge_efficiency
+    drawn_kw = max(
+        0.0, plan.table["load_kw"].iloc[position] - asked.given["pv"].iloc[position] + charge_kw - discharge_kw
+    )
+    peak_kw = max([drawn_kw, *before["import_kw"]])
+    kept = (1 - battery.standing_loss_per_h) ** asked.step_h
+    soc = plan.table["soc"].iloc[position - 1] if position else asked.given["initial_soc"]
+    soc = soc * kept + (charge_kw * battery.charge_efficiency - discharge_kw / battery.discharge_efficiency) / (
+        battery.capacity_kwh
+    )
+    given = {n: v.iloc[position + 1 :] if hasattr(v, "iloc") else v for n, v in asked.given.items()}
+    given["initial_soc"] = soc
+    if (strategy := given.get("strategy")) is not None:
+        used = taken_kwh / battery.capacity_kwh
+        given["strategy"] = strategy.model_copy(update={"cycles_today_so_far": used})
+    charges = given.get("demand_charges") or []
+    given["demand_charges"] = [c.model_copy(update={"peak_today_so_far_kw": peak_kw}) for c in charges]
+    return type(asked)(asked.site, given), sum(bill_eur(charge, peak_kw) for charge in charges)
+
+
+def bill_eur(charge: DemandCharge, peak_kw: float) -> float:
+    if charge.steps_eur:
+        return next(eur for bound, eur in charge.steps_eur if bound is None or peak_kw <= bound + 1e-6)
+    starts = [start for start, _ in charge.eur_per_kw]
+    return sum(
+        eur * max(0.0, min(peak_kw, end) - start)
+        for (start, eur), end in zip(charge.eur_per_kw, [*starts[1:], np.inf], strict=True)
+    )
+
+
+def forced_on_eur(asked: Any, plan: Any, position: int, charge_kw: float, discharge_kw: float) -> float:
+    """What an act and all behind it cost, whatever came before being told to a plan made anew; no negative prices."""
+    later, billed_eur = handed_on(asked, plan, position, charge_kw, discharge_kw)
+    row = plan.table.iloc[position]
+    drawn_kw = row["load_kw"] - asked.given["pv"].iloc[position] + charge_kw - discharge_kw
+    buy, sell = asked.given["import_price"].iloc[position], asked.given["export_price"].iloc[position]
+    if asked.site.pv.curtailable and drawn_kw < 0 and sell < 0:
+        sell = 0.0 if -drawn_kw <= asked.given["pv"].iloc[position] else sell
+    eur = buy * max(0.0, drawn_kw) - sell * max(0.0, -drawn_kw) + asked.site.battery.wear_eur_per_kwh * discharge_kw
+    soc = later.given["initial_soc"]
+    if position + 1 < len(plan.table):
+        following = later.plan("lp")
+        eur, soc = eur + following.cost_eur, float(following.table["soc"].iloc[-1])
+    return billed_eur + eur - worth_eur(asked, soc)
+
+
+@pytest.mark.parametrize("coupled", COUPLED)
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_the_next_best_act_reckons_with_what_ties_intervals(ask, coupled, seed):
+    asked = random_day(ask, seed, **COUPLED[coupled])
     plan = asked.plan()
-    assert next_best(plan, 0) is None
-    assert "Next best" not in plan.explain(asked.index[0])
+    told = 0
+    for position in range(len(plan.table)):
+        best = next_best(plan, position)
+        if best is None:
+            continue
+        row = plan.table.iloc[position]
+        own_eur = forced_on_eur(asked, plan, position, row["charge_kw"], row["discharge_kw"])
+        other_eur = forced_on_eur(asked, plan, position, best.charge_kw, best.discharge_kw)
+        assert best.extra_eur == pytest.approx(other_eur - own_eur, abs=1e-6), position
+        told += 1
+    assert told >= 9
+
+
+def test_the_act_that_the_cells_bound_is_as_hard_as_they_take(ask):
+    """From half full: 5 kW less 9 kW per unit of what is stored at the end, of 10 kWh: c = 5 - 0.9 c."""
+    cells = {"max_charge_kw": 5, "max_discharge_kw": 5, "charge_kw_at_soc": ((0.5, 5.0), (1.0, 0.5))}
+    asked = ask(import_price=[0.9, 0.1, 0.5], load=[0.0, 0.0, 9.0], initial_soc=0.5, battery=cells)
+    plan = asked.but(max_discharge_kw=[0.0, 5.0, 5.0]).plan()
+    assert next_best(plan, 0).charge_kw == pytest.approx(5 / 1.9, abs=1e-6)
+
+
+def test_scarce_cycles_are_worth_more_than_the_price_of_the_store(ask):
+    """4 of 10 kWh may be taken: at 0.5, not at 0.3, though energy left in store is worth nothing."""
+    plan = ask(import_price=[0.3, 0.5], load=4.0, initial_soc=1.0, strategy=Strategy(cycles_per_day=0.4)).plan()
+    said = plan.explain(plan.table.index[0])
+    assert "Next best: discharge with 4.00 kW, at 0.8000 EUR more." in said
+    assert "discharging above" not in said
+
+
+def test_what_could_not_be_proved_in_a_readers_time_is_told(ask, monkeypatch):
+    monkeypatch.setattr("engine.alternatives.READER_WAITS_S", 1e-6)
+    monkeypatch.setattr("engine.alternatives.TIMES_THE_PLAN", 0.0)
+    plan = ask(import_price=[0.1, 0.2, 0.5], load=[0.0, 0.0, 4.0], **COUPLED["steps"]).plan()
+    assert "What another act would cost was not found: solver: HiGHS ended with 'Time limit" in plan.explain(
+        plan.table.index[0]
+    )
 
 
 def test_a_breach_is_told_at_its_interval_and_in_the_summary(ask):

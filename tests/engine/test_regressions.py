@@ -20,7 +20,7 @@ from engine import (
     optimise_fleet,
     optimise_scenarios,
 )
-from engine.explain import next_best
+from engine.alternatives import next_best
 
 
 @pytest.mark.parametrize("solver", ["auto", "lp"])
@@ -121,7 +121,7 @@ def test_next_best_quotes_money_not_the_price_of_a_breach(ask):
 
 
 def test_next_best_keeps_the_taper(ask):
-    """What follows an act would have to keep the taper too, so nothing is said of other acts; that it binds is."""
+    """To charge is not offered harder than the cells take it, which the rating would allow."""
     asked = ask(
         import_price=[0.1, 0.1, 0.3, 0.5],
         export_price=[0.1, 0.1, 0.3, 0.5],
@@ -129,8 +129,11 @@ def test_next_best_keeps_the_taper(ask):
         battery={"max_charge_kw": 5, "max_discharge_kw": 5, "charge_kw_at_soc": ((0.5, 5.0), (1.0, 0.5))},
     )
     plan = asked.plan()
-    for position in (0, 1):
-        assert next_best(plan, position) is None
+    for position in range(4):
+        best = next_best(plan, position)
+        assert best is not None
+        before = plan.table["soc"].iloc[position - 1] if position else 0.5
+        assert best.charge_kw <= np.interp(before + best.charge_kw / 10, [0.5, 1.0], [5.0, 0.5]) + 1e-6
     assert "at what the cells take at this state of charge" in plan.explain(asked.index[0])
 
 
