@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from engine.assets import Battery
 from engine.errors import TidewattError
 from engine.intent import Intent, IntentMode
+from engine.intent_merging import CallCosts
 
 Clock = Callable[[], dt.datetime]
 """Where an adapter gets the time from: aware UTC, real or simulated."""
@@ -124,6 +125,11 @@ class Command:
     """The set-point that it carries [kW], + discharges; 0 when it releases or holds."""
     payload: Mapping[str, Any]
     """Vendor words, free of secrets."""
+    ends_at: dt.datetime | None = None
+    """When it ends by itself, and the device rests as it did before; None: it does not, or lapses."""
+    replaces: bool = True
+    """Whether an earlier command may still drive the device, for vendors that must stop it first. Nobody but the
+    journal knows, so it is so unless whoever sends it says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +299,25 @@ class Schedulable(Dispatchable, Protocol):
         Raises:
             IntentRefusedError: The device cannot do one of them.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class CallBudget:
+    """How many calls a device may be given, and what they buy."""
+
+    calls: int
+    """Commands and questions about them together."""
+    costs: CallCosts
+    """What carrying intents takes of them; its modes are those that this device has."""
+
+
+@runtime_checkable
+class Sparing(Protocol):
+    """A vendor whose calls are scarce, so that a plan has to be fitted into them."""
+
+    def call_budget(self, device: Device, until: dt.datetime) -> CallBudget:
+        """What is left for one device from now until a time."""
         ...
 
 

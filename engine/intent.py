@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
 
+from engine.errors import InputError
 from engine.plan import Plan
 
 # A plan this close to following the house is taken as following it [kW].
@@ -73,16 +75,23 @@ def self_consumption_kw(load_kw: float, pv_kw: float, charge_limit_kw: float, di
     return max(-charge_limit_kw, min(discharge_limit_kw, load_kw - pv_kw))
 
 
-def intents_of(plan: Plan) -> list[Intent]:
+def intents_of(plan: Plan, modes: Set[IntentMode] = frozenset(IntentMode)) -> list[Intent]:
     """Turn a plan into intents, one per interval.
+
+    A device that cannot follow the house holds what the plan has there instead; one that cannot hold follows it.
 
     Args:
         plan: A checked plan.
+        modes: What the device can do.
 
     Returns:
         As many intents as the plan has intervals, in order, without gaps.
+
+    Raises:
+        InputError: The device can neither hold nor follow the house, or not charge or discharge where the plan does.
     """
     battery = plan.site.battery
+    at_rest = IntentMode.HOLD if IntentMode.HOLD in modes else IntentMode.SELF_CONSUMPTION
     step = dt.timedelta(hours=plan.problem.step_h)
     intents: list[Intent] = []
     for start, row in zip(plan.problem.index, plan.table.to_dict("records"), strict=True):
@@ -96,12 +105,16 @@ def intents_of(plan: Plan) -> list[Intent]:
             battery.max_charge_kw,
             battery.max_discharge_kw,
         )
-        if abs(planned_kw - follow_kw) <= FOLLOWS_WITHIN_KW:
+        if IntentMode.SELF_CONSUMPTION in modes and abs(planned_kw - follow_kw) <= FOLLOWS_WITHIN_KW:
             intents.append(Intent(IntentMode.SELF_CONSUMPTION, 0.0, begin, begin + step))
         elif abs(planned_kw) < SMALLEST_SET_POINT_KW:
-            intents.append(Intent(IntentMode.HOLD, 0.0, begin, begin + step))
+            intents.append(Intent(at_rest, 0.0, begin, begin + step))
         elif planned_kw < 0:
             intents.append(Intent(IntentMode.CHARGE, -planned_kw, begin, begin + step, battery.max_soc))
         else:
             intents.append(Intent(IntentMode.DISCHARGE, planned_kw, begin, begin + step, battery.min_soc))
+    beyond = {intent.mode for intent in intents} - modes
+    if beyond:
+        names = ", ".join(sorted(mode.value for mode in beyond))
+        raise InputError("modes", f"the device has no {names}, which the plan needs", "plan with the limits it has")
     return intents

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from dataclasses import replace
 from enum import Enum
 
 from sqlalchemy import ColumnElement, select
@@ -136,6 +137,7 @@ class Dispatcher:
                 # What the device still does belongs to an intent that is over.
                 await self._release()
             return Outcome.REFUSED
+        command = replace(command, replaces=self._drives(newest))
         outcome = await self._send(command, self._kind(row, newest, command), row)
         answer = self._newest_command()
         refused = answer is not None and answer.state is CommandState.REJECTED and not answer.retryable
@@ -224,12 +226,14 @@ class Dispatcher:
         """Whether a command of ours may be in force on the device."""
         if newest is None or (newest.kind is CommandKind.RELEASE and newest.state is CommandState.ACCEPTED):
             return False
-        lifetime_s = self._target.adapter.abilities.command_lifetime_s
-        if lifetime_s is None:
-            return True
         driving = self._newest_command(
             CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)), CommandRow.state != CommandState.REJECTED
         )
+        if driving is not None and driving.ends_at is not None and driving.ends_at <= self._clock():
+            return False
+        lifetime_s = self._target.adapter.abilities.command_lifetime_s
+        if lifetime_s is None:
+            return True
         # The lease runs from when the vendor had the command, at the latest when it answered.
         since = None if driving is None else driving.answered_at or driving.sent_at
         return since is not None and self._clock() - since < dt.timedelta(seconds=lifetime_s)
@@ -286,6 +290,7 @@ class Dispatcher:
             kind=kind,
             battery_kw=command.battery_kw,
             payload=dict(command.payload),
+            ends_at=command.ends_at,
             state=CommandState.SENDING,
             sent_at=self._clock(),
         )

@@ -65,7 +65,7 @@ def plan_site(
         initial_soc=_soc_at(db, now, target, series, ahead.index[0].to_pydatetime()),
         final_soc_min=final_soc_min,
     )
-    put_in_force(db, now, target.id, plan, why)
+    put_in_force(db, now, target, plan, why)
     return plan
 
 

@@ -7,9 +7,11 @@ import datetime as dt
 from sqlalchemy import select, update
 
 from engine import Plan
-from engine.intent import Intent, IntentMode, intents_of
+from engine.intent import Intent, IntentMode
 from engine.plan import cost_without_battery_eur
+from schedules.sites import ControlledSite
 from schedules.store import Database, IntentRow, PlanRow
+from schedules.translation import translate
 
 
 def intent_of(row: IntentRow) -> Intent:
@@ -17,16 +19,21 @@ def intent_of(row: IntentRow) -> Intent:
     return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc)
 
 
-def put_in_force(db: Database, now: dt.datetime, site_id: int, plan: Plan, why: str) -> None:
+def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: Plan, why: str) -> None:
     """Store a plan with its intents; what older plans want from its beginning on is superseded.
 
     Args:
         db: The store.
         now: When the plan was made.
-        site_id: The site.
+        target: The site.
         plan: The plan.
         why: What made us plan, for the record.
+
+    Raises:
+        InputError: The device cannot do what the plan needs; the older plan stays in force.
     """
+    translated = translate(plan, target)
+    site_id = target.id
     begin = plan.table.index[0].to_pydatetime()
     step = dt.timedelta(hours=plan.problem.step_h)
     prices = zip(plan.problem.import_price, plan.problem.export_price, strict=True)
@@ -44,6 +51,7 @@ def put_in_force(db: Database, now: dt.datetime, site_id: int, plan: Plan, why: 
                 {**interval, "import_price_eur_per_kwh": float(buy), "export_price_eur_per_kwh": float(sell)}
                 for interval, (buy, sell) in zip(plan.intervals(), prices, strict=True)
             ],
+            translation_loss_eur=translated.loss_eur,
             why=why,
         )
         session.add(row)
@@ -64,7 +72,7 @@ def put_in_force(db: Database, now: dt.datetime, site_id: int, plan: Plan, why: 
                 not_after=intent.not_after,
                 superseded=False,
             )
-            for intent in intents_of(plan)
+            for intent in translated.intents
         )
 
 

@@ -17,6 +17,7 @@ from adapters.contract import (
     Abilities,
     Accepted,
     AdapterError,
+    CallBudget,
     Clock,
     Command,
     ConfigurationError,
@@ -46,7 +47,6 @@ from adapters.huawei.mapping import (
     battery_kw_of,
     dispatch_power_w,
 )
-from adapters.huawei.merging import Loss, Merging, merge
 from adapters.huawei.reader import HuaweiReader
 from adapters.huawei.receipts import receipt_of, receipt_of_error
 from adapters.huawei.settings import Settings
@@ -60,6 +60,7 @@ from adapters.huawei.tasks import (
     neutral_idle,
 )
 from engine.intent import Intent, IntentMode
+from engine.intent_merging import CallCosts, Loss, Merging, merge
 
 # A call of a schedule that is later than this would drive the battery into the next stretch.
 LATEST_AFTER = dt.timedelta(minutes=3)
@@ -150,7 +151,29 @@ class HuaweiAdapter(HuaweiReader):
                 self._statuses[request_id] = (now, statuses)
         return charge_progress(statuses, command.device_id)
 
-    # --- Schedulable ---
+    # --- Sparing, Schedulable ---
+
+    def call_budget(self, device: Device, until: dt.datetime) -> CallBudget:
+        """What is left of today's control calls, and the daily share for what lies beyond a day.
+
+        Resting costs no call: a task ends by itself. A forced task reckons with its own call, the questions about it,
+        and a stop between two tasks in the same direction.
+        """
+        settings = self.client.settings
+        left = self.client.flow.control_calls_left() or 0
+        days = (until - self.client.now()) / dt.timedelta(days=1)
+        later = (CONTROL_CALLS_PER_DAY - settings.control_reserve) * max(0.0, days - 1)
+        task = 1 + settings.polls_per_task * int(settings.status_polls_count)
+        prepared = device.device_id in self._prepared
+        rests = (IntentMode.SELF_CONSUMPTION, IntentMode.HOLD) if prepared else (IntentMode.SELF_CONSUMPTION,)
+        return CallBudget(
+            # One at least: what is kept for releases lets it rest.
+            calls=max(1, int((left + later) / settings.plants_sharing_quota)),
+            costs=CallCosts(
+                {IntentMode.CHARGE: task, IntentMode.DISCHARGE: task, **dict.fromkeys(rests, 0)},
+                behind_another=int(settings.stop_before_same_signal),
+            ),
+        )
 
     def schedule(self, intents: Sequence[Intent], device: Device, latest: Telemetry | None) -> list[Sending]:
         """The tasks that carry a plan within the control calls that are left today; see `schedule_with`."""
@@ -160,9 +183,6 @@ class HuaweiAdapter(HuaweiReader):
         self, intents: Sequence[Intent], device: Device, latest: Telemetry | None, loss: Loss | None = None
     ) -> tuple[list[Sending], Merging]:
         """The tasks that carry a plan, and what fitting it into the budget of calls cost.
-
-        Resting costs no call: a task ends by itself. A forced task reckons with its own call, a stop before it, and
-        the questions about it.
 
         Args:
             intents: A plan, in order.
@@ -180,16 +200,15 @@ class HuaweiAdapter(HuaweiReader):
         for intent in intents:
             if intent.mode in (IntentMode.CHARGE, IntentMode.DISCHARGE):
                 clamped_kw(intent, device, None)
-        prepared = device.device_id in self._prepared
-        rests = (IntentMode.SELF_CONSUMPTION, IntentMode.HOLD) if prepared else (IntentMode.SELF_CONSUMPTION,)
-        merging = merge(intents, self._budget(intents), self._calls, rests, loss)
+        budget = self.call_budget(device, intents[-1].not_after)
+        merging = merge(intents, budget.calls, budget.costs, loss)
         now = self.client.now()
         sendings: list[Sending] = []
         for segment in merging.segments:
             begin = max(now, segment.intent.not_before)
             if segment.intent.not_after <= now:
                 continue
-            if segment.intent.mode in rests:
+            if segment.intent.power_kw == 0:
                 if begin == now and device.device_id in self._running:
                     sendings.append(Sending(self.release(device), now, segment.intent.not_after))
                 continue
@@ -278,20 +297,6 @@ class HuaweiAdapter(HuaweiReader):
                 "mode: hold: no task of the vendor holds a battery still; call prepare_neutral_idle once, "
                 "then name the plant in neutral_idle_plants"
             )
-
-    def _budget(self, intents: Sequence[Intent]) -> int:
-        """Control calls that a plan may use: what is left now, and the daily share for what lies beyond a day."""
-        settings = self.client.settings
-        left = self.client.flow.control_calls_left() or 0
-        days = (intents[-1].not_after - self.client.now()) / dt.timedelta(days=1)
-        later = (CONTROL_CALLS_PER_DAY - settings.control_reserve) * max(0.0, days - 1)
-        return int((left + later) / settings.plants_sharing_quota)
-
-    def _calls(self, intent: Intent) -> int:
-        if intent.mode in (IntentMode.HOLD, IntentMode.SELF_CONSUMPTION):
-            return 0
-        settings = self.client.settings
-        return 1 + int(settings.stop_before_same_signal) + settings.polls_per_task * int(settings.status_polls_count)
 
     async def _send_part(self, part: Sequence[tuple[int, ChargeTask]]) -> dict[int, Receipt]:
         receipts: dict[int, Receipt] = {}

@@ -49,8 +49,9 @@ class Settings(BaseModel):
     """Whether questions about tasks count as control calls; the document does not say."""
     control_reserve: Annotated[int, Field(ge=0, le=50)] = 5
     """Control calls of a day that only releases may use."""
-    polls_per_task: Annotated[int, Field(ge=0, le=20)] = 1
-    """How often a schedule reckons to ask about each task."""
+    polls_per_task: Annotated[int, Field(ge=0, le=20)] = 0
+    """How often a schedule reckons to ask about each task. Telemetry shows what a battery does, sooner and for no
+    control call; a task that it does not show can still be asked about with what is left."""
     plants_sharing_quota: Annotated[int, Field(ge=1)] = 1
     """How many plants of the owner are driven by schedules, one call each."""
     stop_before_same_signal: bool = True

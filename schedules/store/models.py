@@ -119,6 +119,8 @@ class PlanRow(Base):
     solver: Mapped[str]
     intervals: Mapped[list[dict[str, Any]]]
     """As `Plan.intervals` gives them, with the prices that they were made from."""
+    translation_loss_eur: Mapped[float | None]
+    """What it costs, on the plan's forecast, that the vendor's modes and calls carry it less finely [EUR]."""
     why: Mapped[str]
     """What made us plan: the start of a day, a restart, a deviation."""
 
@@ -168,6 +170,8 @@ class CommandRow(Base):
     kind: Mapped[CommandKind]
     battery_kw: Mapped[float]
     payload: Mapped[dict[str, Any]]
+    ends_at: Mapped[dt.datetime | None]
+    """When it ends by itself, if it carries its own end."""
     state: Mapped[CommandState]
     sent_at: Mapped[dt.datetime]
     answered_at: Mapped[dt.datetime | None]

@@ -203,6 +203,8 @@ class ScriptedVendor:
     power_factor: float = 1.0
     """What a wrong translation multiplies powers with."""
     charge_limit_kw: float | None = None
+    orders_end_after_s: float | None = None
+    """Orders carry their own end, as a vendor's that does not lapse."""
     script: deque[Answer] = field(default_factory=deque)
 
     def will(self, *answers: str) -> None:
@@ -243,7 +245,10 @@ class ScriptedVendor:
         power_kw = intent.battery_kw * self.power_factor
         if latest is not None and latest.charge_limit_kw is not None:
             power_kw = max(power_kw, -latest.charge_limit_kw)
-        return Command(device.device_id, False, power_kw, {"kw": power_kw})
+        ends_at = None
+        if self.orders_end_after_s is not None:
+            ends_at = self.clock() + dt.timedelta(seconds=self.orders_end_after_s)
+        return Command(device.device_id, False, power_kw, {"kw": power_kw}, ends_at)
 
     def release(self, device: Device) -> Command:
         return Command(device.device_id, True, 0.0, {"release": True})

@@ -610,3 +610,44 @@ def test_an_account_of_every_outcome_is_given(charging):
     charging.move(45)
     charging.vendor.power_factor = 1000.0
     assert charging.tick() is Outcome.REFUSED
+
+
+# Commands that carry their own end
+
+
+@pytest.fixture
+def self_ending(bench):
+    """A vendor whose orders last ten minutes and are never renewed."""
+    bench.vendor.abilities = replace(bench.vendor.abilities, command_lifetime_s=None, renew_after_s=None)
+    bench.vendor.orders_end_after_s = 600.0
+    return bench
+
+
+def test_a_command_that_has_ended_by_itself_is_not_ended_again(self_ending):
+    self_ending.plan(self_ending.intent("charge", CHARGE_KW, 0, 600))
+    self_ending.run(599)
+    self_ending.move(5)
+    assert self_ending.tick() is Outcome.NOTHING_DUE
+    assert [kind for _, kind, _ in wire(self_ending)] == ["start"]
+    assert self_ending.journal()[0].ends_at == self_ending.at(600)
+
+
+def test_a_command_that_goes_on_when_its_intent_is_over_is_ended(self_ending):
+    self_ending.plan(self_ending.intent("charge", CHARGE_KW, 0, 300))
+    self_ending.run(300)
+    assert [kind for _, kind, _ in wire(self_ending)] == ["start", "release"]
+
+
+def test_a_command_says_whether_it_comes_on_top_of_another(self_ending):
+    """Some vendors must stop the one before it first, and only the journal knows of it."""
+    plan = (("charge", 1.0, 0, 300), ("discharge", 1.0, 300, 900), ("charge", 2.0, 1200, 1500))
+    self_ending.plan(*(self_ending.intent(*stretch) for stretch in plan))
+    self_ending.run(600)
+    self_ending.restart()
+    self_ending.run(800)
+    assert [(at, kind) for at, kind, _ in wire(self_ending)] == [
+        (0.0, "start"),
+        (300.0, "start"),
+        (1200.0, "start"),
+    ]
+    assert [sent.command.replaces for sent in self_ending.vendor.wire] == [False, True, False]

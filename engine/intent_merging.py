@@ -7,12 +7,28 @@ looks at n * (n + 1) / 2 stretches, each with a few merged intents, and at b lev
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.intent import Intent, IntentMode
+
+
+@dataclass(frozen=True)
+class CallCosts:
+    """What carrying intents takes of a vendor's calls."""
+
+    per_intent: Mapping[IntentMode, int]
+    """Calls for one intent, by mode; a mode that is not named is beyond the device."""
+    behind_another: int = 0
+    """Calls more for a set-point that follows directly on another."""
+
+    def calls(self, intent: Intent, after: IntentMode | None) -> int:
+        """Calls for an intent directly behind one of a mode; None: behind a gap."""
+        behind = intent.mode in MOVES and after in MOVES
+        return self.per_intent.get(intent.mode, 0) + (self.behind_another if behind else 0)
+
 
 Loss = Callable[[int, int, Intent], float]
 """What it costs to put one intent over the stretch from the first to the last position, both included; >= 0 in EUR, or
@@ -22,6 +38,8 @@ whatever else is to be kept small."""
 # place [kW]: somewhere between nothing and the house's load, and small against any set-point.
 REST_MISMATCH_KW = 0.2
 LONGEST = dt.timedelta(hours=24)
+MOVES = (IntentMode.CHARGE, IntentMode.DISCHARGE)
+RESTS = (IntentMode.SELF_CONSUMPTION, IntentMode.HOLD)
 
 
 @dataclass(frozen=True)
@@ -66,98 +84,94 @@ def energy_deviation(intents: Sequence[Intent]) -> Loss:
     return loss
 
 
-def merge(
-    intents: Sequence[Intent],
-    budget: int,
-    calls: Callable[[Intent], int],
-    rests: Sequence[IntentMode] = (IntentMode.SELF_CONSUMPTION,),
-    loss: Loss | None = None,
-) -> Merging:
+def merge(intents: Sequence[Intent], budget: int, costs: CallCosts, loss: Loss | None = None) -> Merging:
     """Put neighbours together so that the calls fit the budget, at the least loss.
 
     Args:
         intents: A plan, in order.
         budget: Calls that may be used, >= 0.
-        calls: Calls that carrying an intent costs; resting should cost none, or a plan may not fit.
-        rests: What a stretch may rest in.
+        costs: What carrying an intent takes. One of HOLD and SELF_CONSUMPTION should cost none, or a plan may not fit.
         loss: What a merged stretch costs; None takes `energy_deviation`.
 
     Returns:
-        Segments that cover all intents once, in order. Stretches with a gap between them are never merged, none is
-        longer than a day.
+        Segments that cover all intents once, in order. Stretches with a gap between them are never merged, and no
+        set-point lasts longer than a day.
 
     Raises:
         ValueError: Not even resting all the time fits the budget.
     """
     deviation = energy_deviation(intents)
     loss = loss or deviation
-    count = len(intents)
-    levels = max(0, budget) + 1
-    # best[i][c]: least loss for the first i intents with exactly c calls; came[i][c]: the segment that ends there.
-    best = np.full((count + 1, levels), np.inf)
-    best[0, 0] = 0.0
-    came: list[list[Segment | None]] = [[None] * levels for _ in range(count + 1)]
+    count, levels = len(intents), max(0, budget) + 1
+    modes = list(costs.per_intent)
+    # least[i, m, c]: least loss for the first i intents, the last of them in mode m, with exactly c calls.
+    least = np.full((count + 1, len(modes), levels), np.inf)
+    least[0, 0, 0] = 0.0
+    # How it was reached: the option that ends there, and the mode before it.
+    options: list[Segment] = []
+    reached_by = np.full(least.shape, -1)
+    mode_before = np.full(least.shape, -1)
     for first in range(count):
-        if not np.isfinite(best[first]).any():
-            continue
+        joins = _follows(intents, first)
         for last in range(first, count):
-            if not _may_join(intents, first, last):
+            if last > first and not _follows(intents, last):
                 break
-            for segment in _options(intents, first, last, calls, rests, loss):
-                if segment.calls >= levels:
-                    continue
-                reached = best[first, : levels - segment.calls] + segment.loss
-                target = best[last + 1, segment.calls :]
-                # Fewer, longer segments win where the loss is the same but for rounding.
-                for better in np.flatnonzero(reached < target - 1e-12):
-                    target[better] = reached[better]
-                    came[last + 1][int(better) + segment.calls] = segment
-    if not np.isfinite(best[count]).any():
+            for option in _options(intents, first, last, costs, loss):
+                mode = modes.index(option.intent.mode)
+                target = least[last + 1, mode]
+                for before in range(len(modes)):
+                    calls = costs.calls(option.intent, modes[before] if joins else None)
+                    if calls >= levels:
+                        continue
+                    total = least[first, before, : levels - calls] + option.loss
+                    # Fewer, longer segments win where the loss is the same but for rounding.
+                    better = np.flatnonzero(total < target[calls:] - 1e-12)
+                    target[calls + better] = total[better]
+                    reached_by[last + 1, mode, calls + better] = len(options)
+                    mode_before[last + 1, mode, calls + better] = before
+                options.append(option)
+    if not np.isfinite(least[count]).any():
         raise ValueError(f"budget: {budget} calls are too few for any plan; allow more, or let resting cost none")
-    level = int(np.argmin(np.round(best[count], 9)))  # the fewest calls among the best
+    level = int(np.argmin(np.round(least[count].min(axis=0), 9)))  # the fewest calls among the best
+    mode = int(np.argmin(least[count, :, level]))
     segments: list[Segment] = []
     place = count
     while place > 0:
-        reached_by = came[place][level]
-        assert reached_by is not None
-        segments.append(reached_by)
-        place, level = reached_by.first, level - reached_by.calls
+        option, before = options[reached_by[place, mode, level]], int(mode_before[place, mode, level])
+        joins = _follows(intents, option.first)
+        segments.append(replace(option, calls=costs.calls(option.intent, modes[before] if joins else None)))
+        place, mode, level = option.first, before, level - segments[-1].calls
     segments.reverse()
     return Merging(
         segments=tuple(segments),
         loss=sum(segment.loss for segment in segments),
         calls=sum(segment.calls for segment in segments),
-        calls_unmerged=_calls_unmerged(intents, calls),
+        calls_unmerged=_calls_unmerged(intents, costs),
         deviation_kwh=sum(deviation(segment.first, segment.last, segment.intent) for segment in segments),
     )
 
 
-def _may_join(intents: Sequence[Intent], first: int, last: int) -> bool:
-    joined = last == first or intents[last - 1].not_after == intents[last].not_before
-    return joined and intents[last].not_after - intents[first].not_before <= LONGEST
+def _follows(intents: Sequence[Intent], place: int) -> bool:
+    """Whether an intent begins when the one before it ends."""
+    return place > 0 and intents[place - 1].not_after == intents[place].not_before
 
 
-def _options(
-    intents: Sequence[Intent],
-    first: int,
-    last: int,
-    calls: Callable[[Intent], int],
-    rests: Sequence[IntentMode],
-    loss: Loss,
-) -> list[Segment]:
-    """What one stretch may become, at most one for each number of calls."""
-    cheapest: dict[int, Segment] = {}
-    for intent in _merged(intents[first : last + 1], rests):
-        option = Segment(first, last, intent, loss(first, last, intent), calls(intent))
-        known = cheapest.get(option.calls)
+def _options(intents: Sequence[Intent], first: int, last: int, costs: CallCosts, loss: Loss) -> list[Segment]:
+    """What one stretch may become, the best of each mode."""
+    cheapest: dict[IntentMode, Segment] = {}
+    for intent in _merged(intents[first : last + 1], costs.per_intent.keys()):
+        option = Segment(first, last, intent, loss(first, last, intent), costs.per_intent[intent.mode])
+        known = cheapest.get(intent.mode)
         if known is None or option.loss < known.loss:
-            cheapest[option.calls] = option
+            cheapest[intent.mode] = option
     return list(cheapest.values())
 
 
-def _merged(part: Sequence[Intent], rests: Sequence[IntentMode]) -> list[Intent]:
+def _merged(part: Sequence[Intent], modes: Set[IntentMode]) -> list[Intent]:
     begin, end = part[0].not_before, part[-1].not_after
-    found = [Intent(mode, 0.0, begin, end) for mode in rests]
+    found = [Intent(mode, 0.0, begin, end) for mode in RESTS if mode in modes]
+    if end - begin > LONGEST:
+        return found
     hours = [(intent.not_after - intent.not_before).total_seconds() / 3600 for intent in part]
     net_kwh = sum(intent.battery_kw * length for intent, length in zip(part, hours, strict=True))
     for mode, sign in ((IntentMode.CHARGE, -1.0), (IntentMode.DISCHARGE, 1.0)):
@@ -185,15 +199,14 @@ def _median_kw(part: Sequence[Intent], hours: Sequence[float], sign: float) -> f
     return powers[-1][0]
 
 
-def _calls_unmerged(intents: Sequence[Intent], calls: Callable[[Intent], int]) -> int:
-    total, previous = 0, None
-    for intent in intents:
-        same = (
-            previous is not None
-            and previous.not_after == intent.not_before
-            and (previous.mode, previous.power_kw, previous.until_soc)
-            == (intent.mode, intent.power_kw, intent.until_soc)
-        )
-        total += 0 if same else calls(intent)
-        previous = intent
+def _calls_unmerged(intents: Sequence[Intent], costs: CallCosts) -> int:
+    total = 0
+    for place, intent in enumerate(intents):
+        previous = intents[place - 1] if _follows(intents, place) else None
+        if previous is None or _ask(previous) != _ask(intent):
+            total += costs.calls(intent, None if previous is None else previous.mode)
     return total
+
+
+def _ask(intent: Intent) -> tuple[IntentMode, float, float | None]:
+    return intent.mode, intent.power_kw, intent.until_soc

@@ -1,0 +1,136 @@
+"""What intents come to in money on a plan's own forecast: the measure of translating and merging them.
+
+A plan is optimal in free powers per interval. A vendor carries intents: few modes, few calls, long stretches. What
+that loses is found by carrying the intents out on the same prices, load and PV, minding the store's edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from engine.arrays import Array
+from engine.intent import Intent, IntentMode
+from engine.plan import Plan
+
+Stretch = tuple[int, int, Intent]
+"""First and last interval, both included, and what is done there."""
+
+
+class IntentValue:
+    """Carries intents out on the forecast of one plan, its carbon weighed in as the plan did."""
+
+    def __init__(self, plan: Plan, intents: Sequence[Intent]) -> None:
+        """Take the plan and its intents, one per interval."""
+        problem, battery = plan.problem, plan.site.battery
+        self._problem, self._battery = problem, battery
+        given = (
+            problem.surplus_kw,
+            problem.decision_import_price,
+            problem.export_price,
+            problem.max_charge_kw,
+            problem.max_discharge_kw,
+            problem.export_limit_kw,
+        )
+        self._series = np.array([np.broadcast_to(series, problem.intervals) for series in given])
+        # For this what is missing can be had at any time; a limit that hangs on it has no price in money.
+        self._dearest = max(0.0, float(problem.decision_import_price.max())) / battery.charge_efficiency
+        self._worth_at_end = min(float(plan.marginal_value.iloc[-1]), self._dearest)
+        count = problem.intervals
+        # What the plan's own intents do: the course that merging departs from.
+        self._eur, self._stored_kwh = np.zeros(count), np.zeros(count + 1)
+        self._import_kw = np.zeros(count)
+        self._stored_kwh[0] = problem.initial_soc * battery.capacity_kwh
+        for t, intent in enumerate(intents):
+            self._eur[t], self._stored_kwh[t + 1] = self._carry_out(t, t, intent, self._stored_kwh[t], self._import_kw)
+        self._demand_eur = self._demand(self._import_kw)
+
+    def loss_eur(self, first: int, last: int, merged: Intent) -> float:
+        """What one intent over a stretch costs at most more than the plan's own there, >= 0 [EUR].
+
+        The store arrives as the plan's own intents leave it. What it then lacks is to be bought at the dearest price,
+        and what it has more is worth nothing: by the plan's own worth of stored energy, which is that of the next kWh
+        alone, one stretch after the other would seem to cost nothing.
+
+        Args:
+            first: First interval of the stretch.
+            last: Last interval, included.
+            merged: What is done all along it.
+        """
+        import_kw = self._import_kw.copy()
+        eur, stored_kwh = self._carry_out(first, last, merged, self._stored_kwh[first], import_kw)
+        more_eur = eur - self._eur[first : last + 1].sum()
+        left_eur = self._dearest * max(0.0, self._stored_kwh[last + 1] - stored_kwh)
+        return max(0.0, float(more_eur + left_eur + self._demand(import_kw) - self._demand_eur))
+
+    def excess_eur(self, stretches: Iterable[Stretch]) -> float:
+        """What carrying out a whole plan costs more than its own intents, the store's content valued [EUR].
+
+        Other than the sum of the losses of its stretches it minds that each leaves the store otherwise to the next.
+        """
+        import_kw, total_eur, stored_kwh = np.zeros_like(self._import_kw), 0.0, self._stored_kwh[0]
+        for first, last, intent in stretches:
+            eur, stored_kwh = self._carry_out(first, last, intent, stored_kwh, import_kw)
+            total_eur += eur
+        left_eur = self._worth_at_end * (self._stored_kwh[-1] - stored_kwh)
+        return float(total_eur - self._eur.sum() + left_eur + self._demand(import_kw) - self._demand_eur)
+
+    def _carry_out(
+        self, first: int, last: int, intent: Intent, stored_kwh: float, import_kw: Array
+    ) -> tuple[float, float]:
+        """Money and store after a stretch; `import_kw` is written into."""
+        battery = self._battery
+        floor, ceiling = battery.min_soc, battery.max_soc
+        if intent.until_soc is not None:
+            if intent.mode is IntentMode.CHARGE:
+                ceiling = min(ceiling, intent.until_soc)
+            else:
+                floor = max(floor, intent.until_soc)
+        edges_kwh = np.array([floor, ceiling]) * battery.capacity_kwh
+        figures = (self._problem.step_h, self._problem.kept, battery.charge_efficiency, battery.discharge_efficiency)
+        eur, stored = _carry_out(
+            not intent.has_set_point,
+            intent.battery_kw,
+            stored_kwh,
+            edges_kwh,
+            (*figures, battery.wear_eur_per_kwh),
+            self._series[:, first : last + 1],
+            import_kw[first : last + 1],
+        )
+        return float(eur), float(stored)
+
+    def _demand(self, import_kw: Array) -> float:
+        if not self._problem.peaks:
+            return 0.0
+        return float(self._problem.stack.demand_eur(import_kw[np.newaxis])[0])
+
+
+@njit(cache=True)
+def _carry_out(
+    follows: bool,
+    set_point_kw: float,
+    stored_kwh: float,
+    edges_kwh: npt.NDArray[np.float64],
+    figures: tuple[float, float, float, float, float],
+    series: Array,
+    import_kw: Array,
+) -> tuple[float, float]:
+    surplus_kw, import_price, export_price, max_charge_kw, max_discharge_kw, export_limit_kw = series
+    step_h, kept, charge_efficiency, discharge_efficiency, wear = figures
+    eur = 0.0
+    for t in range(surplus_kw.shape[0]):
+        stored_kwh *= kept
+        wanted_kw = -surplus_kw[t] if follows else set_point_kw
+        room_kw = max(0.0, edges_kwh[1] - stored_kwh) / charge_efficiency / step_h
+        held_kw = max(0.0, stored_kwh - edges_kwh[0]) * discharge_efficiency / step_h
+        charge_kw = min(max(0.0, -wanted_kw), max_charge_kw[t], room_kw)
+        discharge_kw = min(max(0.0, wanted_kw), max_discharge_kw[t], held_kw)
+        stored_kwh += step_h * (charge_kw * charge_efficiency - discharge_kw / discharge_efficiency)
+        drawn_kw = charge_kw - discharge_kw - surplus_kw[t]
+        import_kw[t] = max(0.0, drawn_kw)
+        sold_kw = min(max(0.0, -drawn_kw), export_limit_kw[t])
+        eur += step_h * (import_price[t] * import_kw[t] - export_price[t] * sold_kw + wear * discharge_kw)
+    return eur, stored_kwh

@@ -1,0 +1,47 @@
+"""A plan becomes the intents that a device's vendor can carry, at the least loss."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from adapters.contract import Sparing
+from engine import Plan
+from engine.intent import Intent, IntentMode, intents_of
+from engine.intent_merging import merge
+from engine.intent_value import IntentValue
+from schedules.sites import ControlledSite
+
+SET_POINTS = frozenset({IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.HOLD})
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What a device is to do, and what that loses against the plan."""
+
+    intents: list[Intent]
+    loss_eur: float
+    """On the plan's own forecast, the store's content at the end valued; a device that can do everything loses 0."""
+
+
+def translate(plan: Plan, target: ControlledSite) -> Translation:
+    """Turn a plan into intents of the modes that the device has, as few as its vendor's calls allow.
+
+    Args:
+        plan: A checked plan.
+        target: The site that it is for.
+
+    Raises:
+        InputError: The device cannot do what the plan needs.
+    """
+    adapter = target.adapter
+    value = IntentValue(plan, intents_of(plan))
+    if isinstance(adapter, Sparing):
+        end = plan.table.index[-1].to_pydatetime() + dt.timedelta(hours=plan.problem.step_h)
+        budget = adapter.call_budget(target.device, end)
+        # Powers are merged; following the house is an option for every stretch, and the loss tells where it fits.
+        merging = merge(intents_of(plan, SET_POINTS), budget.calls, budget.costs, value.loss_eur)
+        stretches = [(segment.first, segment.last, segment.intent) for segment in merging.segments]
+    else:
+        stretches = [(t, t, intent) for t, intent in enumerate(intents_of(plan, adapter.abilities.modes))]
+    return Translation([intent for *_, intent in stretches], value.excess_eur(stretches))
