@@ -1,8 +1,8 @@
-"""`tidewatt demo`: one real day, planned, dispatched to an emulated battery, confirmed by telemetry.
+"""`tidewatt demo`: one real day in five homes, planned, dispatched over five vendors' clouds, confirmed by telemetry.
 
-The emulator is a process of its own, as a vendor's cloud is: killing the demonstration does not kill the battery. Time
-is stepped, not scaled: the emulator moves on only when everything due has been done, so a slow machine never makes
-a command lapse. All state is in the run's folder; a run that was killed is taken up again where it stopped.
+Homes whose vendor takes commands are driven, the others watched. Time is stepped, not scaled: the emulators move on
+only when everything due has been done, so a slow machine never makes a command lapse. All state is in the run's folder;
+a run that was killed is taken up again where it stopped.
 """
 
 from __future__ import annotations
@@ -10,166 +10,165 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import fcntl
-import json
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters import registry
-from adapters.contract import AdapterError
-from adapters.emulation import EmulatorControl
+from adapters.contract import Dispatchable
+from console.accounts import open_adapter
+from console.emulators import EmulatorProcess
 from console.sample import DEFAULT_DAY, Day, sample_day, sample_site
 from engine import InputError, TidewattError
 from schedules.clock import SimulatedClock
-from schedules.runner import SiteRunner
-from schedules.sites import register_site
+from schedules.runner import SiteRunner, SiteWatcher
+from schedules.sites import WatchedSite, register_site, register_watched
 from schedules.store import Database
 
-TICK_S = 15
+# Commands that lapse are sent again inside their lifetime; nothing else is due more than once a minute.
+LAPSING_TICK_S, TICK_S = 15, 60
 INITIAL_SOC = 0.5
 FINAL_SOC_MIN = 0.5
-EMULATOR_START_S = 60.0
-EMULATOR_IDLE_EXIT_S = 300.0
 
 Progress = Callable[[float, dt.datetime], None]
 
 
 class InterruptedRunError(TidewattError):
-    """Somebody asked the demonstration to stop; says whether the battery was seen to be released."""
+    """Somebody asked the demonstration to stop; says whether the batteries were seen to be released."""
 
 
-class EmulatorProcess:
-    """The emulator's process, ours or one that an earlier run left behind."""
+@dataclass
+class Home:
+    """One home of the street, its vendor, and whoever runs it."""
 
-    def __init__(self, folder: Path, ready: dict[str, Any]) -> None:
-        self.folder = folder
-        self.ready = ready
-        self.control = EmulatorControl(ready["account"]["base_url"])
+    day: Day
+    vendor: str
+    place: int
+    """Which of the emulated clouds is its vendor's."""
+    target: WatchedSite
+    adapter: Any
+    runner: SiteWatcher
+    lapses_before: int = 0
+    """Lapses while nobody was in control, before this process took the battery up."""
 
-    @classmethod
-    def start(cls, folder: Path, day: Day) -> EmulatorProcess:
-        """Start a process that outlives this one, and wait until it listens."""
-        ready_file = folder / "emulator.json"
-        command = [
-            # -P: a folder called console in the working directory is not ours.
-            *(sys.executable, "-P", "-m", "console", "emulate", "alphaess", "--stepped"),
-            *("--day", day.date.isoformat(), "--seed", str(day.seed)),
-            *("--initial-soc", str(INITIAL_SOC), "--ready-file", str(ready_file)),
-            *("--log", str(folder / "emulator-log.jsonl"), "--idle-exit-s", str(EMULATOR_IDLE_EXIT_S)),
-        ]
-        with (folder / "emulator-output.txt").open("wb") as output:
-            # A session of its own: the terminal's Ctrl-C is for the demonstration, which still has to release.
-            process = subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
-            )
-        deadline = time.monotonic() + EMULATOR_START_S
-        while not ready_file.exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise TidewattError(
-                    f"emulator: it did not start (exit {process.poll()}); see {folder / 'emulator-output.txt'}"
-                )
-            time.sleep(0.05)
-        return cls(folder, json.loads(ready_file.read_text(encoding="utf-8")))
+    @property
+    def driver(self) -> SiteRunner | None:
+        """Who drives it; None: it is only watched."""
+        return self.runner if isinstance(self.runner, SiteRunner) else None
 
-    @classmethod
-    async def left_behind(cls, folder: Path) -> EmulatorProcess | None:
-        """The emulator of a run that was killed, if it still answers."""
-        ready_file = folder / "emulator.json"
-        if not ready_file.exists():
-            return None
-        emulator = cls(folder, json.loads(ready_file.read_text(encoding="utf-8")))
-        try:
-            await emulator.control.state()
-        except AdapterError:
-            ready_file.unlink()
-            await emulator.control.close()
-            return None
-        return emulator
-
-    async def account_of_device(self) -> dict[str, Any]:
-        """The emulator's own account of the battery."""
-        state = await self.control.state()
-        account: dict[str, Any] = state["systems"][self.ready["device_id"]]
-        return account
-
-    async def stop(self) -> None:
-        """End the process; the run is over."""
-        try:
-            await self.control.stop()
-        except AdapterError:
-            return  # it has ended already
-        finally:
-            await self.control.close()
-            (self.folder / "emulator.json").unlink(missing_ok=True)
+    @property
+    def tick_s(self) -> int:
+        """How often something may be due [s]."""
+        lapses = self.driver is not None and self.adapter.abilities.renew_after_s is not None
+        return LAPSING_TICK_S if lapses else TICK_S
 
 
 class DayRun:
-    """One day under way on an emulated battery."""
+    """One day under way in all homes."""
 
-    def __init__(self, day: Day, folder: Path, emulator: EmulatorProcess, now: dt.datetime) -> None:
-        self.day = day
+    def __init__(
+        self,
+        folder: Path,
+        emulators: EmulatorProcess,
+        now: dt.datetime,
+        day_of: Callable[[int], Day] | None = None,
+    ) -> None:
+        """Take emulators at their time.
+
+        Args:
+            folder: Where the run keeps its state.
+            emulators: The vendors' clouds.
+            now: The emulated time.
+            day_of: The day of each home; None takes the sample's.
+        """
+        day_of = day_of or (lambda place: sample_day(emulators.day, emulators.seed, place))
         self.folder = folder
-        self.emulator = emulator
+        self.emulators = emulators
         self.begins_at = now
-        self.lapses_before = 0
-        """Lapses while nobody was in control, before this process took the battery up."""
         self.clock = SimulatedClock(now)
         self.db = Database.at(folder / "tidewatt.sqlite")
-        name = emulator.ready["adapter"]
-        self._adapter = registry.factory(name)(emulator.ready["account"], self.clock)
-        self.target = register_site(self.db, sample_site(), self._adapter, name, emulator.ready["device_id"])
-        self.runner = SiteRunner(self.db, self.clock, self.target, day.series, FINAL_SOC_MIN)
+        self.homes = [self._home(place, day_of(place)) for place in range(len(emulators.accounts))]
+        self.begin, self.end = self.homes[0].day.begin, self.homes[0].day.end
         self._done = False
+
+    @property
+    def date(self) -> dt.date:
+        """The day."""
+        return self.emulators.day
 
     async def run(self, progress: Progress, stop: Callable[[], bool]) -> None:
         """Run to the end of the day.
 
         Raises:
-            InterruptedRunError: `stop` said so; the battery has been told to let go.
-            AdapterError: The battery cannot be read at the start.
+            InterruptedRunError: `stop` said so; the batteries have been told to let go.
+            AdapterError: A battery cannot be read at the start.
         """
-        begin, length = self.day.begin, self.day.end - self.day.begin
-        self.lapses_before = (await self.emulator.account_of_device())["lapsed"]
-        await self.runner.take_up()
-        while self.clock() < self.day.end:
+        for home in self.homes:
+            home.lapses_before = (await self.account_of(home)).get("lapsed", 0)
+            await home.runner.take_up()
+        while self.clock() < self.end:
             if stop():
                 raise InterruptedRunError(await self._let_go())
-            await self.runner.act()
-            progress((self.clock() - begin) / length, self.clock())
-            next_tick = dt.datetime.fromtimestamp((self.clock().timestamp() // TICK_S + 1) * TICK_S, dt.UTC)
-            await self._step_to(min(next_tick, self.day.end))
-        await self.runner.act()
+            await self._act(self.clock())
+            progress((self.clock() - self.begin) / (self.end - self.begin), self.clock())
+            next_tick = (self.clock().timestamp() // LAPSING_TICK_S + 1) * LAPSING_TICK_S
+            await self._step_to(min(dt.datetime.fromtimestamp(next_tick, dt.UTC), self.end))
+        await self._act(self.clock())
         self._done = True
+
+    async def account_of(self, home: Home) -> dict[str, Any]:
+        """The emulator's own account of a home's battery."""
+        return await self.emulators.account_of(home.place, home.target.device.device_id)
 
     async def close(self) -> None:
         """Leave nothing driven and nothing open, however the run ended."""
         if not self._done:
             await self._let_go()
-        await self._adapter.close()
+        for home in self.homes:
+            await home.adapter.close()
         self.db.close()
-        await self.emulator.stop()
+        await self.emulators.stop()
+
+    def _home(self, place: int, day: Day) -> Home:
+        account = self.emulators.accounts[place]
+        site = sample_site().model_copy(update={"name": f"home {place + 1}"})
+        adapter = open_adapter(self.emulators.ready_file, place + 1, account, self.clock)
+        entry = (self.db, site, adapter, account.adapter, account.devices[0])
+        if not isinstance(adapter, Dispatchable):
+            watched = register_watched(*entry)
+            return Home(day, account.adapter, place, watched, adapter, SiteWatcher(self.db, self.clock, watched))
+        driven = register_site(*entry)
+        runner = SiteRunner(self.db, self.clock, driven, day.series, FINAL_SOC_MIN)
+        return Home(day, account.adapter, place, driven, adapter, runner)
+
+    async def _act(self, now: dt.datetime) -> None:
+        due = [home for home in self.homes if now.timestamp() % home.tick_s == 0 or now == self.begins_at]
+        await asyncio.gather(*(home.runner.act() for home in due))
 
     async def _step_to(self, target: dt.datetime) -> None:
-        await self.emulator.control.step_to(target)
+        await self.emulators.step_to(target)
         self.clock.move_to(target)
 
     async def _let_go(self) -> str:
-        """Release the battery and say what is known of it afterwards."""
+        """Release the batteries and say what is known of them afterwards."""
         self._done = True
-        if not await self.runner.release():
-            return "release: the vendor did not take it; the battery lapses by itself within its 90 s"
-        if not (await self.emulator.account_of_device())["released"]:
-            return "release: the vendor took it, but the battery does not show it; it lapses by itself within 90 s"
-        return "stopped; the battery is released and follows the house by itself"
+        failed = []
+        for home in self.homes:
+            if home.driver is None:
+                continue
+            if not await home.driver.release():
+                failed.append(f"{home.target.site.name} ({home.vendor}): the vendor did not take the release")
+            elif not (await self.account_of(home))["released"]:
+                failed.append(f"{home.target.site.name} ({home.vendor}): the battery does not show its release yet")
+        if failed:
+            return f"stopped; {'; '.join(failed)}; its command ends by itself"
+        return "stopped; the batteries are released and follow their houses by themselves"
 
 
 @asynccontextmanager
 async def open_run(root: Path, date: dt.date | None, seed: int) -> AsyncIterator[DayRun]:
-    """Take up the run that was killed last, if its battery is still there; else begin a new one.
+    """Take up the run that was killed last, if its batteries are still there; else begin a new one.
 
     Args:
         root: Where runs keep their folders.
@@ -187,7 +186,7 @@ async def open_run(root: Path, date: dt.date | None, seed: int) -> AsyncIterator
             raise InputError(
                 "state", f"another demonstration is running in {root}", "wait for it or give another --state"
             ) from None
-        run = await _left_behind(root, date) or await _begin(root, sample_day(date or DEFAULT_DAY, seed))
+        run = await _left_behind(root, date) or await _begin(root, date or DEFAULT_DAY, seed)
         try:
             yield run
         finally:
@@ -200,26 +199,25 @@ def _runs(root: Path) -> list[Path]:
 
 async def _left_behind(root: Path, date: dt.date | None) -> DayRun | None:
     for folder in _runs(root)[-1:]:
-        emulator = await EmulatorProcess.left_behind(folder)
-        if emulator is None:
+        emulators = await EmulatorProcess.left_behind(folder)
+        if emulators is None:
             return None
-        found = dt.date.fromisoformat(emulator.ready["day"])
-        if date not in (None, found):
-            await emulator.control.close()
+        if date not in (None, emulators.day):
+            await emulators.close()
             raise InputError(
                 "day",
-                f"{date} was asked for, but a killed run of {found} waits in {folder}",
-                f"take it up without --day or with --day {found}, or give another --state",
+                f"{date} was asked for, but a killed run of {emulators.day} waits in {folder}",
+                f"take it up without --day or with --day {emulators.day}, or give another --state",
             )
-        now = dt.datetime.fromisoformat((await emulator.control.state())["now"])
-        return DayRun(sample_day(found, emulator.ready["seed"]), folder, emulator, now)
+        return DayRun(folder, emulators, await emulators.now())
     return None
 
 
-async def _begin(root: Path, day: Day) -> DayRun:
+async def _begin(root: Path, date: dt.date, seed: int) -> DayRun:
+    sample_day(date, seed)  # refused before anything is there
     runs = _runs(root)
     number = int(runs[-1].name.removeprefix("run-")) + 1 if runs else 1
     folder = root / f"run-{number:04d}"
     folder.mkdir()
-    emulator = await asyncio.to_thread(EmulatorProcess.start, folder, day)
-    return DayRun(day, folder, emulator, day.begin)
+    emulators = await asyncio.to_thread(EmulatorProcess.start, folder, date, seed, INITIAL_SOC)
+    return DayRun(folder, emulators, await emulators.now())

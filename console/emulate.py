@@ -38,7 +38,8 @@ class EmulatorOptions:
 
     site: Site
     house: Callable[[int], pd.DataFrame]
-    """`load_kw` and `pv_kw` of each site on an aware, regular index; repeats for ever."""
+    """`load_kw` and `pv_kw` of each site on an aware, regular index; repeats for ever. Sites are numbered from 0, those
+    of the first vendor first."""
     initial_soc: float
     start: dt.datetime
     speed: float | None
@@ -115,7 +116,7 @@ def _clouds(name: str, place: int, of: int, options: EmulatorOptions, clock: Emu
             EmulatedSite(
                 device_id(name, number),
                 Plant(options.site.battery, options.initial_soc),
-                House(options.house(number)),
+                House(options.house(place * options.sites + number)),
                 options.start,
                 found.cadences_s,
                 log,

@@ -9,6 +9,7 @@ import datetime as dt
 from dataclasses import dataclass
 from importlib.resources import files
 
+import numpy as np
 import pandas as pd
 
 from adapters.emulation import with_fluctuation
@@ -29,6 +30,9 @@ VAT = 0.21
 
 DEFAULT_DAY = dt.date(2024, 4, 10)
 QUARTER_HOUR = pd.Timedelta(minutes=15)
+# The homes of a street against the first: smallest and largest.
+LOAD_SIZES, PV_SIZES = (0.6, 1.5), (0.5, 1.4)
+HOMES_SEED = 7
 
 
 def sample_site() -> Site:
@@ -127,20 +131,21 @@ class Day:
         return cost_without_battery_eur(stack.site(0))
 
 
-def sample_day(date: dt.date, seed: int) -> Day:
+def sample_day(date: dt.date, seed: int, home: int = 0) -> Day:
     """A day of the sample with its minutes.
 
     Args:
         date: One of `sample_days`.
         seed: Seed of the minutes; the same seed gives the same day.
+        home: Which home. The first is the sample itself; others have a load and a roof of their own size, drawn.
     """
     series = sample_series(date)
-    return Day(date, seed, series, sample_house(series, seed))
-
-
-def sample_house(series: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Load and PV by the minute [kW] whose means are those of a series."""
-    return with_fluctuation(series[["load_kw", "pv_kw"]], pd.Timedelta(minutes=1), seed)
+    if home > 0:
+        sizes = np.random.default_rng([HOMES_SEED, home])
+        series["load_kw"] *= sizes.uniform(*LOAD_SIZES)
+        series["pv_kw"] *= sizes.uniform(*PV_SIZES)
+    house = with_fluctuation(series[["load_kw", "pv_kw"]], pd.Timedelta(minutes=1), seed + home)
+    return Day(date, seed, series, house)
 
 
 def _hourly() -> pd.DataFrame:

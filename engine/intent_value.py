@@ -66,17 +66,27 @@ class IntentValue:
         left_eur = self._dearest * max(0.0, self._stored_kwh[last + 1] - stored_kwh)
         return max(0.0, float(more_eur + left_eur + self._demand(import_kw) - self._demand_eur))
 
-    def excess_eur(self, stretches: Iterable[Stretch]) -> float:
-        """What carrying out a whole plan costs more than its own intents, the store's content valued [EUR].
+    def carry_out(self, stretches: Iterable[Stretch]) -> tuple[float, Array]:
+        """What carrying out a whole plan costs more than its own intents, and the state of charge that it leads to.
 
         Other than the sum of the losses of its stretches it minds that each leaves the store otherwise to the next.
+
+        Args:
+            stretches: What is done from the first interval to the last, in order.
+
+        Returns:
+            The cost above that of the plan's own intents, the store's content valued [EUR], and the state of charge at
+            the end of each interval [fraction], shape (T,).
         """
-        import_kw, total_eur, stored_kwh = np.zeros_like(self._import_kw), 0.0, self._stored_kwh[0]
+        import_kw, total_eur, stored_kwh = np.zeros_like(self._import_kw), 0.0, np.empty_like(self._import_kw)
+        before_kwh = float(self._stored_kwh[0])
         for first, last, intent in stretches:
-            eur, stored_kwh = self._carry_out(first, last, intent, stored_kwh, import_kw)
-            total_eur += eur
-        left_eur = self._worth_at_end * (self._stored_kwh[-1] - stored_kwh)
-        return float(total_eur - self._eur.sum() + left_eur + self._demand(import_kw) - self._demand_eur)
+            for t in range(first, last + 1):
+                eur, before_kwh = self._carry_out(t, t, intent, before_kwh, import_kw)
+                stored_kwh[t], total_eur = before_kwh, total_eur + eur
+        left_eur = self._worth_at_end * (self._stored_kwh[-1] - before_kwh)
+        excess_eur = total_eur - self._eur.sum() + left_eur + self._demand(import_kw) - self._demand_eur
+        return float(excess_eur), stored_kwh / self._battery.capacity_kwh
 
     def _carry_out(
         self, first: int, last: int, intent: Intent, stored_kwh: float, import_kw: Array

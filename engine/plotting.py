@@ -5,6 +5,8 @@ Colours are those of Okabe and Ito (2008), distinguishable with any colour visio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -46,15 +48,57 @@ def plan_figure(
         Three panels on one local time axis: prices [EUR/kWh], power [kW], state of charge [%].
     """
     index = pd.DatetimeIndex(table.index)
-    # The last interval has an end; without it a step line stops one interval short.
+    figure, on_axis = _panels(site, index)
+    edges = _edges(index, on_axis)
+    _steps(figure, 1, edges, import_price, "import price", BLUE)
+    _steps(figure, 1, edges, export_price, "export price", ORANGE)
+    _steps(figure, 2, edges, table["load_kw"], "load", GREY, "dot")
+    _steps(figure, 2, edges, table["pv_kw"], "PV used", ORANGE, "dot")
+    _steps(figure, 2, edges, table["import_kw"] - table["export_kw"], "grid planned", PURPLE, "dash")
+    _steps(figure, 2, edges, table["discharge_kw"] - table["charge_kw"], "battery planned", SKY, fill=True)
     step = pd.Timedelta(hours=step_hours(index))
+    planned_soc = pd.concat([pd.Series([initial_soc], [index[0]]), table["soc"].set_axis(index + step)])
+    _line(figure, 3, on_axis(planned_soc.index), planned_soc * 100, "SOC planned", BLUE, width=4)
+    if seen_kw is not None and len(seen_kw):
+        _line(figure, 2, on_axis(seen_kw.index), seen_kw, "battery seen", RED, width=1.2)
+    if seen_soc is not None and len(seen_soc):
+        _line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
+    _label(figure, site, index[0])
+    return figure
+
+
+def watched_figure(
+    site: Site, import_price: pd.Series, export_price: pd.Series, seen_kw: pd.DataFrame, seen_soc: pd.Series
+) -> go.Figure:
+    """Draw what telemetry saw of a site that nobody plans for.
+
+    Args:
+        site: The site.
+        import_price: Price of a bought kWh [EUR/kWh], one row per interval.
+        export_price: Price of a sold kWh [EUR/kWh].
+        seen_kw: `load_kw`, `pv_kw`, `grid_kw` and `battery_kw` from telemetry [kW], on an aware index.
+        seen_soc: State of charge from telemetry [fraction].
+
+    Returns:
+        The panels of `plan_figure`.
+    """
+    index = pd.DatetimeIndex(import_price.index)
+    figure, on_axis = _panels(site, index)
+    for price, name, colour in ((import_price, "import price", BLUE), (export_price, "export price", ORANGE)):
+        _steps(figure, 1, _edges(index, on_axis), price, name, colour)
+    colours = {"load_kw": GREY, "pv_kw": ORANGE, "grid_kw": PURPLE, "battery_kw": RED}
+    for column, colour in colours.items():
+        values = seen_kw[column].dropna()
+        _line(figure, 2, on_axis(values.index), values, f"{column.removesuffix('_kw')} seen", colour, width=1.2)
+    _line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
+    _label(figure, site, index[0])
+    return figure
+
+
+def _panels(site: Site, index: pd.DatetimeIndex) -> tuple[go.Figure, Callable[[pd.Index], pd.DatetimeIndex]]:
+    """Three empty panels, and how a time is put on their axis."""
     # Plotly drops offsets, and on the day of a clock change local times jump: the axis keeps the first offset.
     offset = pd.Timedelta(index[0].tz_convert(site.timezone).utcoffset() or 0)
-
-    def on_axis(times: pd.Index) -> pd.DatetimeIndex:
-        return pd.DatetimeIndex(times).tz_convert("UTC").tz_localize(None) + offset
-
-    starts = on_axis(pd.DatetimeIndex([*index, index[-1] + step]))
     figure = make_subplots(
         rows=3,
         cols=1,
@@ -63,33 +107,37 @@ def plan_figure(
         row_heights=[0.27, 0.46, 0.27],
         subplot_titles=("Price", "Power (battery + discharges, grid + imports)", "State of charge"),
     )
+    return figure, lambda times: pd.DatetimeIndex(times).tz_convert("UTC").tz_localize(None) + offset
 
-    def steps(row: int, values: pd.Series, name: str, colour: str, dash: str = "solid", fill: bool = False) -> None:
-        held = [*values, values.iloc[-1]]
-        line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
-        trace = go.Scatter(x=starts, y=held, name=name, mode="lines", line=line, fill="tozeroy" if fill else None)
-        figure.add_trace(trace, row=row, col=1)
 
-    steps(1, import_price, "import price", BLUE)
-    steps(1, export_price, "export price", ORANGE)
-    steps(2, table["load_kw"], "load", GREY, "dot")
-    steps(2, table["pv_kw"], "PV used", ORANGE, "dot")
-    steps(2, table["import_kw"] - table["export_kw"], "grid planned", PURPLE, "dash")
-    steps(2, table["discharge_kw"] - table["charge_kw"], "battery planned", SKY, fill=True)
-    planned_soc = pd.concat([pd.Series([initial_soc], [index[0]]), table["soc"].set_axis(index + step)])
-    _line(figure, 3, on_axis(planned_soc.index), planned_soc * 100, "SOC planned", BLUE, width=4)
-    if seen_kw is not None and len(seen_kw):
-        _line(figure, 2, on_axis(seen_kw.index), seen_kw, "battery seen", RED, width=1.2)
-    if seen_soc is not None and len(seen_soc):
-        _line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
+def _edges(index: pd.DatetimeIndex, on_axis: Callable[[pd.Index], pd.DatetimeIndex]) -> pd.DatetimeIndex:
+    """Where intervals begin, and the end of the last: without it a step line stops one interval short."""
+    return on_axis(pd.DatetimeIndex([*index, index[-1] + pd.Timedelta(hours=step_hours(index))]))
+
+
+def _steps(
+    figure: go.Figure,
+    row: int,
+    edges: pd.DatetimeIndex,
+    values: pd.Series,
+    name: str,
+    colour: str,
+    dash: str = "solid",
+    fill: bool = False,
+) -> None:
+    line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
+    held = [*values, values.iloc[-1]]
+    trace = go.Scatter(x=edges, y=held, name=name, mode="lines", line=line, fill="tozeroy" if fill else None)
+    figure.add_trace(trace, row=row, col=1)
+
+
+def _label(figure: go.Figure, site: Site, begin: pd.Timestamp) -> None:
     for edge in (site.battery.min_soc, site.battery.max_soc):
         figure.add_hline(y=edge * 100, line={"color": GREY, "width": 1, "dash": "dot"}, row=3, col=1)
     figure.update_yaxes(title_text="EUR/kWh", row=1, col=1, zeroline=True)
     figure.update_yaxes(title_text="kW", row=2, col=1, zeroline=True)
     figure.update_yaxes(title_text="%", row=3, col=1, range=[0, 105])
-    figure.update_xaxes(
-        title_text=f"{site.timezone} ({index[0].tz_convert(site.timezone):UTC%z} all day)", row=3, col=1
-    )
+    figure.update_xaxes(title_text=f"{site.timezone} ({begin.tz_convert(site.timezone):UTC%z} all day)", row=3, col=1)
     figure.update_layout(
         height=820,
         template="plotly_white",
@@ -97,7 +145,6 @@ def plan_figure(
         legend={"orientation": "h", "y": -0.1, "yanchor": "top"},
         margin={"t": 40, "r": 20, "l": 60},
     )
-    return figure
 
 
 def _line(

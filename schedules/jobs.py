@@ -99,7 +99,7 @@ def confirm(db: Database, clock: Clock, target: ControlledSite) -> None:
 
 
 def soc_deviation(db: Database, target: ControlledSite) -> float | None:
-    """How far the seen state of charge is from the plan's [fraction, + fuller].
+    """How far the seen state of charge is from what the plan's intents lead to [fraction, + fuller].
 
     None where they cannot be compared: the newest reading was not taken within the newest plan. Between the ends of
     intervals the plan is taken as straight.
@@ -108,7 +108,7 @@ def soc_deviation(db: Database, target: ControlledSite) -> float | None:
     plan = newest_plan(db, target.id)
     if state is None or state.soc is None or plan is None or not plan.begins_at <= state.measured_at <= plan.ends_at:
         return None
-    ends = [plan.initial_soc, *(float(interval["soc"]) for interval in plan.intervals)]
+    ends = [plan.initial_soc, *(float(interval["carried_soc"]) for interval in plan.intervals)]
     position = (state.measured_at - plan.begins_at) / (plan.ends_at - plan.begins_at) * len(plan.intervals)
     before = min(int(position), len(plan.intervals) - 1)
     planned = ends[before] + (ends[before + 1] - ends[before]) * (position - before)

@@ -1,4 +1,7 @@
-"""Metered energy and money from the device's own counters; import and export are never netted."""
+"""Metered energy and money: from the device's own counters where it has them, else from its powers.
+
+Import and export are never netted.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ class Metered:
     """What the counters say of a horizon."""
 
     table: pd.DataFrame
-    """Per interval: the `REGISTERS` [kWh] and `cost_eur` with wear; NaN where a reading is missing."""
+    """Per interval: the `REGISTERS` [kWh] and `cost_eur` with wear; NaN where a reading is missing. `estimated`: at
+    least one of them is the mean of powers that were read."""
 
     @property
     def cost_eur(self) -> float:
@@ -29,6 +33,11 @@ class Metered:
         """Intervals without a reading at one of their ends; their cost is not known, and not guessed."""
         return int(self.table["cost_eur"].isna().sum())
 
+    @property
+    def estimated_intervals(self) -> int:
+        """Intervals whose cost is known by powers only, as no counter was read at both of their ends."""
+        return int((self.table["estimated"] & self.table["cost_eur"].notna()).sum())
+
 
 def metered(
     readings: list[Telemetry],
@@ -37,7 +46,7 @@ def metered(
     step: dt.timedelta,
     wear_eur_per_kwh: float,
 ) -> Metered:
-    """Settle a horizon by the counters read exactly at its interval boundaries.
+    """Settle a horizon by the counters read exactly at its interval boundaries, or by the powers read in between.
 
     Args:
         readings: Telemetry that covers the horizon.
@@ -53,9 +62,31 @@ def metered(
     table = at_end - at_start
     # A counter that fell was replaced: what it missed is not known.
     table = table.where(table >= 0)
+    table["estimated"] = table.isna().any(axis=1)
+    table = table.fillna(_by_powers(readings, pd.DatetimeIndex(starts), step))
     table["cost_eur"] = (
         table["import_kwh"] * import_price
         - table["export_kwh"] * export_price
         + table["discharge_kwh"] * wear_eur_per_kwh
     )
     return Metered(table)
+
+
+def _by_powers(readings: list[Telemetry], starts: pd.DatetimeIndex, step: dt.timedelta) -> pd.DataFrame:
+    """What the means of powers come to in each interval [kWh]; NaN where none was read in it.
+
+    A reading counts for the time before it: the one at an interval's end belongs to it, the one at its start does not.
+    """
+    powers = telemetry.frame(readings, Channel.POWER)[["grid_kw", "battery_kw"]].astype(float)
+    flows = pd.DataFrame(
+        {
+            "import_kwh": powers["grid_kw"].clip(lower=0),
+            "export_kwh": -powers["grid_kw"].clip(upper=0),
+            "charge_kwh": -powers["battery_kw"].clip(upper=0),
+            "discharge_kwh": powers["battery_kw"].clip(lower=0),
+        }
+    )
+    position = starts.searchsorted(flows.index, side="left") - 1
+    inside = (position >= 0) & (flows.index <= starts[position] + step)
+    mean_kw = flows[inside].groupby(starts[position[inside]]).mean()
+    return mean_kw.reindex(starts) * (step / dt.timedelta(hours=1))

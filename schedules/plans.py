@@ -48,8 +48,13 @@ def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: P
             cost_without_battery_eur=cost_without_battery_eur(plan.problem),
             solver=plan.solver,
             intervals=[
-                {**interval, "import_price_eur_per_kwh": float(buy), "export_price_eur_per_kwh": float(sell)}
-                for interval, (buy, sell) in zip(plan.intervals(), prices, strict=True)
+                {
+                    **interval,
+                    "import_price_eur_per_kwh": float(buy),
+                    "export_price_eur_per_kwh": float(sell),
+                    "carried_soc": float(soc),
+                }
+                for interval, (buy, sell), soc in zip(plan.intervals(), prices, translated.soc, strict=True)
             ],
             translation_loss_eur=translated.loss_eur,
             why=why,
@@ -60,6 +65,12 @@ def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: P
             update(IntentRow)
             .where(IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.not_before >= begin)
             .values(superseded=True)
+        )
+        # A stretch under way ends where the new plan begins.
+        session.execute(
+            update(IntentRow)
+            .where(IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.not_after > begin)
+            .values(not_after=begin)
         )
         session.add_all(
             IntentRow(

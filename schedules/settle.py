@@ -12,7 +12,7 @@ from adapters.contract import Channel, Telemetry
 from schedules import telemetry
 from schedules.metering import Metered, metered
 from schedules.plans import intent_of, intents_between, plans_between
-from schedules.sites import ControlledSite
+from schedules.sites import WatchedSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, PlanRow, Verdict
 from schedules.store.models import CommandKind
 
@@ -82,7 +82,7 @@ def confirmed(slots: list[Slot]) -> int:
 
 
 def settle(
-    db: Database, target: ControlledSite, import_price: pd.Series, export_price: pd.Series, step: pd.Timedelta
+    db: Database, target: WatchedSite, import_price: pd.Series, export_price: pd.Series, step: pd.Timedelta
 ) -> Settlement:
     """Settle the horizon of two price series [EUR/kWh] from what the store has of it."""
     begin = import_price.index[0].to_pydatetime()

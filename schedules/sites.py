@@ -17,17 +17,24 @@ class Controllable(Readable, Dispatchable, Protocol):
 
 
 @dataclass(frozen=True)
-class ControlledSite:
+class WatchedSite:
     """One site, its device, and the account that reaches it."""
 
     id: int
     site: Site
     device: Device
+    adapter: Readable
+
+
+@dataclass(frozen=True)
+class ControlledSite(WatchedSite):
+    """A site whose device can be driven."""
+
     adapter: Controllable
 
 
 def register_site(db: Database, site: Site, adapter: Controllable, adapter_name: str, device_id: str) -> ControlledSite:
-    """Put a site into the store, or bring its entry up to date.
+    """Put a site that is driven into the store, or bring its entry up to date.
 
     Args:
         db: The store.
@@ -36,6 +43,15 @@ def register_site(db: Database, site: Site, adapter: Controllable, adapter_name:
         adapter_name: The adapter's name in the registry.
         device_id: The vendor's identifier of the device.
     """
+    return ControlledSite(_entry(db, site, adapter_name, device_id), site, Device(device_id, site.battery), adapter)
+
+
+def register_watched(db: Database, site: Site, adapter: Readable, adapter_name: str, device_id: str) -> WatchedSite:
+    """The same for a site that is only watched."""
+    return WatchedSite(_entry(db, site, adapter_name, device_id), site, Device(device_id, site.battery), adapter)
+
+
+def _entry(db: Database, site: Site, adapter_name: str, device_id: str) -> int:
     with db.session() as session, session.begin():
         row = session.scalar(select(SiteRow).where(SiteRow.name == site.name))
         if row is None:
@@ -45,4 +61,4 @@ def register_site(db: Database, site: Site, adapter: Controllable, adapter_name:
         row.adapter = adapter_name
         row.device_id = device_id
         session.flush()
-        return ControlledSite(row.id, site, Device(device_id, site.battery), adapter)
+        return row.id

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from adapters.contract import Channel, Clock, Registers, Telemetry, VendorUnavailableError
-from schedules.sites import ControlledSite
+from schedules.sites import WatchedSite
 from schedules.store import Database, TelemetryRow
 
 # A vendor's clock may be a little ahead of ours; a reading further ahead carries a wrong zone.
@@ -27,7 +27,7 @@ READINGS = (
 )
 
 
-async def read_telemetry(db: Database, clock: Clock, target: ControlledSite, channel: Channel) -> Telemetry | None:
+async def read_telemetry(db: Database, clock: Clock, target: WatchedSite, channel: Channel) -> Telemetry | None:
     """Fetch a device's latest reading and keep it.
 
     A reading that the vendor repeats (same time stamp) is kept once: its age is its own, not that of the call.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from adapters.contract import Sparing
 from engine import Plan
+from engine.arrays import Array
 from engine.intent import Intent, IntentMode, intents_of
 from engine.intent_merging import merge
 from engine.intent_value import IntentValue
@@ -22,6 +23,8 @@ class Translation:
     intents: list[Intent]
     loss_eur: float
     """On the plan's own forecast, the store's content at the end valued; a device that can do everything loses 0."""
+    soc: Array
+    """The state of charge that they lead to on the forecast, at the end of each of the plan's intervals [fraction]."""
 
 
 def translate(plan: Plan, target: ControlledSite) -> Translation:
@@ -44,4 +47,4 @@ def translate(plan: Plan, target: ControlledSite) -> Translation:
         stretches = [(segment.first, segment.last, segment.intent) for segment in merging.segments]
     else:
         stretches = [(t, t, intent) for t, intent in enumerate(intents_of(plan, adapter.abilities.modes))]
-    return Translation([intent for *_, intent in stretches], value.excess_eur(stretches))
+    return Translation([intent for *_, intent in stretches], *value.carry_out(stretches))

@@ -11,6 +11,9 @@ from adapters.emulation.house import House
 from adapters.emulation.log import EventLog
 from engine.plant import EnergyRegisters, Plant, PlantCommand, PlantMode
 
+# How often the house is looked at anew: its own series are by the minute.
+HOUSE_STEP_S = 60.0
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -127,7 +130,8 @@ class EmulatedSite:
         if self.order is not None and self.order.ends_at is not None:
             events.append(self.order.ends_at)
         stamp = self.now.timestamp()
-        events += [dt.datetime.fromtimestamp((stamp // c + 1) * c, dt.UTC) for c in self._readings]
+        steps = (*self._readings, HOUSE_STEP_S)
+        events += [dt.datetime.fromtimestamp((stamp // step + 1) * step, dt.UTC) for step in steps]
         return [event for event in events if event > self.now]
 
     def _apply_orders(self) -> None:

@@ -1,4 +1,4 @@
-"""`tidewatt demo`: a real day on an emulated battery."""
+"""`tidewatt demo`: a real day in five homes, over five vendors' emulated clouds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.markup import escape
+from rich import box
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from console.commands.screen import EXIT_FAILED, EXIT_INTERRUPTED, date_of, err, out
+
+# Columns of words; the others are figures.
+LEFT = 2
 
 
 def demo(
@@ -26,18 +29,19 @@ def demo(
     state: Annotated[Path, typer.Option(help="Folder for the runs.")] = Path("var/demo"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Plan a real day, run it on an emulated AlphaESS battery, confirm it by telemetry, write a report."""
+    """Plan a real day for homes of every vendor, run it on emulated batteries, confirm by telemetry, write a report."""
     sys.exit(asyncio.run(_demo(date_of(day) if day else None, seed, state, as_json)))
 
 
 async def _demo(date: dt.date | None, seed: int, root: Path, as_json: bool) -> int:
     from console.demo import InterruptedRunError, open_run
-    from console.report import settle_run, write_html
+    from console.figures import settle_home
+    from console.report import OVERVIEW, overview_row, write_html
 
     stop = _StopOnSignal()
     try:
         async with open_run(root, date, seed) as run:
-            if run.begins_at > run.day.begin:
+            if run.begins_at > run.begin:
                 err.print(f"taking up {run.folder} at {run.begins_at.isoformat()}", markup=False)
             with Progress(
                 TextColumn("{task.description}"),
@@ -46,28 +50,32 @@ async def _demo(date: dt.date | None, seed: int, root: Path, as_json: bool) -> i
                 TimeElapsedColumn(),
                 console=err,
             ) as bar:
-                task = bar.add_task(f"{run.day.date}", total=1.0, clock="")
-                zone = ZoneInfo(run.target.site.timezone)
+                task = bar.add_task(f"{run.date}", total=1.0, clock="")
+                zone = ZoneInfo(run.homes[0].target.site.timezone)
                 await run.run(
                     lambda share, now: bar.update(task, completed=share, clock=f"{now.astimezone(zone):%H:%M}"), stop
                 )
                 bar.update(task, completed=1.0, clock="24:00")
-            figures, result = await settle_run(run)
+            settled = [(home, *await settle_home(run, home)) for home in run.homes]
             report_file = run.folder / "report.html"
-            write_html(report_file, run, figures, result)
+            write_html(report_file, run, settled)
     except InterruptedRunError as error:
         err.print(str(error), markup=False)
         return EXIT_INTERRUPTED
+    found = [figures for _, figures, _ in settled]
     if as_json:
-        print(json.dumps({**figures.as_json(), "report": str(report_file)}))
+        print(json.dumps({"homes": [figures.as_json() for figures in found], "report": str(report_file)}))
     else:
-        table = Table(title=f"{escape(run.target.site.name)}, {run.day.date}", title_justify="left", show_header=False)
-        for name, value in figures.rows():
-            table.add_row(name, value)
+        table = Table(title=f"{len(found)} homes, {run.date}", title_justify="left", box=box.SIMPLE, padding=(0, 1))
+        for place, name in enumerate(OVERVIEW):
+            table.add_column(name, justify="left" if place < LEFT else "right")
+        for figures in found:
+            table.add_row(*overview_row(figures))
         out.print(table)
         out.print(f"report: {report_file}", markup=False)
-    if figures.lapses:
-        err.print(f"failed: the battery lapsed {figures.lapses} times while it was under control")
+    lapses = sum(figures.lapses for figures in found)
+    if lapses:
+        err.print(f"failed: batteries lapsed {lapses} times while they were under control")
         return EXIT_FAILED
     return 0
 

@@ -86,7 +86,7 @@ def _command(vendors: Callable[[], Sequence[str]]) -> Callable[..., None]:
     ) -> None:
         from console.emulate import EmulatorOptions, run_emulators, write_ready
         from console.inputs import read_series, read_site
-        from console.sample import DEFAULT_DAY, sample_day, sample_house, sample_site
+        from console.sample import DEFAULT_DAY, sample_day, sample_site
 
         sample = sample_day(date_of(day) if day else DEFAULT_DAY, seed)
         frame = read_series(house, wanted=("load_kw", "pv_kw")) if house else None
@@ -103,7 +103,7 @@ def _command(vendors: Callable[[], Sequence[str]]) -> Callable[..., None]:
 
         options = EmulatorOptions(
             site=read_site(site) if site else sample_site(),
-            house=lambda number: sample_house(sample.series, seed + number) if frame is None else frame,
+            house=lambda number: sample_day(sample.date, seed, number).house if frame is None else frame,
             initial_soc=initial_soc,
             start=begins if stepped else dt.datetime.now(dt.UTC),
             speed=None if stepped else speed,

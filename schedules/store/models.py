@@ -118,7 +118,8 @@ class PlanRow(Base):
     cost_without_battery_eur: Mapped[float]
     solver: Mapped[str]
     intervals: Mapped[list[dict[str, Any]]]
-    """As `Plan.intervals` gives them, with the prices that they were made from."""
+    """As `Plan.intervals` gives them, with the prices that they were made from and `carried_soc`: the state of charge
+    that its intents lead to on the forecast."""
     translation_loss_eur: Mapped[float | None]
     """What it costs, on the plan's forecast, that the vendor's modes and calls carry it less finely [EUR]."""
     why: Mapped[str]

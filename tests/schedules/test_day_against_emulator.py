@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from console.demo import DayRun, EmulatorProcess, InterruptedRunError
+from console.demo import DayRun, InterruptedRunError
+from console.emulators import EmulatorProcess
 from console.sample import Day, sample_day, sample_site
 from engine.intent import IntentMode
 from schedules import metering, plans, telemetry
@@ -39,6 +41,12 @@ def no_progress(*_: Any) -> None:
     return None
 
 
+def day_run_of(day: Day, cloud, folder) -> DayRun:
+    """A run on one emulated battery, from where its emulator stands."""
+    (folder / "emulators.jsonl").write_text(json.dumps(cloud.ready))
+    return DayRun(folder, EmulatorProcess(folder), cloud.system.site.now, lambda _: day)
+
+
 def run_day(day: Day, cloud, folder, then: Callable[[DayRun], None], ticks: int | None = None) -> None:
     """Run from where the emulator stands; after so many ticks the process is gone without a word."""
 
@@ -46,7 +54,7 @@ def run_day(day: Day, cloud, folder, then: Callable[[DayRun], None], ticks: int 
         pass
 
     async def run() -> None:
-        day_run = DayRun(day, folder, EmulatorProcess(folder, cloud.ready), cloud.system.site.now)
+        day_run = day_run_of(day, cloud, folder)
         left = ticks
 
         def stop() -> bool:
@@ -63,13 +71,12 @@ def run_day(day: Day, cloud, folder, then: Callable[[DayRun], None], ticks: int 
         finally:
             then(day_run)
             await day_run.close()
-            await day_run.emulator.control.close()
 
     asyncio.run(run())
 
 
 def intents(run: DayRun) -> list:
-    return plans.intents_between(run.db, run.target.id, run.day.begin, run.day.end)
+    return plans.intents_between(run.db, run.homes[0].target.id, run.begin, run.end)
 
 
 def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon, cloud, tmp_path):
@@ -83,7 +90,7 @@ def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon,
         assert {row.mode for row in set_points} >= {"charge", "discharge"}
         assert {row.verdict for row in set_points} == {Verdict.CONFIRMED}
         assert {row.verdict for row in following} <= {Verdict.CONFIRMED, Verdict.DEVICE_LIMITED}
-        assert run.runner.failures == []
+        assert run.homes[0].runner.failures == []
         with run.db.session() as session:
             commands = session.scalars(select(CommandRow).order_by(CommandRow.id)).all()
         assert {row.state for row in commands} == {CommandState.ACCEPTED}
@@ -92,7 +99,7 @@ def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon,
         assert len(told) == len(commands)
 
     def assert_money_is_that_of_the_counters(run: DayRun) -> None:
-        readings = telemetry.between(run.db, run.target.id, afternoon.begin, afternoon.end)
+        readings = telemetry.between(run.db, run.homes[0].target.id, afternoon.begin, afternoon.end)
         buy, sell = (afternoon.series[f"{name}_price_eur_per_kwh"] for name in ("import", "export"))
         seen = metering.metered(readings, buy, sell, dt.timedelta(minutes=15), 0.0)
         assert seen.unmetered_intervals == 0
@@ -131,12 +138,11 @@ def test_a_run_that_is_interrupted_leaves_the_battery_to_itself(afternoon, cloud
     calls = iter([False] * 40 + [True])
 
     async def run() -> None:
-        day_run = DayRun(afternoon, tmp_path, EmulatorProcess(tmp_path, cloud.ready), afternoon.begin)
+        day_run = day_run_of(afternoon, cloud, tmp_path)
         with pytest.raises(InterruptedRunError):
             await day_run.run(no_progress, lambda: next(calls))
         assert cloud.system.site.released
         await day_run.close()
-        await day_run.emulator.control.close()
 
     asyncio.run(run())
     assert cloud.log.count("lapsed", cloud.serial_number) == 0

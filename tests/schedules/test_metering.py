@@ -78,7 +78,15 @@ def test_a_whole_interval_by_hand():
     after = counters(1, 100.8, 50.1, 30.6, 20.4)
     seen = settle([before, after], prices(0.25), prices(0.07), WEAR)
     assert seen.cost_eur == pytest.approx(0.8 * 0.25 - 0.1 * 0.07 + 0.4 * 0.02)
-    assert list(seen.table.columns) == ["import_kwh", "export_kwh", "charge_kwh", "discharge_kwh", "cost_eur"]
+    assert list(seen.table.columns) == [
+        "import_kwh",
+        "export_kwh",
+        "charge_kwh",
+        "discharge_kwh",
+        "estimated",
+        "cost_eur",
+    ]
+    assert seen.estimated_intervals == 0
 
 
 def test_nothing_that_moved_costs_nothing_and_is_not_missing():
@@ -159,3 +167,34 @@ def test_days_of_23_and_25_hours_are_metered_whole():
         seen = settle(readings, pd.Series(0.20, index), pd.Series(0.05, index))
         assert seen.unmetered_intervals == 0
         assert seen.cost_eur == pytest.approx(intervals * 0.25 * 0.20)
+
+
+def powers(minutes: float, grid_kw: float | None, battery_kw: float | None = 0.0) -> Telemetry:
+    return Telemetry(Channel.POWER, BEGIN + dt.timedelta(minutes=minutes), battery_kw=battery_kw, grid_kw=grid_kw)
+
+
+def test_without_counters_the_means_of_powers_are_billed_and_said_to_be_estimates():
+    # 2 kW bought, 1 kW sold, 1 kW bought: of a quarter of an hour a third each.
+    seen = settle([powers(5, 2.0, 3.0), powers(10, -1.0), powers(15, 1.0)], prices(0.30), prices(0.10), WEAR)
+    assert seen.table["import_kwh"].iloc[0] == pytest.approx(0.25)
+    assert seen.table["export_kwh"].iloc[0] == pytest.approx(1 / 12)
+    assert seen.cost_eur == pytest.approx(0.25 * 0.30 - 0.10 / 12 + 0.25 * WEAR)
+    assert (seen.estimated_intervals, seen.unmetered_intervals) == (1, 0)
+
+
+def test_a_power_at_an_interval_s_start_belongs_to_the_one_before():
+    seen = settle([powers(0, 9.0), powers(15, 1.0), powers(30, 2.0)], prices(0.30, 0.30), prices(0.10, 0.10))
+    assert list(seen.table["import_kwh"]) == pytest.approx([0.25, 0.5])
+
+
+def test_counters_outrank_powers_where_there_are_any():
+    readings = [counters(0, 10.0, None), counters(1, 10.5, None), powers(15, 4.0), powers(20, -4.0)]
+    seen = settle(readings, prices(0.30, 0.30), prices(0.10, 0.10))
+    assert list(seen.table["import_kwh"]) == pytest.approx([0.5, 0.0])
+    assert list(seen.table["export_kwh"]) == pytest.approx([0.0, 1.0])
+    assert seen.estimated_intervals == 2
+
+
+def test_a_missing_power_is_no_zero():
+    seen = settle([powers(15, None, 1.0)], prices(0.30), prices(0.10))
+    assert seen.unmetered_intervals == 1
