@@ -11,7 +11,7 @@ import yaml
 
 from console.accounts import parse_accounts
 from console.inputs import read_text
-from console.private import write_private
+from adapters.private_file import write_private
 from engine.errors import InputError
 
 

@@ -30,7 +30,6 @@ from adapters.contract import (
     Tracked,
     Unknown,
 )
-from adapters.huawei.auth import TokenStore
 from adapters.huawei.client import HuaweiClient
 from adapters.huawei.errors import TaskLostError
 from adapters.huawei.flow import CONTROL_CALLS_PER_DAY
@@ -59,6 +58,7 @@ from adapters.huawei.tasks import (
     charge_progress,
     neutral_idle,
 )
+from adapters.tokens import TokenStore
 from engine.intent import Intent, IntentMode
 
 # A call of a schedule that is later than this would drive the battery into the next stretch.

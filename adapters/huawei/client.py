@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from adapters.contract import Clock, ConfigurationError, QuotaExceededError, Tracked, VendorUnavailableError
 from adapters.huawei import records, tasks
-from adapters.huawei.auth import AccountSession, MemoryTokenStore, OAuthClient, OAuthSession, Tokens, TokenStore
+from adapters.huawei.auth import AccountSession, OAuthClient, OAuthSession
 from adapters.huawei.codes import DELIVERED, OVER_LIMIT, SYSTEM_OVER_LIMIT, FailCode
 from adapters.huawei.errors import NotLoggedInError, ParameterFaultError, error_of
 from adapters.huawei.flow import FlowControl
@@ -35,6 +35,7 @@ from adapters.huawei.mapping import (
 )
 from adapters.huawei.settings import Settings
 from adapters.huawei.wire import Envelope, envelope, ms
+from adapters.tokens import MemoryTokenStore, Tokens, TokenStore
 from adapters.transport import READ_ATTEMPTS, NotSentError, RefusedRequestError, Request, Transport
 
 MOST_PAGES = 1000
@@ -56,7 +57,7 @@ class HuaweiClient:
         Args:
             settings: Account and address.
             clock: The time.
-            store: Where tokens are kept; None keeps them in memory, beginning with `settings.refresh_token`.
+            store: Where tokens are kept; None keeps them in memory.
         """
         self.settings, self._clock = settings, clock
         self._transport = Transport(settings.base_url, clock, settings.timeout_s)
@@ -78,8 +79,7 @@ class HuaweiClient:
             self.oauth = OAuthClient(
                 self._oauth_transport, url, settings.client_id, settings.client_secret, settings.redirect_url, clock
             )
-            begin = Tokens(SecretStr(""), settings.refresh_token) if settings.refresh_token.get_secret_value() else None
-            self._session = OAuthSession(self.oauth, store or MemoryTokenStore(begin), clock)
+            self._session = OAuthSession(self.oauth, store or MemoryTokenStore(), clock, settings.refresh_token)
         else:
             self._session = AccountSession(
                 self._transport, settings.user_name, settings.system_code, store or MemoryTokenStore(), self.flow
