@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from adapters.contract import (
     Abilities,
@@ -74,7 +74,7 @@ class _Running:
 
 
 class HuaweiAdapter(HuaweiReader):
-    """One owner, watched and driven: also `BatchDispatchable`, `Trackable`, `Schedulable`."""
+    """One owner, watched and driven: also `BatchDispatchable`, `Trackable`, `Schedulable`, `Connectable`."""
 
     def __init__(self, client: HuaweiClient) -> None:
         super().__init__(client)
@@ -196,6 +196,21 @@ class HuaweiAdapter(HuaweiReader):
             command = self._translate(segment.intent, device, latest if begin == now else None, begin)
             sendings.append(Sending(command, begin, min(segment.intent.not_after, begin + LATEST_AFTER)))
         return sendings, merging
+
+    # --- Connectable ---
+
+    def authorize_url(self, state: str) -> str:
+        """The link that an owner opens to consent (section 3.1.2.2); asks for all that the client may have."""
+        return self.client.authorize_url(state)
+
+    async def consent(self, code: SecretStr) -> None:
+        """Take the code that the consent brought to the redirect URL, within five minutes of it.
+
+        Raises:
+            AdapterError: The code is refused, or there is no answer.
+            OSError: The tokens could not be stored.
+        """
+        await self.client.consent(code)
 
     # --- setting up ---
 

@@ -41,6 +41,7 @@ from adapters.transport import READ_ATTEMPTS, NotSentError, RefusedRequestError,
 MOST_PAGES = 1000
 # Statuses that stand for the system's flow control, if it speaks HTTP rather than failCode (section 4).
 LIMIT_STATUSES = {403: True, 429: True, 407: False}
+_NO_CONSENT = "access: an API account needs no consent; set access to oauth"
 _SETTING_CALLS: dict[type, tuple[Call, Call]] = {
     tasks.WorkingModeTask: (Call.WORKING_MODE, Call.WORKING_MODE_INFO),
     tasks.BatteryParametersTask: (Call.BATTERY_PARAMETERS, Call.BATTERY_PARAMETERS_INFO),
@@ -88,6 +89,16 @@ class HuaweiClient:
 
     # --- access ---
 
+    def authorize_url(self, state: str) -> str:
+        """The link that an owner opens to consent (section 3.1.2.2).
+
+        Raises:
+            ConfigurationError: This is an API account.
+        """
+        if self.oauth is None:
+            raise ConfigurationError(_NO_CONSENT)
+        return self.oauth.authorize_url(state=state)
+
     async def consent(self, code: SecretStr) -> Tokens:
         """Take the code that the owner's consent brought to the redirect URL (section 3.1.2.3).
 
@@ -96,7 +107,7 @@ class HuaweiClient:
             AdapterError: No answer.
         """
         if not isinstance(self._session, OAuthSession):
-            raise ConfigurationError("access: an API account needs no consent; set access to oauth")
+            raise ConfigurationError(_NO_CONSENT)
         self._latest_tokens = await self._session.consent(code)
         return self._latest_tokens
 
