@@ -456,20 +456,23 @@ def test_questions_may_be_set_to_count_for_nothing(manual_clock):
     assert flow.control_calls_left() == 100
 
 
-def test_when_the_quota_is_used_up_a_release_still_goes(emulate_huawei, plant_device, intent_for):
+@pytest.mark.parametrize("used", [94, 95])
+def test_when_the_quota_is_used_up_a_release_still_goes(emulate_huawei, plant_device, intent_for, used):
+    """With one call left a task does not go either: the stop before it would end what runs, and nothing follow."""
     world = emulate_huawei(plants=2)
 
     async def session(adapter):
         charge = adapter.translate(intent_for(IntentMode.CHARGE, 1.0), plant_device(), None)
-        for _ in range(95):
+        for _ in range(used):
             adapter.client.flow.take(Call.CHARGE)
         return await adapter.send_many([charge, adapter.release(plant_device("NE=2"))])
 
     refused, released = world.run(session)
 
     assert refused.retryable
-    assert "limit of calls" in refused.reason
+    assert "need 2 calls" in refused.reason
     assert type(released).__name__ == "Accepted"
+    assert [event["sn"] for event in world.log.events if event["event"] == "task"] == ["NE=2"]
 
 
 @pytest.mark.parametrize(("limit", "first_s"), [(403, 60), (429, 60), (407, 300)])

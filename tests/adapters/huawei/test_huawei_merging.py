@@ -213,7 +213,7 @@ def test_a_schedule_moves_the_battery_as_planned(emulate_huawei, plant_device):
         return powers_kw
 
     assert world.run(session) == pytest.approx([1.0 if kw is None else kw for kw in planned], abs=0.01)
-    assert world.calls("async-task") == 2
+    assert world.calls("async-task") == 4, "each task and the stop before it, as reckoned"
 
 
 def test_a_plan_that_begins_with_rest_stops_what_still_runs(emulate_huawei, plant_device):
