@@ -272,7 +272,8 @@ class HuaweiAdapter(HuaweiReader):
         if intent.mode is IntentMode.CHARGE and latest is not None:
             power_kw = not_below_pv(power_kw, device, latest, self.client.settings.charge_below_pv)
         signed_kw = -power_kw if intent.mode is IntentMode.CHARGE else power_kw
-        power_w = dispatch_power_w(signed_kw)
+        batteries = self._batteries_of(device)
+        power_w = int(dispatch_power_w(signed_kw) / batteries)  # never more than asked, all together
         if power_w == 0:
             raise IntentRefusedError(
                 f"power_kw: {power_kw:g} is less than a watt, and the vendor takes 0 for full power"
@@ -280,7 +281,18 @@ class HuaweiAdapter(HuaweiReader):
         minutes = minutes_of(intent, device, latest, begin, power_kw)
         switch = DispatchSwitch.CHARGE if intent.mode is IntentMode.CHARGE else DispatchSwitch.DISCHARGE
         task = ChargeTask(device.device_id, switch, power_w, minutes)
-        return Command(device.device_id, False, battery_kw_of(power_w), task.wire())
+        return Command(device.device_id, False, battery_kw_of(power_w) * batteries, task.wire())
+
+    def _batteries_of(self, device: Device) -> int:
+        """On how many batteries a task of the plant is carried out, each with the power that the task names."""
+        named = self.client.settings.batteries_of_plant.get(device.device_id)
+        listed = self.batteries_listed(device.device_id)
+        if named is None and listed > 1:
+            raise IntentRefusedError(
+                f"device_id: the plant has {listed} batteries, and the vendor carries a task out on every one of them; "
+                "name it in batteries_of_plant"
+            )
+        return named or 1
 
     def _refuse_following_if_prepared(self, device: Device) -> None:
         if device.device_id in self._prepared:

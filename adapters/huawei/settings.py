@@ -60,6 +60,9 @@ class Settings(BaseModel):
     """What to do with a forced charge below what the array gives: it would throttle the array."""
     neutral_idle_plants: frozenset[str] = frozenset()
     """Plants that `prepare_neutral_idle` was done for: there a stop is a hold, and self-consumption is refused."""
+    batteries_of_plant: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """How many batteries a plant has, where it has several: "the task is executed on every ESS", so each is told its
+    share of the power. 1 tells each the whole, if the vendor turns out to share it out."""
     reading_kept_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     """How long real-time values are used again before the vendor is asked anew [s]."""
     devices_kept_s: Seconds = 86_400.0

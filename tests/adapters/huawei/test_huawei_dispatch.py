@@ -9,6 +9,7 @@ import pytest
 
 from adapters.contract import Accepted, Channel, IntentRefusedError, Progress, Rejected, Telemetry, Unknown
 from adapters.huawei.adapter import create
+from adapters.huawei.emulated_plant import EmulatedPlant
 from adapters.huawei.mapping import WorkingMode
 from adapters.huawei.tasks import ActivePowerTask, BatteryParametersTask, WorkingModeTask, neutral_idle
 from adapters.tokens import MemoryTokenStore
@@ -93,6 +94,42 @@ def test_power_is_clamped_in_whole_watts_and_never_zero(offline, plant_device, i
     else:
         command = offline().translate(intent_for(CHARGE, power_kw), plant_device(), latest)
         assert command.payload["powerDispatch"] == sent_w
+
+
+@pytest.mark.parametrize(("mode", "power_kw", "sent_w"), [(CHARGE, 3.0, 1500), (DISCHARGE, 5.0, -2500)])
+def test_each_of_a_plants_batteries_is_told_its_share(offline, plant_device, intent_for, mode, power_kw, sent_w):
+    """Section 5.2.1: with several ESSs the task is executed on every one."""
+    adapter = offline(batteries_of_plant={"NE=1": 2})
+
+    command = adapter.translate(intent_for(mode, power_kw), plant_device(), None)
+
+    assert command.payload["powerDispatch"] == sent_w
+    assert abs(command.battery_kw) == power_kw, "of the plant"
+    thirds = offline(batteries_of_plant={"NE=1": 3}).translate(intent_for(DISCHARGE, 5.0), plant_device(), None)
+    assert (thirds.payload["powerDispatch"], thirds.battery_kw) == (-1666, 4.998), "rounding exceeds no rating"
+    assert adapter.translate(intent_for(mode, power_kw), plant_device("NE=2"), None).payload[
+        "powerDispatch"
+    ] == pytest.approx(2 * sent_w)
+
+
+def test_a_plant_that_lists_several_batteries_is_not_driven_until_somebody_says_how(
+    emulate_huawei, plant_device, intent_for, monkeypatch
+):
+    world = emulate_huawei()
+    row = next(row for row in world.plant().device_rows(False) if row["devTypeId"] == 39)
+    second = {**row, "id": row["id"] - 1000, "esnCode": "second"}
+    one = world.plant().device_rows
+    monkeypatch.setattr(EmulatedPlant, "device_rows", lambda _, odd: [*one(odd), second])
+
+    async def session(adapter):
+        await adapter.devices()
+        assert adapter.release(plant_device()).releases
+        return adapter.translate(intent_for(CHARGE, 4.0), plant_device(), None).payload["powerDispatch"]
+
+    with pytest.raises(IntentRefusedError, match=r"2 batteries.*batteries_of_plant"):
+        world.run(session)
+    assert world.run(session, batteries_of_plant={"NE=1": 2}) == 2000
+    assert world.run(session, batteries_of_plant={"NE=1": 1}) == 4000
 
 
 @pytest.mark.parametrize(("code", "power_kw"), [("NE=1", 5.3), ("", 1.0), ("  ", 1.0)])
