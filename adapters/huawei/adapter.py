@@ -281,7 +281,7 @@ class HuaweiAdapter(HuaweiReader):
         minutes = minutes_of(intent, device, latest, begin, power_kw)
         switch = DispatchSwitch.CHARGE if intent.mode is IntentMode.CHARGE else DispatchSwitch.DISCHARGE
         task = ChargeTask(device.device_id, switch, power_w, minutes)
-        return Command(device.device_id, False, battery_kw_of(power_w) * batteries, task.wire())
+        return Command(device.device_id, False, battery_kw_of(power_w * batteries), task.wire())
 
     def _batteries_of(self, device: Device) -> int:
         """On how many batteries a task of the plant is carried out, each with the power that the task names."""

@@ -182,8 +182,9 @@ class HuaweiClient:
         end: dt.datetime,
         language: str = "en_US",
         severities: Sequence[int] = (),
+        device_types: Sequence[int] = (),
     ) -> list[records.Alarm]:
-        """Active alarms of plants (section 5.1.3.1); past ones cannot be had."""
+        """Active alarms of plants (section 5.1.3.1), of all severities and types of device unless some are named."""
         found: list[records.Alarm] = []
         for part in _parts(plant_codes, MOST_PLANTS_PER_QUERY):
             body = {
@@ -192,6 +193,7 @@ class HuaweiClient:
                 "endTime": ms(end),
                 "language": language,
                 **({"levels": ",".join(str(int(one)) for one in severities)} if severities else {}),
+                **({"devTypes": ",".join(str(int(one)) for one in device_types)} if device_types else {}),
             }
             found += records.alarms_of(await self._read(Call.ALARMS, body))
         return found
