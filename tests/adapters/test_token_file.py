@@ -39,6 +39,22 @@ while True:
     for pair in pairs:
         asyncio.run(store.save(pair))
 """
+# Saves once, and stands still at the n-th time that something is to reach the disk: draft, then folder.
+STOPS_AT_SYNC = """
+import asyncio, os, pathlib, sys, time
+from pydantic import SecretStr
+from adapters.token_file import FileTokenStore
+from adapters.tokens import Tokens
+times = 0
+def stop(_):
+    global times
+    times += 1
+    if times == PLACE:
+        print("there", flush=True)
+        time.sleep(60)
+os.fsync = stop
+asyncio.run(FileTokenStore(pathlib.Path(sys.argv[1])).save(Tokens(SecretStr("b" * 100_000), SecretStr("b" * 100_000))))
+"""
 HOLDS = """
 import asyncio, pathlib, sys
 from adapters.token_file import FileTokenStore
@@ -144,24 +160,33 @@ def test_a_draft_that_somebody_laid_there_is_never_written_into(path):
     assert not path.is_symlink()
 
 
-def test_a_kill_amid_a_save_leaves_the_old_tokens_or_the_new(path, start):
-    seen, drafts = set(), 0
-    for round_ in range(12):
-        process = start(SAVES_FOR_EVER)
-        time.sleep(0.002 * (round_ % 10))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        tokens = asyncio.run(FileTokenStore(path).load())
-        letters = set(tokens.access.get_secret_value() + tokens.refresh.get_secret_value())
-        assert len(letters) == 1, "both are of one pair"
-        assert len(tokens.access.get_secret_value()) == 100_000
-        assert path.stat().st_mode & 0o777 == 0o600
-        seen |= letters
-        drafts += path.with_name("owner.tokens.part").exists()
-    assert seen == {"a", "b"}
-    assert drafts, "no kill met a save half done: the test has shown nothing"
+def pair(letter):
+    return Tokens(SecretStr(letter * 100_000), SecretStr(letter * 100_000))
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize(("place", "left"), [(1, "a"), (2, "b")])
+def test_a_kill_before_and_after_the_swap_leaves_the_old_tokens_and_the_new(path, start, place, left):
+    asyncio.run(FileTokenStore(path).save(pair("a")))
+    kill(start(STOPS_AT_SYNC.replace("PLACE", str(place))))
+
+    assert path.with_name("owner.tokens.part").exists() is (left == "a"), "it died where it was meant to"
+    assert asyncio.run(FileTokenStore(path).load()) == pair(left)
     asyncio.run(FileTokenStore(path).save(TOKENS))
     assert asyncio.run(FileTokenStore(path).load()) == TOKENS
+
+
+def test_a_kill_at_any_moment_of_a_save_leaves_whole_tokens(path, start):
+    for round_ in range(8):
+        process = start(SAVES_FOR_EVER)
+        time.sleep(0.003 * round_)
+        kill(process)
+        assert asyncio.run(FileTokenStore(path).load()) in (pair("a"), pair("b"))
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_one_process_at_a_time_and_a_dead_one_is_no_obstacle(path, start, monkeypatch):
