@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
+from pydantic import SecretStr
+
 from engine.assets import Battery
 from engine.errors import TidewattError
 from engine.intent import Intent, IntentMode
@@ -330,6 +332,24 @@ class Discoverable(Protocol):
 
         Raises:
             AdapterError: The list could not be had.
+        """
+        ...
+
+
+@runtime_checkable
+class Connectable(Protocol):
+    """A vendor whose plants an owner gives access to by consenting on the vendor's own pages (OAuth)."""
+
+    def authorize_url(self, state: str) -> str:
+        """The link that the owner opens; a code and `state` come back to the redirect URL of the settings."""
+        ...
+
+    async def consent(self, code: SecretStr) -> None:
+        """Exchange the code for tokens, and keep them in the adapter's store.
+
+        Raises:
+            AdapterError: The vendor refuses the code, or does not answer.
+            OSError: The tokens could not be stored.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Adapters by name. Built-in and third-party ones are found the same way: entry points of `tidewatt.adapters`.
 
 An entry point names a factory `(settings: Mapping, clock: Clock) -> adapter`, where settings are the account's
-address and credentials.
+address and credentials. One that takes a third argument `store` has tokens that change with their use, and is given an
+`adapters.tokens.TokenStore` to keep them.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from adapters import registry
 from adapters.contract import Clock, ConfigurationError
+from adapters.token_file import FileTokenStore
 from console.inputs import NoRepeats, read_text
 from engine.errors import InputError
 
@@ -31,6 +34,9 @@ class VendorAccount(BaseModel):
     """Settings of the adapter: address, credentials."""
     name: str = ""
     """What the account is called on the screen; empty: its adapter's name."""
+    token_file: str = ""
+    """Where tokens that change with their use are kept, beside this file or by a whole path; empty: named after the
+    account."""
     device_id: str | None = None
     device_ids: list[str] = []
     """The vendor's identifiers; none of both: all that the vendor lists."""
@@ -57,6 +63,11 @@ class VendorAccount(BaseModel):
         named = [*([] if self.device_id is None else [self.device_id]), *self.device_ids]
         return list(dict.fromkeys(named))
 
+    def tokens_beside(self, path: Path) -> Path:
+        """Where this account's tokens are kept, given the file of accounts."""
+        own = re.sub(r"[^\w-]", "_", self.label)
+        return path.resolve().parent / (self.token_file or f"{path.name}.{own}.tokens")
+
     @property
     def is_emulated(self) -> bool:
         """Whether an emulator wrote this, so that its time can be asked for."""
@@ -67,7 +78,8 @@ def read_accounts(path: Path) -> list[VendorAccount]:
     """Read accounts: a list of them, a mapping with `accounts`, a single one, or one in each line.
 
     Raises:
-        InputError: The file cannot be read, or a field of it is missing, unknown or wrong.
+        InputError: The file cannot be read, a field of it is missing, unknown or wrong, or two accounts would share
+            their tokens.
     """
     content = parse_accounts(path, read_text(path))
     if isinstance(content, dict) and "accounts" in content:
@@ -78,7 +90,9 @@ def read_accounts(path: Path) -> list[VendorAccount]:
     entries = [content] if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise InputError(path.name, "holds no accounts", WAY_OUT)
-    return [_account(path, place, entry) for place, entry in enumerate(entries, start=1)]
+    accounts = [_account(path, place, entry) for place, entry in enumerate(entries, start=1)]
+    _refuse_shared_tokens(path, accounts)
+    return accounts
 
 
 def open_adapter(path: Path, place: int, account: VendorAccount, clock: Clock) -> Any:
@@ -91,21 +105,18 @@ def open_adapter(path: Path, place: int, account: VendorAccount, clock: Clock) -
         clock: Where the adapter gets the time from.
 
     Raises:
-        InputError: No such adapter is installed, its settings are wrong, or looking would spend its tokens.
+        InputError: No such adapter is installed, or its settings are wrong.
     """
     where = f"{path.name}: account {place}"
     if account.adapter not in registry.names():
         raise InputError(
             f"{where}: adapter", "no such adapter is installed", f"choose one of {', '.join(registry.names())}"
         )
-    factory = registry.factory(account.adapter)
-    if "store" in inspect.signature(factory).parameters and not account.is_emulated:
-        # Its tokens are replaced as they are used: with no place to keep them a look costs the consent.
-        raise InputError(
-            f"{where}: adapter", "its tokens change with every use and nothing keeps them here", "leave the account out"
-        )
+    factory: Callable[..., Any] = registry.factory(account.adapter)
     try:
-        return factory(account.account, clock)
+        if not _keeps_tokens(factory):
+            return factory(account.account, clock)
+        return factory(account.account, clock, store=FileTokenStore(account.tokens_beside(path)))
     except ValidationError as error:
         raise InputError(f"{where}: account", f"wrong: {_fields(error)}", "correct the settings") from None
     except ConfigurationError as error:
@@ -134,6 +145,27 @@ def parse_accounts(path: Path, text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "somewhere"
         raise InputError(str(path), f"neither YAML nor JSON ({where})", "correct the syntax") from None
+
+
+def _keeps_tokens(factory: Callable[..., Any]) -> bool:
+    """Whether an adapter's tokens change with their use, so that a place to keep them is asked for."""
+    return "store" in inspect.signature(factory).parameters
+
+
+def _refuse_shared_tokens(path: Path, accounts: Sequence[VendorAccount]) -> None:
+    """Each consent is one owner's: with another's tokens an account would watch, and drive, another's plants."""
+    known: dict[Path, int] = {}
+    for place, account in enumerate(accounts, start=1):
+        if account.adapter not in registry.names() or not _keeps_tokens(registry.factory(account.adapter)):
+            continue
+        file = account.tokens_beside(path).resolve()
+        if file in known:
+            raise InputError(
+                f"{path.name}: account {place}: name",
+                f"its tokens would be kept in the same file as account {known[file]}'s ({file.name})",
+                "give each account a name or a token_file of its own",
+            )
+        known[file] = place
 
 
 def _account(path: Path, place: int, entry: object) -> VendorAccount:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from console.commands import devices, emulate
 from console.commands.commission import commission
+from console.commands.connect import connect
 from console.commands.demo import demo
 from console.commands.plan import plan
 from console.commands.screen import EXIT_BAD_INPUT, EXIT_FAILED, err
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(plan)
 app.add_typer(emulate.app, name="emulate")
 app.command()(demo)
+devices.app.command()(connect)
 devices.app.command()(commission)
 app.add_typer(devices.app, name="devices")
 

@@ -26,7 +26,7 @@ from adapters.emulation import (
     listen,
     serve,
 )
-from console.private import write_private
+from adapters.private_file import write_private
 from engine import Site
 from engine.errors import InputError
 from engine.plant import Plant

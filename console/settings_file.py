@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from adapters.private_file import write_private
 from console.accounts import parse_accounts
 from console.inputs import read_text
-from console.private import write_private
 from engine.errors import InputError
 
 

@@ -124,10 +124,8 @@ class Dispatcher:
             return Outcome.NOTHING_DUE
         newest = self._newest_command()
         intent = intent_of(row)
-        if intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives(newest):
-            self._note_in_force(row.id)
-            return Outcome.NOTHING_DUE
-        if not self._is_due(row, newest):
+        idles = intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives(newest)
+        if not idles and not self._is_due(row, newest):
             return Outcome.NOTHING_DUE
         try:
             command = self._translate(intent)
@@ -137,6 +135,10 @@ class Dispatcher:
                 # What the device still does belongs to an intent that is over.
                 await self._release()
             return Outcome.REFUSED
+        if idles:
+            # Nothing needs to be sent for it, but the device has to be one that then follows the house.
+            self._note_in_force(row.id)
+            return Outcome.NOTHING_DUE
         command = replace(command, replaces=self._drives(newest))
         outcome = await self._send(command, self._kind(row, newest, command), row)
         answer = self._newest_command()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from adapters.contract import (
     Abilities,
@@ -31,13 +31,11 @@ from adapters.contract import (
     Tracked,
     Unknown,
 )
-from adapters.huawei.auth import TokenStore
 from adapters.huawei.client import HuaweiClient
 from adapters.huawei.errors import TaskLostError
 from adapters.huawei.flow import CONTROL_CALLS_PER_DAY
 from adapters.huawei.limits import clamped_kw, minutes_of, not_below_pv
 from adapters.huawei.mapping import (
-    LONGEST_TASK_MIN,
     MOST_PLANTS_PER_CHARGE_TASK,
     MOST_PLANTS_PER_SETTING_TASK,
     SAME_AS_CURRENT,
@@ -59,6 +57,7 @@ from adapters.huawei.tasks import (
     charge_progress,
     neutral_idle,
 )
+from adapters.tokens import TokenStore
 from engine.intent import Intent, IntentMode
 from engine.intent_merging import CallCosts, Loss, Merging, merge
 
@@ -66,20 +65,13 @@ from engine.intent_merging import CallCosts, Loss, Merging, merge
 LATEST_AFTER = dt.timedelta(minutes=3)
 
 
-@dataclass(frozen=True)
-class _Running:
-    """A task that we believe to be under way."""
-
-    switch: DispatchSwitch
-    ends_at: dt.datetime
-
-
 class HuaweiAdapter(HuaweiReader):
-    """One owner, watched and driven: also `BatchDispatchable`, `Trackable`, `Schedulable`."""
+    """One owner, watched and driven: also `BatchDispatchable`, `Trackable`, `Schedulable`, `Connectable`."""
 
     def __init__(self, client: HuaweiClient) -> None:
         super().__init__(client)
-        self._running: dict[str, _Running] = {}
+        self._running: set[str] = set()
+        """Plants that this process has driven and not stopped: spares a schedule a stop, and proves nothing."""
         self._statuses: dict[int, tuple[dt.datetime, list[ChargeStatus]]] = {}
         self._prepared = set(client.settings.neutral_idle_plants)
 
@@ -105,7 +97,7 @@ class HuaweiAdapter(HuaweiReader):
         return self._translate(intent, device, latest, max(self.client.now(), intent.not_before))
 
     def release(self, device: Device) -> Command:
-        """The stop of whatever task runs; the battery goes back to its working mode."""
+        """The stop of whatever task runs; the battery goes back to its working mode, and on a prepared plant rests."""
         task = ChargeTask(device.device_id, DispatchSwitch.STOP)
         return Command(device.device_id, True, 0.0, task.wire())
 
@@ -216,6 +208,21 @@ class HuaweiAdapter(HuaweiReader):
             sendings.append(Sending(command, begin, min(segment.intent.not_after, begin + LATEST_AFTER)))
         return sendings, merging
 
+    # --- Connectable ---
+
+    def authorize_url(self, state: str) -> str:
+        """The link that an owner opens to consent (section 3.1.2.2); asks for all that the client may have."""
+        return self.client.authorize_url(state)
+
+    async def consent(self, code: SecretStr) -> None:
+        """Take the code that the consent brought to the redirect URL, within five minutes of it.
+
+        Raises:
+            AdapterError: The code is refused, or there is no answer.
+            OSError: The tokens could not be stored.
+        """
+        await self.client.consent(code)
+
     # --- setting up ---
 
     async def prepare_neutral_idle(self, device: Device, grid_charge_kw: float | None = None) -> Receipt:
@@ -232,9 +239,11 @@ class HuaweiAdapter(HuaweiReader):
         return (await self.change([neutral_idle(device.device_id, limit_kw)]))[0]
 
     async def restore_self_consumption(self, device: Device) -> Receipt:
-        """Let the battery follow the house whenever no task runs."""
-        self._prepared.discard(device.device_id)
-        return (await self.change([WorkingModeTask(device.device_id, WorkingMode.SELF_CONSUMPTION)]))[0]
+        """Let the battery follow the house whenever no task runs; take the plant out of `neutral_idle_plants` too."""
+        receipt = (await self.change([WorkingModeTask(device.device_id, WorkingMode.SELF_CONSUMPTION)]))[0]
+        if not isinstance(receipt, Rejected):
+            self._prepared.discard(device.device_id)  # from now on nobody can promise that it rests
+        return receipt
 
     async def change(self, wanted: Sequence[SettingTask]) -> list[Receipt]:
         """Deliver settings of one kind, 10 plants in a call, each once; never raising for vendor or network.
@@ -273,6 +282,7 @@ class HuaweiAdapter(HuaweiReader):
         if not device.device_id.strip():
             raise IntentRefusedError("device_id: empty; name one plant")
         if intent.mode is IntentMode.SELF_CONSUMPTION:
+            self._refuse_following_if_prepared(device)
             return self.release(device)
         if intent.mode is IntentMode.HOLD:
             self._refuse_hold_unless_prepared(device)
@@ -281,7 +291,8 @@ class HuaweiAdapter(HuaweiReader):
         if intent.mode is IntentMode.CHARGE and latest is not None:
             power_kw = not_below_pv(power_kw, device, latest, self.client.settings.charge_below_pv)
         signed_kw = -power_kw if intent.mode is IntentMode.CHARGE else power_kw
-        power_w = dispatch_power_w(signed_kw)
+        batteries = self._batteries_of(device)
+        power_w = int(dispatch_power_w(signed_kw) / batteries)  # never more than asked, all together
         if power_w == 0:
             raise IntentRefusedError(
                 f"power_kw: {power_kw:g} is less than a watt, and the vendor takes 0 for full power"
@@ -289,7 +300,25 @@ class HuaweiAdapter(HuaweiReader):
         minutes = minutes_of(intent, device, latest, begin, power_kw)
         switch = DispatchSwitch.CHARGE if intent.mode is IntentMode.CHARGE else DispatchSwitch.DISCHARGE
         task = ChargeTask(device.device_id, switch, power_w, minutes)
-        return Command(device.device_id, False, battery_kw_of(power_w), task.wire())
+        return Command(device.device_id, False, battery_kw_of(power_w * batteries), task.wire())
+
+    def _batteries_of(self, device: Device) -> int:
+        """On how many batteries a task of the plant is carried out, each with the power that the task names."""
+        named = self.client.settings.batteries_of_plant.get(device.device_id)
+        listed = self.batteries_listed(device.device_id)
+        if named is None and listed > 1:
+            raise IntentRefusedError(
+                f"device_id: the plant has {listed} batteries, and the vendor carries a task out on every one of them; "
+                "name it in batteries_of_plant"
+            )
+        return named or 1
+
+    def _refuse_following_if_prepared(self, device: Device) -> None:
+        if device.device_id in self._prepared:
+            raise IntentRefusedError(
+                "mode: self_consumption: the plant is prepared to rest between tasks, so after a stop it would not "
+                "follow the house; plan hold, or call restore_self_consumption and take it out of neutral_idle_plants"
+            )
 
     def _refuse_hold_unless_prepared(self, device: Device) -> None:
         if device.device_id not in self._prepared:
@@ -299,56 +328,51 @@ class HuaweiAdapter(HuaweiReader):
             )
 
     async def _send_part(self, part: Sequence[tuple[int, ChargeTask]]) -> dict[int, Receipt]:
-        receipts: dict[int, Receipt] = {}
-        stops = [
-            (place, ChargeTask(task.plant_code, DispatchSwitch.STOP)) for place, task in part if self._in_way(task)
-        ]
-        if stops:
-            for place, receipt in (await self._deliver(stops)).items():
-                if isinstance(receipt, Unknown) or (isinstance(receipt, Rejected) and receipt.retryable):
-                    receipts[place] = receipt  # a second task on top of an open question helps nobody
-        rest = [(place, task) for place, task in part if place not in receipts]
-        if self.client.flow.control_calls_left() == 0:
-            # Only releases may use what is left, so they go without the others.
-            releases = [(place, task) for place, task in rest if task.switch is DispatchSwitch.STOP]
-            receipts.update(await self._deliver(releases))
-            rest = [(place, task) for place, task in rest if task.switch is not DispatchSwitch.STOP]
-        receipts.update(await self._deliver(rest))
-        return receipts
+        """Stops in one call, then what drives in another.
 
-    def _in_way(self, task: ChargeTask) -> bool:
-        """Whether a task of ours may still run in the eyes of the cloud, and this one would be the same signal."""
-        running = self._running.get(task.plant_code)
-        if running is None or not self.client.settings.stop_before_same_signal:
-            return False
-        known_until = running.ends_at + dt.timedelta(seconds=TASK_CADENCE_S)
-        return running.switch is task.switch and self.client.now() < known_until
+        A stop goes before every task that drives: whether one runs already, begun by a process that is gone or by one
+        beside us, cannot be known in time (telemetry is up to ten minutes old), and the same signal would be lost.
+        """
+        stops = [(place, task) for place, task in part if task.switch is DispatchSwitch.STOP]
+        drives = {place: task for place, task in part if task.switch is not DispatchSwitch.STOP}
+        receipts: dict[int, Receipt] = {}
+        if drives and self.client.settings.stop_before_same_signal:
+            left = self.client.flow.control_calls_left()
+            if left is not None and left < 2:
+                # A stop alone would end what runs, and use up what is kept for releases.
+                refusal = Rejected(f"control: a task and the stop before it need 2 calls, {left} are left", True)
+                receipts, drives = dict.fromkeys(drives, refusal), {}
+            stops += [(place, ChargeTask(task.plant_code, DispatchSwitch.STOP)) for place, task in drives.items()]
+        for place, receipt in (await self._deliver(stops)).items():
+            open_question = isinstance(receipt, Unknown) or (isinstance(receipt, Rejected) and receipt.retryable)
+            if place not in drives or open_question:
+                receipts[place] = receipt  # a second task on top of an open question helps nobody
+        going = [(place, task) for place, task in drives.items() if place not in receipts]
+        return {**receipts, **await self._deliver(going)}
 
     async def _deliver(self, part: Sequence[tuple[int, ChargeTask]]) -> dict[int, Receipt]:
         if not part:
             return {}
-        now = self.client.now()
         try:
             delivery = await self.client.charge([task for _, task in part])
         except AdapterError as error:
             receipt = receipt_of_error(error)
             if isinstance(receipt, Unknown):
                 for _, task in part:
-                    self._note(task, now)
+                    self._note(task)
             return {place: receipt for place, _ in part}
         receipts: dict[int, Receipt] = {}
         for (place, task), result in zip(part, delivery.results, strict=True):
             receipts[place] = receipt_of(delivery, result)
             if result.taken is not Taken.NO:
-                self._note(task, now)
+                self._note(task)
         return receipts
 
-    def _note(self, task: ChargeTask, now: dt.datetime) -> None:
+    def _note(self, task: ChargeTask) -> None:
         if task.switch is DispatchSwitch.STOP:
-            self._running.pop(task.plant_code, None)
+            self._running.discard(task.plant_code)
         else:
-            lasts = dt.timedelta(minutes=LONGEST_TASK_MIN if task.minutes is None else task.minutes)
-            self._running[task.plant_code] = _Running(task.switch, now + lasts)
+            self._running.add(task.plant_code)
 
     def _note_working_mode(self, task: SettingTask) -> None:
         if not isinstance(task, WorkingModeTask):

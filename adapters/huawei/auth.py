@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import hashlib
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
@@ -24,65 +24,13 @@ from adapters.huawei.errors import error_of
 from adapters.huawei.flow import FlowControl
 from adapters.huawei.mapping import AUTHORIZE_PATH, TOKEN_PATH, Call
 from adapters.huawei.wire import envelope, fields, number, text
+from adapters.tokens import Tokens, TokenStore
 from adapters.transport import Request, Transport
 
 LOG = logging.getLogger(__name__)
 # A token this close to its end is renewed before it is used [s].
 RENEW_BEFORE_S = 60.0
 _COOKIE = re.compile(r"XSRF-TOKEN=([^;,\s]+)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What an owner's consent or an API account's login gave; replaced as a whole, never in part."""
-
-    access: SecretStr
-    refresh: SecretStr | None = None
-    """None: an API account has none."""
-    expires_at: dt.datetime | None = None
-    """None: not known; the vendor will say when it is over."""
-    scope: frozenset[str] = frozenset()
-    """What the owner granted; empty: not known."""
-
-
-class TokenStore(Protocol):
-    """Where tokens are kept, for one owner or API account, by all processes that call in its name.
-
-    A refresh makes the earlier access token void, and a second login the first session: whoever wants to renew holds
-    `exclusive` first, looks at what is stored, and renews only if nobody else has.
-    """
-
-    def exclusive(self) -> AbstractAsyncContextManager[None]:
-        """Held by one process at a time."""
-        ...
-
-    async def load(self) -> Tokens | None:
-        """The tokens last saved, or None."""
-        ...
-
-    async def save(self, tokens: Tokens) -> None:
-        """Replace the tokens, all of them at once."""
-        ...
-
-
-class MemoryTokenStore:
-    """Tokens of one process, gone with it."""
-
-    def __init__(self, tokens: Tokens | None = None) -> None:
-        self._tokens = tokens
-
-    @contextlib.asynccontextmanager
-    async def exclusive(self) -> AsyncIterator[None]:
-        """Nobody else to wait for: the session has a lock of its own."""
-        yield
-
-    async def load(self) -> Tokens | None:
-        """The tokens last saved."""
-        return self._tokens
-
-    async def save(self, tokens: Tokens) -> None:
-        """Replace the tokens."""
-        self._tokens = tokens
 
 
 class LoopLock:
@@ -174,9 +122,7 @@ class OAuthClient:
             raise ConfigurationError(f"{TOKEN_PATH}: no refresh token; let the owner authorise")
         form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh.get_secret_value()}
         fresh = await self._ask(form, "let the owner authorise again")
-        return (
-            fresh if fresh.refresh is not None else Tokens(fresh.access, tokens.refresh, fresh.expires_at, fresh.scope)
-        )
+        return replace(fresh, refresh=fresh.refresh or tokens.refresh, begun_with=tokens.begun_with)
 
     async def _ask(self, form: Mapping[str, str], way_out: str) -> Tokens:
         secret = self._client_secret.get_secret_value()
@@ -203,6 +149,23 @@ class OAuthClient:
         return Tokens(SecretStr(access), SecretStr(refresh) if refresh else None, expires_at, scope)
 
 
+async def to_its_end(work: Coroutine[Any, Any, Tokens]) -> Tokens:
+    """Wait for work that must not be cut short: between the vendor's answer and the store tokens are nowhere else.
+
+    A cancellation counts when the work is over; the time-out of its call bounds that.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody is left to hear of it
+        raise
+
+
 class _Renewing:
     """One renewal at a time, in this process and beyond, and what was refused once is not tried again."""
 
@@ -219,22 +182,31 @@ class _Renewing:
             if self._now is not None and self._now != refused and not self._is_over(self._now):
                 return self._now
             async with self._store.exclusive():
-                stored = await self._store.load()
-                if self._unsaved:
-                    stored = self._now
+                stored = self._now if self._unsaved else await self._stored()
                 if stored is not None and stored != refused and not self._is_over(stored):
                     self._now = stored  # somebody else has renewed them
                     return stored
                 if self._refusal is not None and self._refusal[0] == stored:
                     raise self._refusal[1]
                 try:
-                    fresh = await self._renewed(stored)
+                    return await to_its_end(self._renew(stored))
                 except ConfigurationError as error:
                     self._refusal = (stored, error)
                     raise
-                self._now = fresh
-                await self._save(fresh)
-            return fresh
+
+    async def _renew(self, stored: Tokens | None) -> Tokens:
+        fresh = await self._renewed(stored)
+        self._now = fresh
+        try:
+            await self._store.save(fresh)
+            self._unsaved = False
+        except Exception:
+            self._unsaved = True  # the old ones are void, so these must not be lost from memory too
+            LOG.exception("new tokens could not be stored; they are kept in memory")
+        return fresh
+
+    async def _stored(self) -> Tokens | None:
+        return await self._store.load()
 
     def _is_over(self, tokens: Tokens) -> bool:
         raise NotImplementedError
@@ -242,22 +214,26 @@ class _Renewing:
     async def _renewed(self, tokens: Tokens | None) -> Tokens:
         raise NotImplementedError
 
-    async def _save(self, tokens: Tokens) -> None:
-        """Keep new tokens; the old ones are void, so a store that fails must not lose them from memory too."""
-        try:
-            await self._store.save(tokens)
-            self._unsaved = False
-        except Exception:
-            self._unsaved = True
-            LOG.exception("new tokens could not be stored; they are kept in memory")
-
 
 class OAuthSession(_Renewing):
-    """An owner's consent: bearer tokens of an hour, renewed by one refresher (section 3.1.2)."""
+    """An owner's consent: bearer tokens of an hour, renewed by one refresher (section 3.1.2).
 
-    def __init__(self, oauth: OAuthClient, store: TokenStore, clock: Clock) -> None:
+    A refresh spends the refresh token, and until the new one is stored it exists in this process only. Dying there
+    costs the consent, so everything that can fail is done before, and nothing is done in between.
+    """
+
+    def __init__(self, oauth: OAuthClient, store: TokenStore, clock: Clock, begin: SecretStr) -> None:
+        """Contact nobody yet.
+
+        Args:
+            oauth: The service.
+            store: Where tokens are kept.
+            clock: The time.
+            begin: The refresh token of the settings; counts where no tokens are stored that began with it.
+        """
         super().__init__(store)
-        self._oauth, self._clock = oauth, clock
+        self._oauth, self._clock, self._begin = oauth, clock, begin
+        self._begun_with = hashlib.sha256(begin.get_secret_value().encode()).hexdigest()[:16]
 
     def headers(self, tokens: Tokens) -> Mapping[str, str]:
         """Section 3.1.3."""
@@ -268,12 +244,23 @@ class OAuthSession(_Renewing):
 
         Raises:
             AdapterError: As `OAuthClient.exchange`.
+            OSError: The tokens could not be stored; this process goes on with them.
         """
         async with self._lock(), self._store.exclusive():
-            fresh = await self._oauth.exchange(code)
-            self._now, self._refusal = fresh, None
-            await self._save(fresh)
-            return fresh
+            return await to_its_end(self._consent(code))
+
+    async def _consent(self, code: SecretStr) -> Tokens:
+        fresh = replace(await self._oauth.exchange(code), begun_with=self._begun_with)
+        self._now, self._refusal, self._unsaved = fresh, None, True
+        await self._store.save(fresh)
+        self._unsaved = False
+        return fresh
+
+    async def _stored(self) -> Tokens | None:
+        stored = await self._store.load()
+        if self._begin.get_secret_value() and (stored is None or stored.begun_with != self._begun_with):
+            return Tokens(SecretStr(""), self._begin, begun_with=self._begun_with)
+        return stored
 
     def _is_over(self, tokens: Tokens) -> bool:
         if not tokens.access.get_secret_value():
@@ -284,6 +271,14 @@ class OAuthSession(_Renewing):
     async def _renewed(self, tokens: Tokens | None) -> Tokens:
         if tokens is None:
             raise ConfigurationError(f"{TOKEN_PATH}: the owner has not authorised yet; open the authorisation link")
+        try:
+            # What is there already, once more; tokens to begin with must not take its place before they have worked.
+            await self._store.save(tokens if self._unsaved else await self._store.load() or tokens)
+        except Exception as error:
+            raise VendorUnavailableError(
+                f"tokens: the place where they are kept cannot be written ({type(error).__name__}), so they are not "
+                "renewed: the new ones would be lost with this process; mend it"
+            ) from None
         return await self._oauth.refresh(tokens)
 
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from adapters.contract import Clock, ConfigurationError, QuotaExceededError, Tracked, VendorUnavailableError
 from adapters.huawei import records, tasks
-from adapters.huawei.auth import AccountSession, MemoryTokenStore, OAuthClient, OAuthSession, Tokens, TokenStore
+from adapters.huawei.auth import AccountSession, OAuthClient, OAuthSession
 from adapters.huawei.codes import DELIVERED, OVER_LIMIT, SYSTEM_OVER_LIMIT, FailCode
 from adapters.huawei.errors import NotLoggedInError, ParameterFaultError, error_of
 from adapters.huawei.flow import FlowControl
@@ -35,11 +35,13 @@ from adapters.huawei.mapping import (
 )
 from adapters.huawei.settings import Settings
 from adapters.huawei.wire import Envelope, envelope, ms
+from adapters.tokens import MemoryTokenStore, Tokens, TokenStore
 from adapters.transport import READ_ATTEMPTS, NotSentError, RefusedRequestError, Request, Transport
 
 MOST_PAGES = 1000
 # Statuses that stand for the system's flow control, if it speaks HTTP rather than failCode (section 4).
 LIMIT_STATUSES = {403: True, 429: True, 407: False}
+_NO_CONSENT = "access: an API account needs no consent; set access to oauth"
 _SETTING_CALLS: dict[type, tuple[Call, Call]] = {
     tasks.WorkingModeTask: (Call.WORKING_MODE, Call.WORKING_MODE_INFO),
     tasks.BatteryParametersTask: (Call.BATTERY_PARAMETERS, Call.BATTERY_PARAMETERS_INFO),
@@ -56,7 +58,7 @@ class HuaweiClient:
         Args:
             settings: Account and address.
             clock: The time.
-            store: Where tokens are kept; None keeps them in memory, beginning with `settings.refresh_token`.
+            store: Where tokens are kept; None keeps them in memory.
         """
         self.settings, self._clock = settings, clock
         self._transport = Transport(settings.base_url, clock, settings.timeout_s)
@@ -78,8 +80,7 @@ class HuaweiClient:
             self.oauth = OAuthClient(
                 self._oauth_transport, url, settings.client_id, settings.client_secret, settings.redirect_url, clock
             )
-            begin = Tokens(SecretStr(""), settings.refresh_token) if settings.refresh_token.get_secret_value() else None
-            self._session = OAuthSession(self.oauth, store or MemoryTokenStore(begin), clock)
+            self._session = OAuthSession(self.oauth, store or MemoryTokenStore(), clock, settings.refresh_token)
         else:
             self._session = AccountSession(
                 self._transport, settings.user_name, settings.system_code, store or MemoryTokenStore(), self.flow
@@ -87,6 +88,16 @@ class HuaweiClient:
         self._latest_tokens: Tokens | None = None
 
     # --- access ---
+
+    def authorize_url(self, state: str) -> str:
+        """The link that an owner opens to consent (section 3.1.2.2).
+
+        Raises:
+            ConfigurationError: This is an API account.
+        """
+        if self.oauth is None:
+            raise ConfigurationError(_NO_CONSENT)
+        return self.oauth.authorize_url(state=state)
 
     async def consent(self, code: SecretStr) -> Tokens:
         """Take the code that the owner's consent brought to the redirect URL (section 3.1.2.3).
@@ -96,7 +107,7 @@ class HuaweiClient:
             AdapterError: No answer.
         """
         if not isinstance(self._session, OAuthSession):
-            raise ConfigurationError("access: an API account needs no consent; set access to oauth")
+            raise ConfigurationError(_NO_CONSENT)
         self._latest_tokens = await self._session.consent(code)
         return self._latest_tokens
 
@@ -171,8 +182,9 @@ class HuaweiClient:
         end: dt.datetime,
         language: str = "en_US",
         severities: Sequence[int] = (),
+        device_types: Sequence[int] = (),
     ) -> list[records.Alarm]:
-        """Active alarms of plants (section 5.1.3.1); past ones cannot be had."""
+        """Active alarms of plants (section 5.1.3.1), of all severities and types of device unless some are named."""
         found: list[records.Alarm] = []
         for part in _parts(plant_codes, MOST_PLANTS_PER_QUERY):
             body = {
@@ -181,6 +193,7 @@ class HuaweiClient:
                 "endTime": ms(end),
                 "language": language,
                 **({"levels": ",".join(str(int(one)) for one in severities)} if severities else {}),
+                **({"devTypes": ",".join(str(int(one)) for one in device_types)} if device_types else {}),
             }
             found += records.alarms_of(await self._read(Call.ALARMS, body))
         return found

@@ -184,10 +184,12 @@ class DataDesk:
         end = _integer(body.get("endTime"), FailCode.QUERY_TIME_EMPTY)
         plants = {plant.code for plant in self._chosen(body)}
         levels = [int(level) for level in str(body.get("levels") or "1,2,3,4").split(",")]
+        types = str(body.get("devTypes") or "")
         return [
             alarm
             for alarm in self.alarms
             if alarm["stationCode"] in plants and begin <= alarm["raiseTime"] <= end and alarm["lev"] in levels
+            if not types or str(alarm["devTypeId"]) in types.split(",")
         ]
 
     def _plant_report(self, span: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:

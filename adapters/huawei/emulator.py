@@ -142,6 +142,8 @@ class HuaweiCloud:
             back = {"error": "invalid_scope", "error_description": "OAuth 2.0 Parameter: scope"}
         else:
             back = {"code": self.consent(scopes)}
+            if "state" in query and not self.faults.now.odd_json:  # the document does not mention it
+                back["state"] = query["state"]
         return RedirectResponse(f"{REDIRECT_URL}&{urlencode(back)}", status_code=302)
 
     async def _token(self, request: Request) -> Response:

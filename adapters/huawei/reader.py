@@ -93,6 +93,11 @@ class HuaweiReader:
                 found.append(Found(plant.plant_code, plant.name, model, controllable=driven))
         return found
 
+    def batteries_listed(self, plant_code: str) -> int:
+        """How many batteries that take tasks the vendor listed of a plant; 0 where it has not been asked yet."""
+        devices = () if self._directory is None else self._directory.devices.get(plant_code, ())
+        return sum(one.device_type == DeviceType.BATTERY for one in devices)
+
     async def close(self) -> None:
         """Close the account's connections."""
         await self.client.close()

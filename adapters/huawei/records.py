@@ -70,10 +70,13 @@ class Alarm:
     name: str
     severity: int | None
     """1 critical, 2 major, 3 minor, 4 warning."""
+    kind: int | None
+    """`alarmType`: 0 other, 1 transposition, 2 exception, 3 protection, 4 notification, 5 information."""
     device_name: str
     device_type: int | None
     serial_number: str
     raised_at: dt.datetime | None
+    cause_id: int | None
     cause: str
     suggestion: str
 
@@ -157,10 +160,12 @@ def alarms_of(answer: Envelope) -> list[Alarm]:
             alarm_id=whole(row.get("alarmid")),
             name=text(row.get("alarmname")),
             severity=whole(row.get("lev")),
+            kind=whole(row.get("alarmtype")),
             device_name=text(row.get("devname")),
             device_type=whole(row.get("devtypeid")),
             serial_number=text(row.get("esncode")),
             raised_at=time_of_ms(row.get("raisetime")),
+            cause_id=whole(row.get("causeid", row.get("causeld"))),  # the document prints both
             cause=text(row.get("alarmcause")),
             suggestion=text(row.get("repairsuggestion")),
         )

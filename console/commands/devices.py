@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from console.devices import Listing, Row
 
 app = typer.Typer(
-    help="List, probe, watch and commission the devices of vendor accounts; only commission moves a battery.",
+    help="List, probe, watch, connect and commission the devices of vendor accounts; only commission moves a battery.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -143,19 +143,43 @@ def test_settings_that_the_adapter_refuses_are_told_by_their_names(path: Path, e
     assert CANARY not in str(caught.value) + repr(caught.value)
 
 
-@pytest.mark.parametrize("emulated", [False, True])
-def test_an_account_whose_tokens_a_look_would_spend_is_left_alone(
-    path: Path, monkeypatch: pytest.MonkeyPatch, emulated: bool
-) -> None:
-    def create(settings: object, _clock: object, store: object = None) -> object:
-        return settings, store
+def rotating(settings: object, _clock: object, store: object = None) -> object:
+    """A factory whose adapter's tokens change with their use."""
+    return settings, store
 
-    monkeypatch.setattr(registry, "factory", lambda _: create)
-    path.write_text(json.dumps(EMULATED if emulated else SOLAX))
+
+@pytest.mark.parametrize(
+    ("more", "file"),
+    [
+        ({}, "accounts.yaml.solax.tokens"),
+        ({"name": "../Bjørn's barn"}, "accounts.yaml.___Bjørn_s_barn.tokens"),
+        ({"token_file": "mine.tokens"}, "mine.tokens"),
+        ({"token_file": "/run/tidewatt/mine"}, "/run/tidewatt/mine"),
+    ],
+)
+def test_tokens_that_change_are_kept_beside_the_accounts(
+    path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, str], file: str
+) -> None:
+    monkeypatch.setattr(registry, "factory", lambda _: rotating)
+    path.write_text(json.dumps({**SOLAX, **more}))
     (account,) = read_accounts(path)
 
-    if emulated:
-        assert open_adapter(path, 1, account, lambda: None) == (account.account, None)
-        return
-    with pytest.raises(InputError, match="tokens change"):
-        open_adapter(path, 1, account, lambda: None)
+    settings, store = open_adapter(path, 1, account, lambda: None)
+
+    assert settings == account.account
+    assert store._path == path.parent / file
+
+
+def test_two_accounts_never_share_a_file_of_tokens(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another owner's tokens an account would drive another owner's plants."""
+    path.write_text(json.dumps([SOLAX, SOLAX]))
+    assert len(read_accounts(path)) == 2, "adapters without such tokens may come twice"
+    monkeypatch.setattr(registry, "factory", lambda _: rotating)
+
+    with pytest.raises(InputError, match="account 2: name"):
+        read_accounts(path)
+    path.write_text(json.dumps([{**SOLAX, "name": "a b"}, {**SOLAX, "name": "a_b"}]))
+    with pytest.raises(InputError, match="account 2: name"):
+        read_accounts(path)
+    path.write_text(json.dumps([{**SOLAX, "name": "a"}, {**SOLAX, "name": "b"}]))
+    assert len(read_accounts(path)) == 2

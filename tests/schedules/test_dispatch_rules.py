@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from adapters.contract import AdapterError, Channel
+from adapters.contract import AdapterError, Channel, IntentRefusedError
 from schedules.dispatch import RELEASE_ATTEMPTS, Dispatcher, Outcome
 from schedules.telemetry import read_telemetry
 
@@ -233,6 +233,19 @@ def test_a_device_that_was_never_driven_is_left_alone(bench):
     assert bench.tick() is Outcome.NOTHING_DUE
     bench.plan(bench.intent("self_consumption", 0.0, 0, 900))
     bench.run(1800)
+    assert bench.vendor.wire == []
+
+
+def test_a_device_that_would_not_follow_the_house_is_not_said_to(bench, monkeypatch):
+    def refuse(*_):
+        raise IntentRefusedError("mode: self_consumption: this one rests")
+
+    monkeypatch.setattr(bench.vendor, "translate", refuse)
+    bench.plan(bench.intent("self_consumption", 0.0, 0, 900))
+
+    assert bench.tick() is Outcome.REFUSED
+    (intent,) = bench.intents()
+    assert ("rests" in intent.refusal, intent.in_force_at) == (True, None)
     assert bench.vendor.wire == []
 
 

@@ -23,12 +23,12 @@ from adapters.contract import (
     dispatchable,
 )
 from adapters.huawei.adapter import HuaweiAdapter, create
-from adapters.huawei.auth import MemoryTokenStore, Tokens
 from adapters.huawei.errors import NotLoggedInError, PermissionMissingError
 from adapters.huawei.flow import FlowControl, account_quotas, oauth_quotas, old_account_quotas
 from adapters.huawei.mapping import Call
 from adapters.huawei.tasks import ChargeTask, DispatchSwitch
 from adapters.quota import Quota
+from adapters.tokens import MemoryTokenStore, Tokens
 from engine.intent import IntentMode
 
 MINUTE, DAY = dt.timedelta(minutes=1), dt.timedelta(days=1)
@@ -92,7 +92,7 @@ def test_an_owner_consents_and_the_code_brings_tokens(emulate_huawei):
         assert await store.load() == tokens
         return tokens, await adapter.client.plants()
 
-    tokens, plants = world.run(session, store=store)
+    tokens, plants = world.run(session, store=store, refresh_token="")
 
     assert tokens.scope == {"pvms.openapi.basic", "pvms.openapi.control"}
     assert tokens.expires_at == world.clock.now() + dt.timedelta(hours=1)
@@ -175,22 +175,101 @@ def test_two_processes_with_one_store_do_not_refresh_each_other_away(emulate_hua
     assert len(grants(world)) == 3
 
 
-class BrokenStore(MemoryTokenStore):
-    async def save(self, _):
-        raise OSError("disk full")
+class FullDisk(MemoryTokenStore):
+    """A store that fails from its n-th save on, until there is room again."""
+
+    def __init__(self, good_saves):
+        super().__init__()
+        self.good_saves = good_saves
+
+    async def save(self, tokens):
+        if self.good_saves <= 0:
+            raise OSError("disk full")
+        self.good_saves -= 1
+        await super().save(tokens)
 
 
-def test_a_store_that_fails_does_not_lose_tokens(emulate_huawei, caplog):
+def test_a_consent_is_not_spent_where_its_successor_could_not_be_kept(emulate_huawei):
     world = emulate_huawei()
-    store = BrokenStore(Tokens(SecretStr(""), SecretStr(world.cloud.account()["refresh_token"])))
+    store = FullDisk(0)
 
     async def session(adapter):
-        await adapter.client.plants()
+        with pytest.raises(VendorUnavailableError, match="cannot be written"):
+            await adapter.client.plants()
+        spent_while_full = grants(world)
+        store.good_saves = 2
+        return spent_while_full, await adapter.client.plants()
+
+    spent_while_full, plants = world.run(session, store=store)
+
+    assert spent_while_full == []
+    assert len(plants) == 1
+
+
+def test_a_store_that_fails_after_a_refresh_does_not_lose_tokens(emulate_huawei, caplog):
+    world = emulate_huawei()
+    store = FullDisk(1)
+
+    async def session(adapter):
+        first = await adapter.client.plants()
         world.after(3600)
+        with pytest.raises(VendorUnavailableError, match="cannot be written"):
+            await adapter.client.plants()
+        store.good_saves = 2
+        return first, await adapter.client.plants()
+
+    first, later = world.run(session, store=store)
+
+    assert first == later
+    assert grants(world) == ["refresh_token"] * 2
+    assert "could not be stored" in caplog.text
+
+
+def test_a_cancelled_call_does_not_lose_the_tokens_that_are_on_their_way(emulate_huawei):
+    """What `asyncio.timeout` and Ctrl-C do to whoever waits."""
+    world = emulate_huawei()
+    store = MemoryTokenStore()
+
+    async def session(adapter):
+        asked = asyncio.Event()
+        refresh = adapter.client.oauth.refresh
+
+        async def noticed(tokens):
+            asked.set()
+            return await refresh(tokens)
+
+        adapter.client.oauth.refresh = noticed
+        waiting = asyncio.create_task(adapter.client.plants())
+        await asked.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return await store.load()
+
+    tokens = world.run(session, store=store)
+
+    assert grants(world) == ["refresh_token"]
+    assert tokens.refresh.get_secret_value() == world.cloud.account()["refresh_token"]
+
+
+def test_another_refresh_token_in_the_settings_begins_anew_and_the_same_one_does_not(emulate_huawei):
+    world = emulate_huawei()
+    store, begin = MemoryTokenStore(), world.cloud.account()["refresh_token"]
+
+    async def session(adapter):
         return await adapter.client.plants()
 
-    assert world.run(session, store=store)
-    assert "could not be stored" in caplog.text
+    def seen(**settings):
+        return len(world.run(session, store=store, **settings)), len(grants(world))
+
+    assert seen(refresh_token=begin) == (1, 1)
+    assert seen(refresh_token=begin) == (1, 1), "what is stored counts"
+    assert seen(refresh_token="") == (1, 1), "also once the spent one is taken out of the settings"
+    assert seen(refresh_token=world.cloud.account()["refresh_token"]) == (1, 2)
+    kept = asyncio.run(store.load())
+    with pytest.raises(ConfigurationError, match="authorise again"):
+        seen(refresh_token=begin)
+    assert asyncio.run(store.load()) == kept, "an old settings file does not take away what works"
 
 
 def test_a_refused_refresh_token_is_not_tried_again(emulate_huawei):
@@ -377,20 +456,23 @@ def test_questions_may_be_set_to_count_for_nothing(manual_clock):
     assert flow.control_calls_left() == 100
 
 
-def test_when_the_quota_is_used_up_a_release_still_goes(emulate_huawei, plant_device, intent_for):
+@pytest.mark.parametrize("used", [94, 95])
+def test_when_the_quota_is_used_up_a_release_still_goes(emulate_huawei, plant_device, intent_for, used):
+    """With one call left a task does not go either: the stop before it would end what runs, and nothing follow."""
     world = emulate_huawei(plants=2)
 
     async def session(adapter):
         charge = adapter.translate(intent_for(IntentMode.CHARGE, 1.0), plant_device(), None)
-        for _ in range(95):
+        for _ in range(used):
             adapter.client.flow.take(Call.CHARGE)
         return await adapter.send_many([charge, adapter.release(plant_device("NE=2"))])
 
     refused, released = world.run(session)
 
     assert refused.retryable
-    assert "limit of calls" in refused.reason
+    assert "need 2 calls" in refused.reason
     assert type(released).__name__ == "Accepted"
+    assert [event["sn"] for event in world.log.events if event["event"] == "task"] == ["NE=2"]
 
 
 @pytest.mark.parametrize(("limit", "first_s"), [(403, 60), (429, 60), (407, 300)])

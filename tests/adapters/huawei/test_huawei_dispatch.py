@@ -9,8 +9,10 @@ import pytest
 
 from adapters.contract import Accepted, Channel, IntentRefusedError, Progress, Rejected, Telemetry, Unknown
 from adapters.huawei.adapter import create
+from adapters.huawei.emulated_plant import EmulatedPlant
 from adapters.huawei.mapping import WorkingMode
 from adapters.huawei.tasks import ActivePowerTask, BatteryParametersTask, WorkingModeTask, neutral_idle
+from adapters.tokens import MemoryTokenStore
 from engine.intent import IntentMode
 
 START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
@@ -92,6 +94,42 @@ def test_power_is_clamped_in_whole_watts_and_never_zero(offline, plant_device, i
     else:
         command = offline().translate(intent_for(CHARGE, power_kw), plant_device(), latest)
         assert command.payload["powerDispatch"] == sent_w
+
+
+@pytest.mark.parametrize(("mode", "power_kw", "sent_w"), [(CHARGE, 3.0, 1500), (DISCHARGE, 5.0, -2500)])
+def test_each_of_a_plants_batteries_is_told_its_share(offline, plant_device, intent_for, mode, power_kw, sent_w):
+    """Section 5.2.1: with several ESSs the task is executed on every one."""
+    adapter = offline(batteries_of_plant={"NE=1": 2})
+
+    command = adapter.translate(intent_for(mode, power_kw), plant_device(), None)
+
+    assert command.payload["powerDispatch"] == sent_w
+    assert abs(command.battery_kw) == power_kw, "of the plant"
+    thirds = offline(batteries_of_plant={"NE=1": 3}).translate(intent_for(DISCHARGE, 5.0), plant_device(), None)
+    assert (thirds.payload["powerDispatch"], thirds.battery_kw) == (-1666, 4.998), "rounding exceeds no rating"
+    assert adapter.translate(intent_for(mode, power_kw), plant_device("NE=2"), None).payload[
+        "powerDispatch"
+    ] == pytest.approx(2 * sent_w)
+
+
+def test_a_plant_that_lists_several_batteries_is_not_driven_until_somebody_says_how(
+    emulate_huawei, plant_device, intent_for, monkeypatch
+):
+    world = emulate_huawei()
+    row = next(row for row in world.plant().device_rows(False) if row["devTypeId"] == 39)
+    second = {**row, "id": row["id"] - 1000, "esnCode": "second"}
+    one = world.plant().device_rows
+    monkeypatch.setattr(EmulatedPlant, "device_rows", lambda _, odd: [*one(odd), second])
+
+    async def session(adapter):
+        await adapter.devices()
+        assert adapter.release(plant_device()).releases
+        return adapter.translate(intent_for(CHARGE, 4.0), plant_device(), None).payload["powerDispatch"]
+
+    with pytest.raises(IntentRefusedError, match=r"2 batteries.*batteries_of_plant"):
+        world.run(session)
+    assert world.run(session, batteries_of_plant={"NE=1": 2}) == 2000
+    assert world.run(session, batteries_of_plant={"NE=1": 1}) == 4000
 
 
 @pytest.mark.parametrize(("code", "power_kw"), [("NE=1", 5.3), ("", 1.0), ("  ", 1.0)])
@@ -198,7 +236,7 @@ def test_a_hundred_plants_go_in_one_call_and_one_more_in_another(emulate_huawei,
     receipts = world.run(session)
 
     assert all(isinstance(receipt, Accepted) for receipt in receipts)
-    assert world.calls("charge-and-discharge/async-task") == 2
+    assert world.calls("charge-and-discharge/async-task") == 4, "a stop goes before each task, of all plants at once"
     assert len({receipt.vendor_reference for receipt in receipts}) == 2
 
 
@@ -219,7 +257,25 @@ def test_one_plant_of_two_is_refused(emulate_huawei, plant_device, intent_for, o
     assert bad == alone == Rejected("No resource permission.")
 
 
-def test_a_second_task_in_the_same_direction_is_preceded_by_a_stop(emulate_huawei, plant_device, intent_for):
+def test_stops_and_what_drives_share_two_calls(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei(plants=4)
+
+    async def session(adapter):
+        drives = [adapter.translate(intent_for(CHARGE, 1.0), plant_device(f"NE={n}"), None) for n in (1, 2)]
+        releases = [adapter.release(plant_device(f"NE={n}")) for n in (3, 4)]
+        return await adapter.send_many([drives[0], releases[0], drives[1], releases[1]])
+
+    receipts = world.run(session)
+
+    assert all(isinstance(receipt, Accepted) for receipt in receipts)
+    assert world.calls("async-task") == 2
+    assert receipts[0] == receipts[2] != receipts[1] == receipts[3]
+    tasks = [(event["sn"], event["switch"]) for event in world.log.events if event["event"] == "task"]
+    assert sorted(tasks[:4]) == [("NE=1", 0), ("NE=2", 0), ("NE=3", 0), ("NE=4", 0)]
+    assert tasks[4:] == [("NE=1", 1), ("NE=2", 1)]
+
+
+def test_a_task_is_preceded_by_a_stop(emulate_huawei, plant_device, intent_for):
     world = emulate_huawei()
 
     async def session(adapter):
@@ -236,8 +292,43 @@ def test_a_second_task_in_the_same_direction_is_preceded_by_a_stop(emulate_huawe
 
     assert all(isinstance(receipt, Accepted) for receipt in receipts)
     switches = [event["switch"] for event in world.log.events if event["event"] == "task"]
-    assert switches == [1, 0, 1, 2], "another direction is another signal"
+    assert switches == [0, 1, 0, 1, 0, 2]
     assert world.battery_kw() == pytest.approx(2.0, abs=0.01)
+
+
+@pytest.mark.parametrize("mode", [CHARGE, DISCHARGE, FOLLOW])
+def test_a_new_process_over_a_running_task_does_what_it_is_told(emulate_huawei, plant_device, intent_for, mode):
+    """It has no memory of the task, and needs none."""
+    world = emulate_huawei()
+
+    async def send(adapter, mode, power_kw):
+        return await adapter.send(adapter.translate(intent_for(mode, power_kw), plant_device(), None))
+
+    assert isinstance(world.run(lambda adapter: send(adapter, CHARGE, 1.0)), Accepted)
+    world.after(30)
+    assert world.battery_kw() == pytest.approx(-1.0, abs=0.01)
+    assert isinstance(world.run(lambda adapter: send(adapter, mode, 0.0 if mode is FOLLOW else 2.0)), Accepted)
+    world.after(30)
+
+    assert world.battery_kw() == pytest.approx({CHARGE: -2.0, DISCHARGE: 2.0, FOLLOW: 1.0}[mode], abs=0.01)
+
+
+def test_two_processes_that_drive_a_plant_in_turns_never_meet_a_task_in_the_way(
+    emulate_huawei, plant_device, intent_for
+):
+    """What either remembers of the plant is out of date."""
+    world, store = emulate_huawei(), MemoryTokenStore()
+
+    async def session(first):
+        async with world.adapter(store=store) as second:
+            receipts = []
+            for adapter, mode in ((first, DISCHARGE), (second, CHARGE), (first, CHARGE), (second, DISCHARGE)):
+                receipts.append(await adapter.send(adapter.translate(intent_for(mode, 2.0), plant_device(), None)))
+                world.after(30)
+                assert world.battery_kw() == pytest.approx(-2.0 if mode is CHARGE else 2.0, abs=0.01)
+        return receipts
+
+    assert all(isinstance(receipt, Accepted) for receipt in world.run(session, store=store))
 
 
 def test_without_a_stop_the_cloud_refuses_the_same_signal(emulate_huawei, plant_device, intent_for):
@@ -329,19 +420,23 @@ def test_a_task_that_the_vendor_has_forgotten_is_unknown(emulate_huawei, plant_d
     assert {tracked.progress for tracked in unreadable} == {Progress.UNKNOWN}
 
 
-def test_a_lost_answer_leaves_the_fate_of_a_command_unknown(emulate_huawei, plant_device, intent_for):
+@pytest.mark.parametrize(("stops_first", "battery_kw"), [(False, -1.0), (True, 1.0)])
+def test_a_lost_answer_leaves_the_fate_of_a_command_unknown(
+    emulate_huawei, plant_device, intent_for, stops_first, battery_kw
+):
+    """Where it is the stop's answer, the task does not follow."""
     world = emulate_huawei()
     world.switch(lost_answers=1)
 
     async def session(adapter):
         return await adapter.send(adapter.translate(intent_for(CHARGE, 1.0), plant_device(), None))
 
-    receipt = world.run(session, timeout_s=0.3)
+    receipt = world.run(session, timeout_s=0.3, stop_before_same_signal=stops_first)
     world.after(60)
 
     assert isinstance(receipt, Unknown)
     assert world.calls("async-task") == 1, "a write is never repeated"
-    assert world.battery_kw() == pytest.approx(-1.0, abs=0.01)
+    assert world.battery_kw() == pytest.approx(battery_kw, abs=0.01)
 
 
 def test_a_forced_charge_below_the_array_throttles_it(emulate_huawei, plant_device, intent_for):
@@ -377,9 +472,12 @@ def test_a_prepared_plant_rests_between_tasks(emulate_huawei, plant_device, inte
         await adapter.send(adapter.translate(intent_for(HOLD), plant_device(), None))
         world.after(60)
         idle_kw = world.battery_kw()
+        with pytest.raises(IntentRefusedError, match="restore_self_consumption"):
+            adapter.translate(intent_for(FOLLOW), plant_device(), None)
         again = await adapter.prepare_neutral_idle(plant_device())
         restored = await adapter.restore_self_consumption(plant_device())
         world.after(60)
+        adapter.translate(intent_for(FOLLOW), plant_device(), None)
         return running.progress, done.progress, idle_kw, again, restored, adapter.abilities.modes
 
     running, done, idle_kw, again, restored, modes = world.run(session)
@@ -391,6 +489,27 @@ def test_a_prepared_plant_rests_between_tasks(emulate_huawei, plant_device, inte
     assert isinstance(restored, Accepted)
     assert world.battery_kw() == pytest.approx(1.0, abs=0.01)
     assert HOLD not in modes
+
+
+def test_following_the_house_is_refused_where_a_stop_would_rest(offline, plant_device, intent_for):
+    prepared = offline(neutral_idle_plants=["NE=1"])
+
+    with pytest.raises(IntentRefusedError, match=r"plan hold, or call restore_self_consumption"):
+        prepared.translate(intent_for(FOLLOW), plant_device(), None)
+    assert prepared.translate(intent_for(FOLLOW), plant_device("NE=2"), None).releases
+    assert prepared.release(plant_device()).releases, "letting go is always possible"
+
+
+def test_a_restoration_that_is_refused_leaves_the_plant_prepared(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        refused = await adapter.restore_self_consumption(plant_device("NE=9"))
+        with pytest.raises(IntentRefusedError, match="rest between tasks"):
+            adapter.translate(intent_for(FOLLOW), plant_device("NE=9"), None)
+        return refused
+
+    assert isinstance(world.run(session, neutral_idle_plants=["NE=9"]), Rejected)
 
 
 def test_settings_of_many_plants_go_ten_at_a_time(emulate_huawei):

@@ -357,7 +357,14 @@ def test_reports_by_hour_day_month_and_year(emulate_huawei, plant_device, intent
 def test_counters_and_alarms_of_a_plant(emulate_huawei):
     world = emulate_huawei(pv_kw=2.0)
     world.after(3600)
-    raised = {"stationCode": "NE=1", "alarmId": 3011, "alarmName": "undervoltage", "lev": 4, "devTypeId": 39}
+    raised = {
+        "stationCode": "NE=1",
+        "alarmId": 3011,
+        "alarmName": "undervoltage",
+        "lev": 4,
+        "devTypeId": 39,
+        "alarmType": 2,
+    }
     world.cloud.data.alarms.append({**raised, "raiseTime": round(START.timestamp() * 1000), "causeld": 2})
 
     async def session(adapter):
@@ -365,15 +372,19 @@ def test_counters_and_alarms_of_a_plant(emulate_huawei):
         return (
             await adapter.client.plants_now(["NE=1"]),
             await adapter.client.alarms(["NE=1"], *times),
+            await adapter.client.alarms(["NE=1"], *times, severities=(4, 1), device_types=(38, 39)),
             await adapter.client.alarms(["NE=1"], *times, severities=(1, 2)),
+            await adapter.client.alarms(["NE=1"], *times, device_types=(3, 9)),
         )
 
-    (now,), (alarm,), none = world.run(session)
+    (now,), (alarm,), same, none, nothing = world.run(session)
 
     assert now.values["total_kwh"] == pytest.approx(2.0, abs=0.01)
     assert now.values["health"] == 3
     assert (alarm.alarm_id, alarm.severity, alarm.raised_at, alarm.device_type) == (3011, 4, START, 39)
-    assert none == []
+    assert (alarm.kind, alarm.cause_id) == (2, 2)
+    assert same == [alarm]
+    assert none == nothing == []
 
 
 def test_a_question_that_the_vendor_does_not_take_is_a_typed_error(emulate_huawei):
