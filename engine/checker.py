@@ -8,11 +8,9 @@ sites at once; `check` is for one plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +18,9 @@ import pandas as pd
 
 from engine.arrays import Array, Mask
 from engine.assets import Battery, Site
-from engine.demand import PEAK_DUST_KW, DemandCharge
-from engine.errors import InputError
-from engine.request import Figure, Request, Series
-from engine.strategy import Strategy
+from engine.checker_fees import Calendar, added_fees
+from engine.checker_input import Asked
+from engine.request import Request
 
 POWER_TOLERANCE_KW = 1e-6
 SOC_TOLERANCE = 1e-6
@@ -48,81 +45,6 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.rule} at {self.start}{f' of {self.site}' if self.site else ''}: {self.detail}"
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """What the plans were asked for: arrays of shape (N, T), with 1 in place of N or T where all share one value."""
-
-    sites: Sequence[Site]
-    index: pd.DatetimeIndex
-    step_h: float
-    import_price: Array
-    export_price: Array
-    load_kw: Array
-    offered_kw: Array
-    initial_soc: Array
-    """Shape (N,)."""
-    final_soc_min: Array
-    """Shape (N,); minus infinity where none is asked for."""
-    import_limit_kw: Array
-    """What a grid company allows, besides the connection; infinite where no limit binds."""
-    export_limit_kw: Array
-    charge_available_kw: Array
-    discharge_available_kw: Array
-    strategy: Strategy = field(default_factory=Strategy)
-    demand_charges: tuple[DemandCharge, ...] = ()
-    shared_intervals: int = 0
-    """So many at the start were decided for several futures at once."""
-
-    @classmethod
-    def of(cls, sites: Sequence[Site], request: Request) -> Asked:
-        """Read what was asked anew, whatever the solvers' input made of it.
-
-        Raises:
-            InputError: A series is not on the index of the others.
-        """
-        given = request.import_price.index
-        index = _in_utc(given)
-
-        def rows(name: str, series: Series | None, default: float) -> Array:
-            if series is None:
-                return np.full((1, 1), default)
-            if series.index is not given and not _in_utc(series.index).equals(index):
-                raise InputError(f"{name}.index", "it is not that of import_price", "put all series on one index")
-            values = series.to_numpy(dtype=np.float64)
-            return values.T if values.ndim > 1 else values[np.newaxis, :]
-
-        def figures(figure: Figure | None) -> Array:
-            values = np.asarray(-math.inf if figure is None else figure, dtype=np.float64)
-            return np.broadcast_to(values, len(sites))
-
-        return cls(
-            sites=sites,
-            index=index,
-            step_h=_step_h(index),
-            import_price=rows("import_price", request.import_price, 0.0),
-            export_price=rows("export_price", request.export_price, 0.0),
-            load_kw=rows("load", request.load, 0.0),
-            offered_kw=rows("pv", request.pv, 0.0),
-            initial_soc=figures(request.initial_soc),
-            final_soc_min=figures(request.final_soc_min),
-            import_limit_kw=rows("import_limit_kw", request.import_limit_kw, math.inf),
-            export_limit_kw=rows("export_limit_kw", request.export_limit_kw, math.inf),
-            charge_available_kw=rows("max_charge_kw", request.max_charge_kw, math.inf),
-            discharge_available_kw=rows("max_discharge_kw", request.max_discharge_kw, math.inf),
-            strategy=request.strategy or Strategy(),
-            demand_charges=tuple(request.demand_charges),
-        )
-
-    def some(self, first: int, last: int) -> Asked:
-        """What was asked for the sites from `first` to before `last`."""
-        cut: dict[str, Any] = {
-            name: values if len(values) == 1 else values[first:last]
-            for name, values in vars(self).items()
-            if isinstance(values, np.ndarray)
-        }
-        return replace(self, sites=self.sites[first:last], **cut)
 
 
 def check(
@@ -466,10 +388,10 @@ class _Judge:
         return by_import, by_export + np.maximum(asked.initial_soc - self._figure("max_soc")[:, 0], 0.0)
 
     @cached_property
-    def _zones(self) -> list[tuple[_Calendar, npt.NDArray[np.int64]]]:
+    def _zones(self) -> list[tuple[Calendar, npt.NDArray[np.int64]]]:
         """The calendar of each time zone, and the numbers of the sites in it."""
         names = np.array([site.timezone for site in self._asked.sites])
-        return [(_Calendar(self._asked.index, str(name)), np.flatnonzero(names == name)) for name in np.unique(names)]
+        return [(Calendar(self._asked.index, str(name)), np.flatnonzero(names == name)) for name in np.unique(names)]
 
     def money(self, cost_eur: Array) -> None:
         """The interval's cost is that of its flows, and the plan's is their sum with its demand charges."""
@@ -482,7 +404,7 @@ class _Judge:
         if asked.demand_charges:
             for calendar, sites in self._zones:
                 for charge in asked.demand_charges:
-                    total[sites] += _added_fees(charge, calendar, asked.step_h, of["import_kw"][sites])
+                    total[sites] += added_fees(charge, calendar, asked.step_h, of["import_kw"][sites])
         wrong = ~(np.abs(total - cost_eur) <= MONEY_TOLERANCE_EUR * np.maximum(1.0, np.abs(total)))  # NaN is wrong
         if wrong.any():
             self._refuse("cost", "cost reported", wrong[:, np.newaxis], cost_eur[:, np.newaxis], total[:, np.newaxis])
@@ -510,93 +432,3 @@ def _charged(battery: Battery, soc: float, most_kw: float, step_h: float) -> flo
             low, high = (middle, high) if keeps else (low, middle)
         return low
     return high
-
-
-class _Calendar:
-    """What the clock of a time zone shows at the start of every interval."""
-
-    def __init__(self, index: pd.DatetimeIndex, timezone: str) -> None:
-        local = index.tz_convert(timezone)
-        self._index, self._timezone = index, timezone
-        self.hour = local.hour.to_numpy()
-        self.weekday = local.day_of_week.to_numpy()
-        self.day = (local.year * 10_000 + local.month * 100 + local.day).to_numpy()
-        """As 20260203."""
-        self.of = {
-            "day": self.day,
-            "month": self.day // 100,
-            "year": self.day // 10_000,
-            "horizon": np.zeros_like(self.day),
-        }
-        """By the name of a calendar period, a number that it alone has."""
-
-    def measured(self, minutes: int, step_h: float) -> tuple[npt.NDArray[np.int64], int]:
-        """A number that each measuring interval alone has, and how many intervals of the first are over already."""
-        # An hour back is as far as a measuring interval may have begun.
-        before = round(1 / step_h)
-        times = pd.date_range(self._index[0] - pd.Timedelta(hours=1), self._index[-1], freq=pd.Timedelta(hours=step_h))
-        local = times.tz_convert(self._timezone)
-        ahead = (local.tz_localize(None) - times.tz_localize(None)) // pd.Timedelta(seconds=1)
-        hour = (local.year.astype(np.int64) * 400 + local.day_of_year) * 24 + local.hour
-        # The same hour by another distance from UTC is another one.
-        label = np.asarray((hour * 60 + local.minute // minutes) * 1_000_000 + ahead, dtype=np.int64)
-        return label[before:], int((label[:before] == label[before]).sum())
-
-
-def _added_fees(charge: DemandCharge, calendar: _Calendar, step_h: float, import_kw: Array) -> Array:
-    """What the import of plans adds to a demand charge, shape (N,), by labels of the intervals."""
-    if charge.measured_over_minutes is None:
-        label, over = np.arange(import_kw.shape[1]), 0
-    else:
-        label, over = calendar.measured(charge.measured_over_minutes, step_h)
-    _, first, slot, lengths = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
-    # In a table of plans by measuring intervals every import has its place.
-    place = np.arange(len(import_kw))[:, np.newaxis] * len(first) + slot
-    energy_kwh = step_h * np.bincount(place.ravel(), import_kw.ravel(), len(import_kw) * len(first))
-    energy_kwh = energy_kwh.reshape(len(import_kw), len(first))
-    energy_kwh[:, slot[0]] += charge.measured_so_far_kwh
-    lengths[slot[0]] += over
-    mean_kw = energy_kwh / (lengths * step_h)
-    hour, day, period = calendar.hour[first], calendar.day[first], calendar.of[charge.period][first]
-    counts = (charge.from_hour <= hour) & (hour < charge.to_hour)
-    if charge.weekdays_only:
-        counts &= calendar.weekday[first] < 5
-    today = charge.peak_today_so_far_kw
-    if counts[slot[0]]:
-        today = max(today, charge.measured_so_far_kwh / float(lengths[slot[0]] * step_h))
-    added = np.zeros(len(import_kw))
-    for number in np.unique(period[counts]):
-        inside = counts & (period == number)
-        peaks = {name: mean_kw[:, inside & (day == name)].max(axis=1) for name in np.unique(day[inside]).tolist()}
-        sunk: list[float] = []
-        if number == period[slot[0]]:
-            sunk = [*charge.daily_peaks_so_far_kw, today]
-            now = int(day[slot[0]])
-            peaks[now] = np.maximum(peaks.get(now, 0.0), np.full(len(import_kw), today))
-        known = np.tile(sunk[:-1], (len(import_kw), 1))
-        added += _fees(charge, np.column_stack([known, *peaks.values()])) - _fees(charge, np.array([sunk]))
-    return added
-
-
-def _fees(charge: DemandCharge, daily_peaks_kw: Array) -> Array:
-    """The fee for the mean of the largest daily peaks of each row, shape (N,)."""
-    count = charge.largest_daily_peaks
-    peak = -np.sort(-daily_peaks_kw, axis=1)[:, :count].sum(axis=1) / count
-    fee: Array = np.zeros_like(peak)
-    for bound, eur in reversed(charge.steps_eur):
-        fee[peak <= (math.inf if bound is None else bound + PEAK_DUST_KW)] = eur
-    for position, (start, price) in enumerate(charge.eur_per_kw):
-        later = charge.eur_per_kw[position + 1 :]
-        fee += price * np.maximum(np.minimum(peak, later[0][0] if later else math.inf) - start, 0.0)
-    return fee
-
-
-def _in_utc(index: pd.Index) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(index).tz_convert("UTC").as_unit("ns")
-
-
-def _step_h(index: pd.DatetimeIndex) -> float:
-    if len(index) > 1:
-        return (index[1] - index[0]).total_seconds() / 3600
-    assert index.freq is not None
-    return float((index[0] + index.freq - index[0]).total_seconds() / 3600)

@@ -19,6 +19,7 @@ import pandas as pd
 from engine import checker
 from engine.arrays import Array, is_count
 from engine.assets import Site
+from engine.checker_input import Asked
 from engine.decisions import Decisions, Outcome, plan_columns, reckon
 from engine.demand import DemandCharge
 from engine.effort import MONEY_TOLERANCE_EUR, Effort
@@ -177,7 +178,7 @@ def optimise_fleet(
     import numba
 
     effort = Effort.of(time_limit_s, money_tolerance_eur, len(stack.index))
-    batch = _Batch(stack, checker.Asked.of(sites, request), effort)
+    batch = _Batch(stack, Asked.of(sites, request), effort)
     size = max(1, VALUES_PER_CHUNK // len(stack.index))
     # More threads than processors would only wait for each other.
     with ThreadPoolExecutor(int(workers or 0) or numba.get_num_threads()) as pool:
@@ -205,7 +206,7 @@ def optimise_fleet(
 class _Batch:
     """The result under construction; every chunk fills its own rows."""
 
-    def __init__(self, stack: ProblemStack, asked: checker.Asked, effort: Effort) -> None:
+    def __init__(self, stack: ProblemStack, asked: Asked, effort: Effort) -> None:
         self._stack, self._asked, self._effort = stack, asked, effort
         # One block: the operating system hands out large ones in large pages.
         block = np.empty((len(SERIES), len(stack), len(stack.index)))

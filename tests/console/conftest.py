@@ -27,8 +27,8 @@ class DemoProcess:
             text=True,
         )
 
-    def emulator_events(self) -> list[dict[str, Any]]:
-        log = self.folder / "emulator-log.jsonl"
+    def emulator_events(self, vendor: str = "alphaess") -> list[dict[str, Any]]:
+        log = self.folder / f"emulator-log-{vendor}.jsonl"
         if not log.exists():
             return []
         return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
@@ -50,6 +50,11 @@ class DemoProcess:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What the emulators said of themselves, a line for each vendor."""
+        return [json.loads(line) for line in (self.folder / "emulators.jsonl").read_text().splitlines()]
+
     def query(self, sql: str) -> list[Any]:
         connection = sqlite3.connect(self.folder / "tidewatt.sqlite")
         try:
@@ -62,9 +67,9 @@ class DemoProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
-        for ready in self.state.glob("run-*/emulator.json"):
+        for ready in self.state.glob("run-*/emulators.jsonl"):
             try:
-                os.kill(json.loads(ready.read_text())["pid"], signal.SIGTERM)
+                os.kill(json.loads(ready.read_text().splitlines()[0])["pid"], signal.SIGTERM)
             except ProcessLookupError:
                 continue
 

@@ -11,6 +11,7 @@ import pytest
 
 from console.sample import sample_days
 from engine import Battery, GridConnection, PlanRejectedError, PvArray, Site, Strategy, checker, linear_program
+from engine.checker_input import Asked
 from engine.decisions import Decisions
 from engine.plan import COLUMNS, Solution
 from engine.request import Request
@@ -445,9 +446,9 @@ def test_the_cycles_of_many_sites_are_counted_by_each_ones_calendar(ask):
     table = asked.table(discharge_kw=[4, 4, 0])
     columns = {name: np.tile(table[name].to_numpy(), (3, 1)) for name in COLUMNS}
     given = {name: asked.given[name] for name in ("import_price", "export_price")} | {"initial_soc": 1.0}
-    judged = checker.Asked.of(sites, Request(**given, strategy=Strategy(cycles_per_day=0.5)))
+    judged = Asked.of(sites, Request(**given, strategy=Strategy(cycles_per_day=0.5)))
     faults = checker.check_many(judged, columns, np.full(3, table["cost_eur"].sum()))
     assert [(fault.rule, fault.site, fault.start[:10]) for fault in faults] == [("cycle budget", "UTC", "2026-02-03")]
-    tighter = checker.Asked.of(sites, Request(**given, strategy=Strategy(cycles_per_day=0.3)))
+    tighter = Asked.of(sites, Request(**given, strategy=Strategy(cycles_per_day=0.3)))
     starts = {fault.start for fault in checker.check_many(tighter, columns, np.full(3, table["cost_eur"].sum()))}
     assert starts == {"2026-02-03 22:00:00+00:00", "2026-02-03 23:00:00+00:00"}

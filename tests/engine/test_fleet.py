@@ -26,6 +26,7 @@ from engine import (
     optimise,
     optimise_fleet,
 )
+from engine.checker_input import Asked
 
 ARRAYS = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "curtailment_kw", "soc", "marginal_value_eur_per_kwh")
 COLUMNS = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "curtailment_kw", "soc")
@@ -334,7 +335,7 @@ def test_one_fault_of_the_checker_withholds_the_whole_fleet(monkeypatch):
     asked = random_fleet(0, 2 * CHUNK, intervals=HOURS)
     sound = checker.check_many
 
-    def strict(judged: checker.Asked, *rest: Any) -> tuple[checker.Fault, ...]:
+    def strict(judged: Asked, *rest: Any) -> tuple[checker.Fault, ...]:
         names = [site.name for site in judged.sites]
         fault = checker.Fault("balance", "2026-03-28 20:00", "made up", "site 20")
         return (*sound(judged, *rest), fault) if "site 20" in names else sound(judged, *rest)
