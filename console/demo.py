@@ -27,7 +27,9 @@ from schedules.sites import WatchedSite, register_site, register_watched
 from schedules.store import Database
 
 # Commands that lapse are sent again inside their lifetime; nothing else is due more than once a minute.
-LAPSING_TICK_S, TICK_S = 15, 60
+LAPSING_TICK_S, TICK_S = 30, 60
+# So many ticks batteries have to show that they are released; clouds take a while.
+RELEASE_WAITS = 10
 INITIAL_SOC = 0.5
 FINAL_SOC_MIN = 0.5
 
@@ -151,19 +153,24 @@ class DayRun:
         self.clock.move_to(target)
 
     async def _let_go(self) -> str:
-        """Release the batteries and say what is known of them afterwards."""
+        """Release the batteries, wait until they show it, and say what is known of them."""
         self._done = True
-        failed = []
-        for home in self.homes:
-            if home.driver is None:
-                continue
-            if not await home.driver.release():
-                failed.append(f"{home.target.site.name} ({home.vendor}): the vendor did not take the release")
-            elif not (await self.account_of(home))["released"]:
-                failed.append(f"{home.target.site.name} ({home.vendor}): the battery does not show its release yet")
-        if failed:
-            return f"stopped; {'; '.join(failed)}; its command ends by itself"
-        return "stopped; the batteries are released and follow their houses by themselves"
+        driven = [home for home in self.homes if home.driver is not None]
+        refused = [home for home in driven if home.driver is not None and not await home.driver.release()]
+        for _ in range(RELEASE_WAITS):
+            held = [home for home in driven if not (await self.account_of(home))["released"]]
+            if not held:
+                break
+            await self._step_to(self.clock() + dt.timedelta(seconds=TICK_S))
+        if not refused + held:
+            return "stopped; the batteries are released and follow their houses by themselves"
+        told = [f"{home.target.site.name} ({home.vendor}): the vendor did not take the release" for home in refused]
+        told += [
+            f"{home.target.site.name} ({home.vendor}): the battery does not show its release"
+            for home in held
+            if home not in refused
+        ]
+        return f"stopped; {'; '.join(told)}; its command ends by itself"
 
 
 @asynccontextmanager
