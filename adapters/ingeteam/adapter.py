@@ -77,7 +77,8 @@ class IngeteamAdapter:
     def watch(self, device: Device) -> AsyncIterator[Telemetry]:  # noqa: ARG002 one device per address
         """Readings of the stream as they come, for ever; it is opened anew when it breaks or falls silent.
 
-        Refused credentials do not end it: they are tried again after a minute, and logged each time.
+        Raises:
+            ConfigurationError: The credentials are refused; for a minute after that nothing is asked.
         """
         return self._feed.readings()
 
