@@ -32,6 +32,7 @@ from adapters.contract import (
     Unknown,
 )
 from adapters.transport import NotSentError, RefusedRequestError
+from adapters.values import lowered
 from engine.intent import Intent, IntentMode
 
 # An order above the rating by no more than this is rounding and is clamped; more is a wrong unit and is refused.
@@ -76,8 +77,7 @@ class AlphaEssAdapter:
         """The latest reading of a device; None when the vendor has none."""
         fetch = self._client.get_last_power_data if channel is Channel.POWER else self._client.get_running_data
         for row in await fetch(device.device_id):
-            named = {str(key).lower(): value for key, value in row.items()}
-            if str(named.get("sn", device.device_id)) == device.device_id:
+            if str(lowered(row).get("sn", device.device_id)) == device.device_id:
                 return mapping.telemetry(row, channel, self._zone, self._client.now())
         return None
 

@@ -19,6 +19,7 @@ from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, 
 from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
 from adapters.transport import NotSentError, RefusedRequestError, Transport
+from adapters.values import lowered
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class AlphaEssClient:
         known: set[str] = set()
         for page in range(1, MOST_PAGES + 1):
             result = await self._read("GetSystemList", {"pageindex": page, "pagesize": PAGE_SIZE})
-            fields = _named(result) if isinstance(result, dict) else {}
+            fields = lowered(result) if isinstance(result, dict) else {}
             rows = _rows(fields.get("systems") or fields.get("items"))
             systems += [row for row in rows if _serial_number(row) not in known]
             fresh = {_serial_number(row) for row in rows} - known - {""}
@@ -184,7 +185,7 @@ class AlphaEssClient:
         self._clock_warned = is_off
 
     async def _read(self, name: str, fields: Mapping[str, Any]) -> Any:
-        return _named(await self._call(name, fields, write=False)).get("result")
+        return lowered(await self._call(name, fields, write=False)).get("result")
 
     async def _call(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
         token = self._token or await self._login_before(None)
@@ -224,11 +225,11 @@ class AlphaEssClient:
             except ConfigurationError as error:
                 self._refused = error
                 raise
-            token = _named(answer).get("token")
-            if not token:
+            token = lowered(answer).get("token")
+            if not isinstance(token, str) or not token or not token.isprintable():
                 raise VendorUnavailableError("Login: accepted, but no token came with it")
-            self._token = str(token)
-            return self._token
+            self._token = token
+            return token
 
     async def _signed(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
         answer = await self._send(name, fields, write=write)
@@ -248,13 +249,8 @@ class AlphaEssClient:
         return answer
 
 
-def _named(answer: Mapping[Any, Any]) -> dict[str, Any]:
-    """Fields by their names in lower case; servers do not keep to the document's."""
-    return {str(key).lower(): value for key, value in answer.items()}
-
-
 def _serial_number(row: Mapping[Any, Any]) -> str:
-    value = _named(row).get("sn")
+    value = lowered(row).get("sn")
     return str(value) if isinstance(value, str | int) else ""
 
 
@@ -287,7 +283,7 @@ def _rows(result: Any) -> list[dict[str, Any]]:
 
 
 def _code(name: str, answer: Mapping[str, Any]) -> int:
-    value = _named(answer).get("returncode")
+    value = lowered(answer).get("returncode")
     try:
         return int(str(value))
     except ValueError:

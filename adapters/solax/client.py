@@ -31,10 +31,10 @@ from adapters.solax.mapping import (
     Meter2,
     code_of,
     describe_code,
-    lowered,
     pause_for,
 )
 from adapters.transport import NotSentError, RefusedRequestError, Request, Transport
+from adapters.values import lowered
 
 KIND = "solax calls"
 # Fewer than 10 a minute and fewer than 10,000 a day, says the vendor's portal; the document says nothing.

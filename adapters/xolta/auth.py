@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from adapters.contract import AdapterError, Clock, ConfigurationError, VendorUnavailableError
 from adapters.transport import Request, Transport
+from adapters.values import number
 
 # Its debug log shows requests and cache entries.
 logging.getLogger("msal").setLevel(logging.WARNING)
@@ -219,10 +220,7 @@ def _token_of(answer: Mapping[str, Any], asked_at: dt.datetime) -> _Token:
         if error in PASSING:
             raise VendorUnavailableError(f"token: the authority says {error}")
         raise VendorUnavailableError("token: the authority gave none, and says nothing that the protocol knows")
-    try:
-        told_s = float(answer.get("expires_in") or 0.0)
-    except (TypeError, ValueError):
-        told_s = 0.0
+    told_s = number(answer.get("expires_in")) or 0.0
     # Where no life is told, a refused call will tell.
     life_s = told_s if 0 < told_s <= LONGEST_LIFE_S else UNTOLD_LIFE_S
     return _Token(text, asked_at + dt.timedelta(seconds=max(life_s - MARGIN_S, life_s / 2)))
