@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -18,11 +17,12 @@ import httpx
 import stamina
 
 from adapters.contract import Clock, VendorUnavailableError
+from adapters.quiet import hush
 
 READ_ATTEMPTS = 3
-# Their debug logs hold headers, and with them cookies.
-for name in ("httpx", "httpcore"):
-    logging.getLogger(name).setLevel(logging.WARNING)
+# Their debug logs hold headers, and with them cookies and tokens.
+hush("httpx")
+hush("httpcore", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
 
 class NotSentError(VendorUnavailableError):

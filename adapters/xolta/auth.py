@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,11 +22,12 @@ import msal
 from pydantic import SecretStr
 
 from adapters.contract import AdapterError, Clock, ConfigurationError, VendorUnavailableError
+from adapters.quiet import hush
 from adapters.transport import Request, Transport
 from adapters.values import number
 
 # Its debug log shows requests and cache entries.
-logging.getLogger("msal").setLevel(logging.WARNING)
+hush("msal")
 
 # A token is renewed so long before its end [s], or at half its life if that is shorter.
 MARGIN_S = 300.0
