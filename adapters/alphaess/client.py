@@ -9,17 +9,17 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import SecretStr
 
 from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, Status, describe_code
 from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
+from adapters.settings import AccountSettings, Seconds, WebAddress
 from adapters.transport import NotSentError, RefusedRequestError, Transport
 from adapters.values import lowered
+from engine.timeline import TimeZoneName
 
 log = logging.getLogger(__name__)
 
@@ -44,43 +44,22 @@ class VendorCodeError(VendorUnavailableError):
         return f"{path}: {describe_code(code)}"
 
 
-class Settings(BaseModel):
+class Settings(AccountSettings):
     """One AlphaESS account and how to reach it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: str = "https://api.alphaess.com"
+    base_url: WebAddress = "https://api.alphaess.com"
     api_account: str
     api_secret: SecretStr
     username: str
     password: SecretStr
     encryption_key: Literal["username", "api_secret"] = "username"
     """What the password is encrypted with; the document leaves it open, servers were seen to use the user name."""
-    upload_time_zone: str = "UTC"
+    upload_time_zone: TimeZoneName = "UTC"
     """Zone of the vendor's `UploadTime`, which the document does not state; settled at commissioning."""
     full_soc_raw: Literal[250, 252] = 250
     """What 100 % is on the wire: 250 by the document's 0.4 % a bit; some devices end a full charge early then and need
     252. Settled at commissioning."""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_web_address(cls, value: str) -> str:
-        parts = urlsplit(value)  # raises ValueError for what is no address at all
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("no web address; write one like 'https://api.alphaess.com'")
-        if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise ValueError("credentials would travel in clear; write https")
-        return value
-
-    @field_validator("upload_time_zone")
-    @classmethod
-    def _is_known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError("no IANA time zone; write one like 'Europe/Copenhagen'") from error
-        return value
+    timeout_s: Seconds = 10.0
 
 
 class AlphaEssClient:
