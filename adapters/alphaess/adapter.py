@@ -7,6 +7,7 @@ releasing is a stopped one: the two are never confused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -70,11 +71,12 @@ class AlphaEssAdapter:
         return [device for device in found if device is not None]
 
     async def read(self, device: Device, channel: Channel) -> Telemetry | None:
-        """The latest reading of a device; None when the vendor has none."""
+        """The latest reading of a device; None when the vendor has none. Its time is the vendor's, by our clock."""
         fetch = self._client.get_last_power_data if channel is Channel.POWER else self._client.get_running_data
         for row in await fetch(device.device_id):
             if str(lowered(row).get("sn", device.device_id)) == device.device_id:
-                return mapping.telemetry(row, channel, self._zone, self._client.now())
+                reading = mapping.telemetry(row, channel, self._zone, self._client.now())
+                return replace(reading, measured_at=self._client.by_our_clock(reading.measured_at))
         return None
 
     def translate(self, intent: Intent, device: Device, latest: Telemetry | None) -> Command:

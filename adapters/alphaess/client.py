@@ -23,6 +23,8 @@ from engine.timeline import TimeZoneName
 
 log = logging.getLogger(__name__)
 
+# An answer may take so long: a difference of the clocks below it may be no more than that.
+CLOCK_NOISE_S = 10.0
 # Clocks kept by NTP agree far better than this; one that does not will soon be refused.
 ALARMING_CLOCK_OFFSET_S = 30.0
 # Section 1: a request more than 300 s off the server's clock is refused. We sign with the server's time, so a wrong
@@ -77,6 +79,7 @@ class AlphaEssClient:
         self._login_lock = asyncio.Lock()
         self._refused: ConfigurationError | None = None
         self._clock_warned = False
+        self._row_offset_s = 0.0
 
     @property
     def clock_offset_s(self) -> float | None:
@@ -146,6 +149,17 @@ class AlphaEssClient:
     def now(self) -> dt.datetime:
         """The vendor's time, as well as we know it."""
         return self._clock() + dt.timedelta(seconds=self._transport.clock_offset_s or 0.0)
+
+    def by_our_clock(self, vendor_time: dt.datetime) -> dt.datetime:
+        """A time that the vendor's clock gave, as our clock would have: else ages are as wrong as the clocks are apart.
+
+        The difference is taken anew only when it has changed by more than `CLOCK_NOISE_S`, so that a row keeps its time
+        however often it is read.
+        """
+        offset_s = self.clock_offset_s or 0.0
+        if abs(offset_s - self._row_offset_s) > CLOCK_NOISE_S:
+            self._row_offset_s = offset_s
+        return vendor_time - dt.timedelta(seconds=self._row_offset_s)
 
     async def close(self) -> None:
         """Close the connections."""
