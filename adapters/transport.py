@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -18,11 +17,12 @@ import httpx
 import stamina
 
 from adapters.contract import Clock, VendorUnavailableError
+from adapters.quiet import hush
 
 READ_ATTEMPTS = 3
-# Their debug logs hold headers, and with them cookies.
-for name in ("httpx", "httpcore"):
-    logging.getLogger(name).setLevel(logging.WARNING)
+# Their debug logs hold headers, and with them cookies and tokens.
+hush("httpx")
+hush("httpcore", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
 
 class NotSentError(VendorUnavailableError):
@@ -200,6 +200,9 @@ def _named(path: str) -> Iterator[None]:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
         raise NotSentError(f"{path}: no connection ({type(error).__name__})") from None
+    except UnicodeEncodeError:
+        # What the vendor gave as a token, say, fits no header; the error quotes it.
+        raise NotSentError(f"{path}: the request has characters that HTTP does not carry") from None
     except httpx.HTTPError as error:
         raise NoAnswerError(f"{path}: no answer ({type(error).__name__})") from None
 

@@ -6,12 +6,10 @@ releasing is a stopped one: the two are never confused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
-
-from pydantic import ValidationError
 
 from adapters.alphaess import mapping
 from adapters.alphaess.client import ALARMING_CLOCK_OFFSET_S, AlphaEssClient, Settings, VendorCodeError
@@ -31,11 +29,11 @@ from adapters.contract import (
     Telemetry,
     Unknown,
 )
+from adapters.ratings import clamped_kw
+from adapters.settings import checked
 from adapters.transport import NotSentError, RefusedRequestError
+from adapters.values import lowered
 from engine.intent import Intent, IntentMode
-
-# An order above the rating by no more than this is rounding and is clamped; more is a wrong unit and is refused.
-RATING_MARGIN = 1.05
 
 
 class AlphaEssAdapter:
@@ -73,12 +71,12 @@ class AlphaEssAdapter:
         return [device for device in found if device is not None]
 
     async def read(self, device: Device, channel: Channel) -> Telemetry | None:
-        """The latest reading of a device; None when the vendor has none."""
+        """The latest reading of a device; None when the vendor has none. Its time is the vendor's, by our clock."""
         fetch = self._client.get_last_power_data if channel is Channel.POWER else self._client.get_running_data
         for row in await fetch(device.device_id):
-            named = {str(key).lower(): value for key, value in row.items()}
-            if str(named.get("sn", device.device_id)) == device.device_id:
-                return mapping.telemetry(row, channel, self._zone, self._client.now())
+            if str(lowered(row).get("sn", device.device_id)) == device.device_id:
+                reading = mapping.telemetry(row, channel, self._zone, self._client.now())
+                return replace(reading, measured_at=self._client.by_our_clock(reading.measured_at))
         return None
 
     def translate(self, intent: Intent, device: Device, latest: Telemetry | None) -> Command:
@@ -86,7 +84,7 @@ class AlphaEssAdapter:
         _refuse_without_serial_number(device)
         if intent.mode is IntentMode.SELF_CONSUMPTION:
             return self.release(device)
-        power_kw = _clamped_kw(intent, device, latest)
+        power_kw = clamped_kw(intent, device, latest)
         signed_kw = -power_kw if intent.mode is IntentMode.CHARGE else power_kw
         edge = device.battery.min_soc if intent.mode is IntentMode.DISCHARGE else device.battery.max_soc
         until_soc = edge if intent.until_soc is None else intent.until_soc
@@ -130,31 +128,10 @@ def create(settings: Mapping[str, Any], clock: Clock) -> AlphaEssAdapter:
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
-    try:
-        checked = Settings.model_validate(dict(settings))
-    except ValidationError as error:
-        fields = ", ".join(sorted({str(fault["loc"][0]) if fault["loc"] else "settings" for fault in error.errors()}))
-        raise ConfigurationError(
-            f"alphaess account: missing, unknown or wrong: {fields}; correct the settings"
-        ) from None
-    return AlphaEssAdapter(AlphaEssClient(checked, clock), checked.upload_time_zone, checked.full_soc_raw)
+    account = checked(Settings, settings, "alphaess")
+    return AlphaEssAdapter(AlphaEssClient(account, clock), account.upload_time_zone, account.full_soc_raw)
 
 
 def _refuse_without_serial_number(device: Device) -> None:
     if not device.device_id.strip():
         raise IntentRefusedError("device_id: empty, and a dispatch without Sn drives every system; name one system")
-
-
-def _clamped_kw(intent: Intent, device: Device, latest: Telemetry | None) -> float:
-    charging = intent.mode is IntentMode.CHARGE
-    rating_kw = device.battery.max_charge_kw if charging else device.battery.max_discharge_kw
-    if intent.power_kw > rating_kw * RATING_MARGIN:
-        raise IntentRefusedError(
-            f"power_kw: {intent.power_kw:g} is above the rating of {rating_kw:g} kW; check the units"
-        )
-    allowed_kw = None
-    if latest is not None:
-        allowed_kw = latest.charge_limit_kw if charging else latest.discharge_limit_kw
-    bound_kw = rating_kw if allowed_kw is None else min(rating_kw, max(0.0, allowed_kw))
-    # Whole watts go out, and rounding must not exceed the bound; the inner rounding sweeps off binary dust.
-    return min(intent.power_kw, math.floor(round(bound_kw * 1000, 6)) / 1000)

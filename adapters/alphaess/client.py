@@ -9,19 +9,22 @@ import asyncio
 import datetime as dt
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import SecretStr
 
 from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, Status, describe_code
 from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
+from adapters.settings import AccountSettings, Seconds, WebAddress
 from adapters.transport import NotSentError, RefusedRequestError, Transport
+from adapters.values import lowered
+from engine.timeline import TimeZoneName
 
 log = logging.getLogger(__name__)
 
+# An answer may take so long: a difference of the clocks below it may be no more than that.
+CLOCK_NOISE_S = 10.0
 # Clocks kept by NTP agree far better than this; one that does not will soon be refused.
 ALARMING_CLOCK_OFFSET_S = 30.0
 # Section 1: a request more than 300 s off the server's clock is refused. We sign with the server's time, so a wrong
@@ -43,43 +46,22 @@ class VendorCodeError(VendorUnavailableError):
         return f"{path}: {describe_code(code)}"
 
 
-class Settings(BaseModel):
+class Settings(AccountSettings):
     """One AlphaESS account and how to reach it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: str = "https://api.alphaess.com"
+    base_url: WebAddress = "https://api.alphaess.com"
     api_account: str
     api_secret: SecretStr
     username: str
     password: SecretStr
     encryption_key: Literal["username", "api_secret"] = "username"
     """What the password is encrypted with; the document leaves it open, servers were seen to use the user name."""
-    upload_time_zone: str = "UTC"
+    upload_time_zone: TimeZoneName = "UTC"
     """Zone of the vendor's `UploadTime`, which the document does not state; settled at commissioning."""
     full_soc_raw: Literal[250, 252] = 250
     """What 100 % is on the wire: 250 by the document's 0.4 % a bit; some devices end a full charge early then and need
     252. Settled at commissioning."""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_web_address(cls, value: str) -> str:
-        parts = urlsplit(value)  # raises ValueError for what is no address at all
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("no web address; write one like 'https://api.alphaess.com'")
-        if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise ValueError("credentials would travel in clear; write https")
-        return value
-
-    @field_validator("upload_time_zone")
-    @classmethod
-    def _is_known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError("no IANA time zone; write one like 'Europe/Copenhagen'") from error
-        return value
+    timeout_s: Seconds = 10.0
 
 
 class AlphaEssClient:
@@ -97,6 +79,7 @@ class AlphaEssClient:
         self._login_lock = asyncio.Lock()
         self._refused: ConfigurationError | None = None
         self._clock_warned = False
+        self._row_offset_s = 0.0
 
     @property
     def clock_offset_s(self) -> float | None:
@@ -109,7 +92,7 @@ class AlphaEssClient:
         known: set[str] = set()
         for page in range(1, MOST_PAGES + 1):
             result = await self._read("GetSystemList", {"pageindex": page, "pagesize": PAGE_SIZE})
-            fields = _named(result) if isinstance(result, dict) else {}
+            fields = lowered(result) if isinstance(result, dict) else {}
             rows = _rows(fields.get("systems") or fields.get("items"))
             systems += [row for row in rows if _serial_number(row) not in known]
             fresh = {_serial_number(row) for row in rows} - known - {""}
@@ -167,6 +150,17 @@ class AlphaEssClient:
         """The vendor's time, as well as we know it."""
         return self._clock() + dt.timedelta(seconds=self._transport.clock_offset_s or 0.0)
 
+    def by_our_clock(self, vendor_time: dt.datetime) -> dt.datetime:
+        """A time that the vendor's clock gave, as our clock would have: else ages are as wrong as the clocks are apart.
+
+        The difference is taken anew only when it has changed by more than `CLOCK_NOISE_S`, so that a row keeps its time
+        however often it is read.
+        """
+        offset_s = self.clock_offset_s or 0.0
+        if abs(offset_s - self._row_offset_s) > CLOCK_NOISE_S:
+            self._row_offset_s = offset_s
+        return vendor_time - dt.timedelta(seconds=self._row_offset_s)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.close()
@@ -184,7 +178,7 @@ class AlphaEssClient:
         self._clock_warned = is_off
 
     async def _read(self, name: str, fields: Mapping[str, Any]) -> Any:
-        return _named(await self._call(name, fields, write=False)).get("result")
+        return lowered(await self._call(name, fields, write=False)).get("result")
 
     async def _call(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
         token = self._token or await self._login_before(None)
@@ -224,11 +218,11 @@ class AlphaEssClient:
             except ConfigurationError as error:
                 self._refused = error
                 raise
-            token = _named(answer).get("token")
-            if not token:
+            token = lowered(answer).get("token")
+            if not isinstance(token, str) or not token or not token.isprintable():
                 raise VendorUnavailableError("Login: accepted, but no token came with it")
-            self._token = str(token)
-            return self._token
+            self._token = token
+            return token
 
     async def _signed(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
         answer = await self._send(name, fields, write=write)
@@ -248,13 +242,8 @@ class AlphaEssClient:
         return answer
 
 
-def _named(answer: Mapping[Any, Any]) -> dict[str, Any]:
-    """Fields by their names in lower case; servers do not keep to the document's."""
-    return {str(key).lower(): value for key, value in answer.items()}
-
-
 def _serial_number(row: Mapping[Any, Any]) -> str:
-    value = _named(row).get("sn")
+    value = lowered(row).get("sn")
     return str(value) if isinstance(value, str | int) else ""
 
 
@@ -287,7 +276,7 @@ def _rows(result: Any) -> list[dict[str, Any]]:
 
 
 def _code(name: str, answer: Mapping[str, Any]) -> int:
-    value = _named(answer).get("returncode")
+    value = lowered(answer).get("returncode")
     try:
         return int(str(value))
     except ValueError:

@@ -21,7 +21,6 @@ from Crypto.Cipher import AES
 from Crypto.Hash import MD5, SHA256
 from Crypto.Util.Padding import unpad
 from pydantic import BaseModel, ConfigDict, SecretStr
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -38,14 +37,12 @@ from adapters.alphaess.mapping import (
     soc_from_raw,
 )
 from adapters.emulation import (
-    CONTROL_PREFIX,
     Cloud,
     EmulatedClock,
+    EmulatedCloud,
     EmulatedSite,
     EventLog,
     FaultBox,
-    control_routes,
-    with_faults,
 )
 
 CADENCES_S = (POWER_CADENCE_S, RUNNING_CADENCE_S)
@@ -74,7 +71,7 @@ class Account(BaseModel):
         )
 
 
-class AlphaEssCloud:
+class AlphaEssCloud(EmulatedCloud):
     """The vendor's server: one account, its tokens, its systems."""
 
     def __init__(
@@ -104,7 +101,6 @@ class AlphaEssCloud:
         self._clock, self._log, self._faults = clock, log, faults
         zone = ZoneInfo(upload_time_zone)
         self._systems = {site.device_id: System(site, log, faults, zone) for site in sites}
-        self.stopped = False
         self._tokens: dict[str, tuple[dt.datetime, str]] = {}
         handlers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "GetSystemList": self._system_list,
@@ -118,10 +114,7 @@ class AlphaEssCloud:
         }
         routes = [Route(PATHS["Login"], self._login, methods=["POST"])]
         routes += [Route(PATHS[name], self._data_call(name, call), methods=["POST"]) for name, call in handlers.items()]
-        controls = control_routes(clock, self.advance, self.state, self.stop, faults)
-        self.app: Any = with_faults(
-            Starlette(routes=[*routes, *controls]), faults, lambda path: path == PATHS["RemoteDispatch"], CONTROL_PREFIX
-        )
+        self._offer(routes, clock, faults, lambda path: path == PATHS["RemoteDispatch"])
 
     def account(self) -> dict[str, Any]:
         """What `adapters.alphaess.adapter.create` needs beside the address."""
@@ -142,10 +135,6 @@ class AlphaEssCloud:
         now = self._clock.now()
         for system in self._systems.values():
             system.advance(now)
-
-    def stop(self) -> None:
-        """Whoever serves this cloud should end."""
-        self.stopped = True
 
     def state(self) -> dict[str, Any]:
         """The emulator's own account of itself."""

@@ -19,13 +19,13 @@ Cobat, Poinv         capacity_kwh, rated_kw    section 2 gives no unit; kWh and 
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import IntEnum
 from typing import Any
 
 from adapters.contract import Channel, Found, IntentRefusedError, Registers, Telemetry, VendorUnavailableError
+from adapters.values import fraction, in_utc, kilo, lowered, number, time_of
 
 # Section 7: "The command will automatically stop after 90 seconds".
 DISPATCH_LIFETIME_S = 90.0
@@ -34,8 +34,6 @@ POWER_OFFSET = 32_000
 # Section 7: 0.4 %/bit, so the raw 95 of the document's example is 38 %.
 SOC_PERCENT_PER_BIT = Decimal("0.4")
 FULL_SOC_RAW = 250
-# A state of charge outside this is no reading.
-LOWEST_PERCENT, HIGHEST_PERCENT = -5.0, 105.0
 # Sections 4 and 6: one row per 5 minutes, one per 10 seconds.
 RUNNING_CADENCE_S = 300.0
 POWER_CADENCE_S = 10.0
@@ -188,31 +186,30 @@ def telemetry(row: Mapping[str, Any], channel: Channel, zone: dt.tzinfo, now: dt
     Raises:
         VendorUnavailableError: The row has no readable `UploadTime`, so nothing can be said of its age.
     """
-    fields = {str(key).lower(): value for key, value in row.items()}
+    fields = lowered(row)
     grid_w = _sum(fields, "pmeterl1", "pmeterl2", "pmeterl3")
-    array_meter_w = _number(fields, "pmeterdc")
+    array_meter_w = number(fields.get("pmeterdc"))
     pv_w = _sum(fields, "ppv1", "ppv2")
     if array_meter_w is not None:
         pv_w = (pv_w or 0.0) + max(array_meter_w, 0.0)
-    battery_w = _number(fields, "pbat")
+    battery_w = number(fields.get("pbat"))
     load_w = None if grid_w is None or pv_w is None or battery_w is None else grid_w + pv_w + battery_w
-    percent = _number(fields, "soc")
-    switch = _number(fields, "dispatchswitch")
+    switch = number(fields.get("dispatchswitch"))
     return Telemetry(
         channel=channel,
         measured_at=_time(fields, zone, now),
-        battery_kw=_kilo(battery_w),
-        grid_kw=_kilo(grid_w),
-        pv_kw=_kilo(pv_w),
-        load_kw=_kilo(load_w),
-        soc=percent / 100 if percent is not None and LOWEST_PERCENT <= percent <= HIGHEST_PERCENT else None,
-        charge_limit_kw=_kilo(_number(fields, "pcharge")),
-        discharge_limit_kw=_kilo(_number(fields, "pdischarge")),
+        battery_kw=kilo(battery_w),
+        grid_kw=kilo(grid_w),
+        pv_kw=kilo(pv_w),
+        load_kw=kilo(load_w),
+        soc=fraction(number(fields.get("soc"))),
+        charge_limit_kw=kilo(number(fields.get("pcharge"))),
+        discharge_limit_kw=kilo(number(fields.get("pdischarge"))),
         registers=Registers(
-            import_kwh=_number(fields, "einput"),
-            export_kwh=_number(fields, "eoutput"),
-            charge_kwh=_number(fields, "echarge"),
-            discharge_kwh=_number(fields, "edischarge"),
+            import_kwh=number(fields.get("einput")),
+            export_kwh=number(fields.get("eoutput")),
+            charge_kwh=number(fields.get("echarge")),
+            discharge_kwh=number(fields.get("edischarge")),
         ),
         dispatch_active=None if switch is None else switch != 0,
     )
@@ -223,7 +220,7 @@ def found(row: Mapping[str, Any]) -> Found | None:
 
     `controllable` stays open: the list does not say whether a system takes dispatches.
     """
-    fields = {str(key).lower(): value for key, value in row.items()}
+    fields = lowered(row)
     serial_number = _text(fields, "sn")
     if not serial_number:
         return None
@@ -231,8 +228,8 @@ def found(row: Mapping[str, Any]) -> Found | None:
         device_id=serial_number,
         name=_text(fields, "remark"),
         model=_text(fields, "systemmodel"),
-        capacity_kwh=_number(fields, "cobat"),
-        rated_kw=_number(fields, "poinv"),
+        capacity_kwh=number(fields.get("cobat")),
+        rated_kw=number(fields.get("poinv")),
     )
 
 
@@ -241,33 +238,14 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _number(fields: Mapping[str, Any], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None or isinstance(value, bool | dict | list):
-        return None
-    try:
-        number = float(Decimal(str(value).strip()))
-    except (InvalidOperation, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _sum(fields: Mapping[str, Any], *names: str) -> float | None:
-    present = [value for value in (_number(fields, name) for name in names) if value is not None]
+    present = [value for value in (number(fields.get(name)) for name in names) if value is not None]
     return sum(present) if present else None
 
 
-def _kilo(watts: float | None) -> float | None:
-    return None if watts is None else watts / 1000
-
-
 def _time(fields: Mapping[str, Any], zone: dt.tzinfo, now: dt.datetime | None) -> dt.datetime:
-    text = str(fields.get("uploadtime") or "").strip().replace("/", "-")
-    try:
-        time = dt.datetime.fromisoformat(text)
-        if time.tzinfo is not None:
-            return time.astimezone(dt.UTC)
-        candidates = [time.replace(tzinfo=zone, fold=fold).astimezone(dt.UTC) for fold in (0, 1)]
-    except (ValueError, OverflowError):
-        raise VendorUnavailableError("UploadTime: missing or unreadable; the row's age is unknown") from None
-    return candidates[0] if now is None else min(candidates, key=lambda candidate: abs(candidate - now))
+    local = time_of(fields.get("uploadtime"))
+    time = None if local is None else in_utc(local, zone, now)
+    if time is None:
+        raise VendorUnavailableError("UploadTime: missing or unreadable; the row's age is unknown")
+    return time

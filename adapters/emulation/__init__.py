@@ -5,6 +5,7 @@ An emulator is a real HTTP server with physics behind it. For tests, demonstrati
 
 from adapters.emulation.builders import Emulator, emulator
 from adapters.emulation.clock import EmulatedClock
+from adapters.emulation.cloud import EmulatedCloud
 from adapters.emulation.control import (
     CLOCK_PATH,
     CONTROL_PREFIX,
@@ -30,6 +31,7 @@ __all__ = [
     "STOP_PATH",
     "Cloud",
     "EmulatedClock",
+    "EmulatedCloud",
     "EmulatedSite",
     "Emulator",
     "EmulatorControl",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from adapters.contract import (
     Abilities,
@@ -20,7 +20,6 @@ from adapters.contract import (
     CallBudget,
     Clock,
     Command,
-    ConfigurationError,
     Device,
     IntentRefusedError,
     Progress,
@@ -34,7 +33,7 @@ from adapters.contract import (
 from adapters.huawei.client import HuaweiClient
 from adapters.huawei.errors import TaskLostError
 from adapters.huawei.flow import CONTROL_CALLS_PER_DAY
-from adapters.huawei.limits import clamped_kw, minutes_of, not_below_pv
+from adapters.huawei.limits import minutes_of, not_below_pv
 from adapters.huawei.mapping import (
     MOST_PLANTS_PER_CHARGE_TASK,
     MOST_PLANTS_PER_SETTING_TASK,
@@ -57,6 +56,8 @@ from adapters.huawei.tasks import (
     charge_progress,
     neutral_idle,
 )
+from adapters.ratings import clamped_kw
+from adapters.settings import checked
 from adapters.tokens import TokenStore
 from engine.intent import Intent, IntentMode
 from engine.intent_merging import CallCosts, Loss, Merging, merge
@@ -398,15 +399,9 @@ def create(settings: Mapping[str, Any], clock: Clock, store: TokenStore | None =
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
-    try:
-        checked = Settings.model_validate(dict(settings))
-    except ValidationError as error:
-        names = {str(fault["loc"][0]) if fault["loc"] else "access and its credentials" for fault in error.errors()}
-        raise ConfigurationError(
-            f"huawei account: missing, unknown or wrong: {', '.join(sorted(names))}; correct the settings"
-        ) from None
-    client = HuaweiClient(checked, clock, store)
-    return HuaweiAdapter(client) if checked.access == "oauth" else HuaweiReader(client)
+    account = checked(Settings, settings, "huawei")
+    client = HuaweiClient(account, clock, store)
+    return HuaweiAdapter(client) if account.access == "oauth" else HuaweiReader(client)
 
 
 def _chunks(valid: Sequence[tuple[int, ChargeTask]]) -> list[list[tuple[int, ChargeTask]]]:

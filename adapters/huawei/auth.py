@@ -23,9 +23,10 @@ from adapters.huawei.codes import OVER_LIMIT, SYSTEM_OVER_LIMIT, FailCode
 from adapters.huawei.errors import error_of
 from adapters.huawei.flow import FlowControl
 from adapters.huawei.mapping import AUTHORIZE_PATH, TOKEN_PATH, Call
-from adapters.huawei.wire import envelope, fields, number, text
+from adapters.huawei.wire import envelope, fields, text
 from adapters.tokens import Tokens, TokenStore
 from adapters.transport import Request, Transport
+from adapters.values import number
 
 LOG = logging.getLogger(__name__)
 # A token this close to its end is renewed before it is used [s].

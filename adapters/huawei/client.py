@@ -132,7 +132,11 @@ class HuaweiClient:
         page, pages = 1, 1
         while page <= min(pages, MOST_PAGES):
             more, pages = records.plants_of(await self._read(Call.PLANTS, {"pageNo": page}))
-            found += more
+            known = {plant.plant_code for plant in found}
+            fresh = [plant for plant in more if plant.plant_code not in known]
+            if not fresh:
+                break  # whatever the number of pages says, a page that brings nothing new is the last
+            found += fresh
             page += 1
         return found
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, Literal
 
-from adapters.huawei.wire import number
+from adapters.values import number
 
 # Section 3.1.2: the OAuth service has a host of its own.
 OAUTH_HOST = "https://oauth2.fusionsolar.huawei.com"

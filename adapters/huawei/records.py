@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.huawei.mapping import PLANT_POINTS, REPORT_POINTS, Signs, device_values, named_values
-from adapters.huawei.wire import Envelope, fields, number, rows, text, time_of_ms, time_of_text, whole
+from adapters.huawei.wire import Envelope, fields, rows, text, time_of_ms, time_of_text, whole
+from adapters.values import number
 
 
 @dataclass(frozen=True)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from adapters.huawei.mapping import OAUTH_HOST, Sign
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from adapters.settings import AccountSettings, Seconds, WebAddress
 
 
-class Settings(BaseModel):
+class Settings(AccountSettings):
     """One owner who has authorised us, or one API account, and how to reach SmartPVMS."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: str
+    base_url: WebAddress
     """The management system that has the plants, as in "https://eu5.fusionsolar.huawei.com"."""
     access: Literal["oauth", "api_account"] = "oauth"
     """Batteries can be driven with OAuth only (section 5.2)."""
-    oauth_url: str = OAUTH_HOST
+    oauth_url: WebAddress | Literal["same"] = OAUTH_HOST
     """Where the OAuth service is; "same" means at `base_url`."""
     client_id: str = ""
     client_secret: SecretStr = SecretStr("")
@@ -61,7 +56,7 @@ class Settings(BaseModel):
     """What to do with a forced charge below what the array gives: it would throttle the array."""
     neutral_idle_plants: frozenset[str] = frozenset()
     """Plants that `prepare_neutral_idle` was done for: there a stop is a hold, and self-consumption is refused."""
-    batteries_of_plant: dict[str, Annotated[int, Field(ge=1)]] = {}
+    batteries_of_plant: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """How many batteries a plant has, where it has several: "the task is executed on every ESS", so each is told its
     share of the power. 1 tells each the whole, if the vendor turns out to share it out."""
     reading_kept_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
@@ -71,18 +66,6 @@ class Settings(BaseModel):
     identical_for_s: Seconds = 1800.0
     """Values that have not changed in the least for so long are as old as they are [s]: real-time data have no time of
     their own, and the cloud repeats the last ones of a plant that is offline."""
-
-    @field_validator("base_url", "oauth_url")
-    @classmethod
-    def _is_web_address(cls, value: str) -> str:
-        if value == "same":
-            return value
-        parts = urlsplit(value)  # raises ValueError for what is no address at all
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("no web address; write one like 'https://eu5.fusionsolar.huawei.com'")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise ValueError("credentials would travel in clear; write https")
-        return value
 
     @model_validator(mode="after")
     def _has_its_credentials(self) -> Self:
@@ -97,6 +80,4 @@ class Settings(BaseModel):
         missing = [name for name, value in needed.items() if not value]
         if missing:
             raise ValueError(f"access {self.access} needs {', '.join(missing)}")
-        if self.base_url == "same":
-            raise ValueError("base_url: write the address of the management system")
         return self

@@ -27,7 +27,8 @@ from adapters.huawei.mapping import (
     TaskStatus,
     WorkingMode,
 )
-from adapters.huawei.wire import Envelope, fields, number, rows, text, time_of_text, whole
+from adapters.huawei.wire import Envelope, fields, rows, text, time_of_text, whole
+from adapters.values import number
 
 _CLOCK_TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 MOST_WINDOWS = 14

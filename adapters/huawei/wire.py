@@ -6,12 +6,12 @@ Source: SmartPVMS 24.5.0 NBI Reference; its examples contradict each other in th
 from __future__ import annotations
 
 import datetime as dt
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from adapters.values import lowered, number
 
 # The document prints these names with a wrong letter or under two names.
 SAME_NAME = {
@@ -28,7 +28,7 @@ def fields(value: Any) -> dict[str, Any]:
     """An object with its names folded; anything else is an empty one. A name that is printed right wins."""
     if not isinstance(value, Mapping):
         return {}
-    folded = {str(key).lower(): item for key, item in value.items()}
+    folded = lowered(value)
     aliases = {SAME_NAME[key]: item for key, item in folded.items() if key in SAME_NAME}
     return {**aliases, **folded}
 
@@ -37,17 +37,6 @@ def rows(value: Any) -> list[dict[str, Any]]:
     """A list of objects, folded; one object alone counts as a list of one."""
     items = value if isinstance(value, list) else [value]
     return [fields(item) for item in items if isinstance(item, Mapping)]
-
-
-def number(value: Any) -> float | None:
-    """A finite number, also as text; None for everything else: null, "", "N/A", true."""
-    if not isinstance(value, int | float | str) or isinstance(value, bool):
-        return None
-    try:
-        found = float(Decimal(str(value).strip()))
-    except (InvalidOperation, OverflowError, ValueError):
-        return None
-    return found if math.isfinite(found) else None
 
 
 def whole(value: Any) -> int | None:

@@ -9,13 +9,12 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from adapters.contract import Abilities, Channel, Clock, ConfigurationError, Device, Telemetry, VendorUnavailableError
+from adapters.contract import Abilities, Channel, Clock, Device, Telemetry, VendorUnavailableError
 from adapters.ingeteam import mapping, properties
 from adapters.ingeteam.client import IngeteamClient, Settings
 from adapters.ingeteam.frozen import ReceptionTime
 from adapters.ingeteam.live import LiveFeed
+from adapters.settings import checked
 
 
 class IngeteamAdapter:
@@ -77,7 +76,8 @@ class IngeteamAdapter:
     def watch(self, device: Device) -> AsyncIterator[Telemetry]:  # noqa: ARG002 one device per address
         """Readings of the stream as they come, for ever; it is opened anew when it breaks or falls silent.
 
-        Refused credentials do not end it: they are tried again after a minute, and logged each time.
+        Raises:
+            ConfigurationError: The credentials are refused; for a minute after that nothing is asked.
         """
         return self._feed.readings()
 
@@ -130,14 +130,8 @@ def create(settings: Mapping[str, Any], clock: Clock) -> IngeteamAdapter:
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
-    try:
-        checked = Settings.model_validate(dict(settings))
-    except ValidationError as error:
-        fields = ", ".join(sorted({str(fault["loc"][0]) if fault["loc"] else "settings" for fault in error.errors()}))
-        raise ConfigurationError(
-            f"ingeteam account: missing, unknown or wrong: {fields}; correct the settings"
-        ) from None
-    return IngeteamAdapter(IngeteamClient(checked, clock), checked, clock)
+    account = checked(Settings, settings, "ingeteam")
+    return IngeteamAdapter(IngeteamClient(account, clock), account, clock)
 
 
 def _telemetry(reading: mapping.PlantReading, at: dt.datetime, battery_kw: float | None) -> Telemetry:

@@ -14,16 +14,17 @@ import logging
 from collections.abc import AsyncGenerator
 from ipaddress import ip_address, ip_network
 from typing import Annotated, cast
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
 from adapters.ingeteam import datalogger, mapping, properties
 from adapters.ingeteam.sse import EventDecoder
 from adapters.ingeteam.values import is_error
+from adapters.settings import AccountSettings, Seconds, checked_address
 from adapters.transport import Answer, NoAnswerError, RefusedRequestError, Request, Transport
+from engine.timeline import TimeZoneName
 
 # After refused credentials nothing is asked for so long: the device's owner uses the same account.
 REFUSED_PAUSE_S = 60.0
@@ -51,54 +52,45 @@ class DeviceError(VendorUnavailableError):
     """The device answered with HTTP 200 and `{"code": "error"}`, which is how it refuses."""
 
 
-class Settings(BaseModel):
+def _is_local(host: str) -> bool:
+    """Whether a host is an address on the site's own network; a name could be looked up to anywhere."""
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in LOCAL_NETWORKS)
+
+
+def _checked_address(value: str) -> str:
+    return checked_address(value, _is_local)
+
+
+class Settings(AccountSettings):
     """One device on its site's network, and the user of its web pages."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: str
+    base_url: Annotated[str, AfterValidator(_checked_address)]
     """Address of the device, like `http://192.168.1.20`."""
     username: Annotated[str, Field(min_length=1)]
     password: SecretStr
-    time_zone: str | None = None
+    time_zone: TimeZoneName | None = None
     """Zone of the datalogger's `Date`, which carries none; without it no history is read."""
     pv_measured: bool = True
     """Whether the EMS's strategy uses PV; values that it does not use are 0 (section 7.2)."""
     battery_from_flows: bool = False
     """Whether the datalogger's battery power is made up from its flows, which leave out what went to the grid."""
-    silence_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    silence_s: Seconds = 30.0
     """The stream is opened anew after so long without a reading of the plant [s]."""
-    frozen_after_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    frozen_after_s: Seconds = 300.0
     """Readings that repeat each other to the bit for so long count as one that grows old [s]."""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_safe_address(cls, value: str) -> str:
-        parts = urlsplit(value)  # raises ValueError for what is no address at all
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("no web address; write one like 'http://192.168.1.20'")
-        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-            raise ValueError("more than an address; credentials are settings of their own")
-        if parts.scheme == "http" and not _is_local(parts.hostname):
-            raise ValueError("credentials would travel in clear; write the address on the site's network, or https")
-        return value
+    timeout_s: Seconds = 10.0
 
     @field_validator("username")
     @classmethod
     def _has_no_colon(cls, value: str) -> str:
         if ":" in value:
             raise ValueError("HTTP Basic knows no user with a colon")
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_known_zone(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError("no IANA time zone; write one like 'Europe/Madrid'") from error
         return value
 
 
@@ -245,14 +237,3 @@ class IngeteamClient:
         if kind not in self._turns or self._turns[kind][0] is not loop:
             self._turns[kind] = (loop, asyncio.Lock())
         return self._turns[kind][1]
-
-
-def _is_local(host: str) -> bool:
-    """Whether a host is an address on the site's own network; a name could be looked up to anywhere."""
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return any(address in network for network in LOCAL_NETWORKS)

@@ -20,20 +20,17 @@ from email.utils import format_datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from adapters.emulation import (
-    CONTROL_PREFIX,
     EmulatedClock,
+    EmulatedCloud,
     EmulatedSite,
     EventLog,
     FaultBox,
     Reading,
-    control_routes,
-    with_faults,
 )
 from adapters.ingeteam.emulated_words import MODELS, SHAPES, Model, Shape, phases, property_items
 from adapters.ingeteam.emulated_words import frames as event_frames
@@ -49,7 +46,7 @@ KEPT_DAYS = 59
 LOOK_S, HEARTBEAT_S = 0.01, 1.0
 
 
-class IngeteamCloud:
+class IngeteamCloud(EmulatedCloud):
     """One device and the battery behind it."""
 
     def __init__(
@@ -89,14 +86,12 @@ class IngeteamCloud:
         self._samples: deque[Reading] = deque([site.reading(DATALOGGER_S)], maxlen=KEPT_DAYS * 480)
         self.streams = 0
         """How many streams are open."""
-        self.stopped = False
         routes = [
             Route("/inverter/properties/read/1", self._properties, methods=["POST"]),
             Route("/system/events/sse/stream", self._stream, methods=["GET"]),
             Route("/ems/datalogger/samples/{date}/{minutes}", self._datalogger, methods=["POST"]),
         ]
-        routes += control_routes(clock, self.advance, self.state, self.stop, faults)
-        self.app = with_faults(Starlette(routes=routes), faults, lambda _: False, CONTROL_PREFIX)
+        self._offer(routes, clock, faults)
 
     def advance(self) -> None:
         """Bring everything to the emulated time, with a sample of the datalogger every 3 minutes."""
@@ -118,10 +113,6 @@ class IngeteamCloud:
     def account(self) -> dict[str, Any]:
         """Settings of an adapter for it, without `base_url`."""
         return {"username": self._username, "password": self._password, "time_zone": str(self._zone)}
-
-    def stop(self) -> None:
-        """Whoever serves this device should end."""
-        self.stopped = True
 
     async def _properties(self, request: Request) -> Response:
         self.advance()

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.contract import AdapterError, ConfigurationError, Telemetry
-from adapters.ingeteam.client import REFUSED_PAUSE_S
 
 # Pauses before the stream is opened anew [s].
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -84,7 +83,11 @@ class LiveFeed:
         return self._open_pump() is not None
 
     async def readings(self) -> AsyncGenerator[Telemetry, None]:
-        """Readings as they come, until `close`. Who takes them slowly gets the latest and misses those between."""
+        """Readings as they come, until `close`. Who takes them slowly gets the latest and misses those between.
+
+        Raises:
+            ConfigurationError: As `connect` raised it; every watcher gets it, and the stream stays closed.
+        """
         pump = self._open_pump()
         if pump is None:
             mailboxes: set[Mailbox] = set()
@@ -128,9 +131,8 @@ class LiveFeed:
                         async for reading in readings:
                             backoff.reset()
                             _tell(mailboxes, reading)
-                except ConfigurationError as error:
-                    pause_s = REFUSED_PAUSE_S
-                    _log.warning("the stream cannot be opened; again in %.0f s: %s", pause_s, error)
+                except ConfigurationError:
+                    raise
                 except AdapterError as error:
                     pause_s = backoff.next_s()
                     _log.warning("the stream broke; again in %.1f s: %s", pause_s, error)
@@ -138,7 +140,8 @@ class LiveFeed:
                     pause_s = backoff.next_s()
                 await self._sleep(pause_s)
         except Exception as error:
-            _tell(mailboxes, error)  # a fault of ours: whoever watches has to see it rather than wait for ever
+            # Settings that somebody has to change, or a fault of ours: who watches must see it, not wait for ever.
+            _tell(mailboxes, error)
 
 
 def _tell(mailboxes: set[Mailbox], item: Telemetry | Exception | None) -> None:

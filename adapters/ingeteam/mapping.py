@@ -27,7 +27,8 @@ from enum import IntEnum
 from typing import Any, TypeVar
 
 from adapters.contract import VendorUnavailableError
-from adapters.ingeteam.values import fraction, kilo, member, not_negative, number, rows, text_of
+from adapters.ingeteam.values import member, not_negative, rows, text_of
+from adapters.values import fraction, kilo, number
 
 Code = TypeVar("Code", bound=IntEnum)
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.ingeteam.values import fraction, kilo, member, not_negative, number, rows, text_of
+from adapters.ingeteam.values import member, not_negative, rows, text_of
+from adapters.values import fraction, kilo, number
 
 # Sections 3.1, 4.1, 5.1, 6.1: names with their units, and what else they are called in examples. 1 and l look alike in
 # the document: Iac1 is also Iacl, while Vcl and Pcl (critical loads) are also Vc1 and Pc1. Eparc is an energy whose

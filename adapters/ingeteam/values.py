@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from adapters.contract import VendorUnavailableError
+from adapters.values import lowered
 
-# A state of charge outside this is no reading.
-LOWEST_PERCENT, HIGHEST_PERCENT = -5.0, 105.0
 # Loads and arrays that are less negative than this are meters around zero, others are a wrong sign.
 NEAR_ZERO_W = 100.0
-
-
-def number(value: Any) -> float | None:
-    """A number as it may come: plain or as text; None for everything that is none."""
-    if value is None or isinstance(value, bool | dict | list):
-        return None
-    try:
-        converted = float(Decimal(str(value).strip()))
-    except (InvalidOperation, OverflowError, ValueError):
-        return None
-    return converted if math.isfinite(converted) else None
 
 
 def rows(content: Any, name: str) -> list[dict[str, Any]]:
@@ -33,7 +19,7 @@ def rows(content: Any, name: str) -> list[dict[str, Any]]:
     """
     if not isinstance(content, list):
         raise VendorUnavailableError(f"{name}: no list came; the device has another firmware or an error")
-    return [{str(key).lower(): value for key, value in row.items()} for row in content if isinstance(row, dict)]
+    return [lowered(row) for row in content if isinstance(row, dict)]
 
 
 def member(content: Any, name: str) -> Any:
@@ -61,15 +47,3 @@ def is_error(content: Any) -> bool:
 def not_negative(watts: float | None) -> float | None:
     """A power that has one direction; a little below zero is zero, far below it is a wrong sign and so unknown."""
     return None if watts is None or watts < -NEAR_ZERO_W else max(watts, 0.0)
-
-
-def kilo(watts: float | None) -> float | None:
-    """W as kW."""
-    return None if watts is None or not math.isfinite(watts) else watts / 1000
-
-
-def fraction(percent: float | None) -> float | None:
-    """A state of charge in percent as a fraction; None where it is none."""
-    if percent is None or not LOWEST_PERCENT <= percent <= HIGHEST_PERCENT:
-        return None
-    return min(1.0, max(0.0, percent / 100))

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
-
-from adapters.contract import Abilities, Channel, Clock, ConfigurationError, Device, Telemetry
+from adapters.contract import Abilities, Channel, Clock, Device, Telemetry
+from adapters.settings import checked
 from adapters.solax import mapping
 from adapters.solax.client import Settings, SolaxClient
 
@@ -52,9 +51,5 @@ def create(settings: Mapping[str, Any], clock: Clock) -> SolaxAdapter:
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
-    try:
-        checked = Settings.model_validate(dict(settings))
-    except ValidationError as error:
-        fields = ", ".join(sorted({str(fault["loc"][0]) if fault["loc"] else "settings" for fault in error.errors()}))
-        raise ConfigurationError(f"solax account: missing, unknown or wrong: {fields}; correct the settings") from None
-    return SolaxAdapter(SolaxClient(checked, clock), checked.upload_time_zone, checked.meter_2)
+    account = checked(Settings, settings, "solax")
+    return SolaxAdapter(SolaxClient(account, clock), account.upload_time_zone, account.meter_2)

@@ -10,10 +10,8 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from adapters.contract import (
     AdapterError,
@@ -23,6 +21,7 @@ from adapters.contract import (
     VendorUnavailableError,
 )
 from adapters.quota import Meter, Quota
+from adapters.settings import AccountSettings, Seconds, WebAddress
 from adapters.solax.credentials import Credentials, TokenId
 from adapters.solax.mapping import (
     REALTIME_PATH,
@@ -31,10 +30,11 @@ from adapters.solax.mapping import (
     Meter2,
     code_of,
     describe_code,
-    lowered,
     pause_for,
 )
 from adapters.transport import NotSentError, RefusedRequestError, Request, Transport
+from adapters.values import lowered
+from engine.timeline import TimeZoneName
 
 KIND = "solax calls"
 # Fewer than 10 a minute and fewer than 10,000 a day, says the vendor's portal; the document says nothing.
@@ -54,30 +54,18 @@ class VendorCodeError(VendorUnavailableError):
         return f"{path}: {describe_code(code)}"
 
 
-class Settings(BaseModel):
+class Settings(AccountSettings):
     """One SolaX Cloud account and how to reach it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: str = "https://global.solaxcloud.com"
+    base_url: WebAddress = "https://global.solaxcloud.com"
     token_id: SecretStr
-    upload_time_zone: str | None = None
+    upload_time_zone: TimeZoneName | None = None
     """Zone of `uploadTime`, which comes without one: the plants'. None: only readings with `utcDateTime` are taken."""
     meter_2: Meter2 = Meter2.IGNORED
     """What `feedinpowerM2` measures; the document does not say, settled at commissioning."""
     poll_s: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 150.0
     """An inverter is asked no more often than this [s]; in between the last answer is given again."""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_web_address(cls, value: str) -> str:
-        parts = urlsplit(value)  # raises ValueError for what is no address at all
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("no web address; write one like 'https://global.solaxcloud.com'")
-        if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
-            raise ValueError("credentials would travel in clear; write https")
-        return value
+    timeout_s: Seconds = 10.0
 
     @field_validator("token_id")
     @classmethod
@@ -85,16 +73,6 @@ class Settings(BaseModel):
         token = value.get_secret_value()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise ValueError("no token; copy it from the portal's page for the API, without blanks")
-        return value
-
-    @field_validator("upload_time_zone")
-    @classmethod
-    def _is_known_zone(cls, value: str | None) -> str | None:
-        try:
-            if value is not None:
-                ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError("no IANA time zone; write one like 'Europe/Copenhagen'") from error
         return value
 
 

@@ -16,20 +16,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.emulation import (
-    CONTROL_PREFIX,
     EmulatedClock,
+    EmulatedCloud,
     EmulatedSite,
     EventLog,
     FaultBox,
     Reading,
-    control_routes,
-    with_faults,
 )
 from adapters.solax.mapping import BatteryStatus, ErrorCode, InverterStatus
 
@@ -54,7 +51,7 @@ _MESSAGES = {
 }
 
 
-class SolaxCloud:
+class SolaxCloud(EmulatedCloud):
     """The vendor's server: one token and the inverters bound to it."""
 
     def __init__(
@@ -75,10 +72,8 @@ class SolaxCloud:
         self._refusals: deque[dt.datetime] = deque(maxlen=REFUSALS_BEFORE_BAN)
         self._banned_until: dt.datetime | None = None
         self._pv_before: dict[str, tuple[dt.date, float]] = {}
-        self.stopped = False
         routes = [Route("/api/v2/dataAccess/realtimeInfo/get", self._realtime_info, methods=["POST"])]
-        routes += control_routes(clock, self.advance, self.state, self.stop, faults)
-        self.app = with_faults(Starlette(routes=routes), faults, lambda _: False, CONTROL_PREFIX)
+        self._offer(routes, clock, faults)
 
     def advance(self) -> None:
         """Bring all inverters to the emulated time."""
@@ -86,10 +81,6 @@ class SolaxCloud:
         for site in self._sites.values():
             site.advance(now)
             self._begin_day(site)
-
-    def stop(self) -> None:
-        """Whoever serves this cloud should end."""
-        self.stopped = True
 
     def state(self) -> dict[str, Any]:
         """The emulator's own account of itself."""

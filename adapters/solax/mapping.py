@@ -21,13 +21,12 @@ sn                    compared with the wifiSn asked for
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from enum import Enum, IntEnum
 from typing import Any
 
 from adapters.contract import Channel, ConfigurationError, Registers, Telemetry, VendorUnavailableError
+from adapters.values import fraction, in_utc, kilo, lowered, number, time_of
 
 # Section 7.1; the version in the path is v2 whatever the title pages say.
 REALTIME_PATH = "/api/v2/dataAccess/realtimeInfo/get"
@@ -35,8 +34,6 @@ REALTIME_PATH = "/api/v2/dataAccess/realtimeInfo/get"
 CREDENTIAL_HEADER = "tokenId"
 # How often inverters upload; the document does not say.
 CADENCE_S = 300.0
-# A state of charge outside this is no reading.
-LOWEST_PERCENT, HIGHEST_PERCENT = -5.0, 105.0
 STRINGS = ("powerdc1", "powerdc2", "powerdc3", "powerdc4")
 
 
@@ -147,8 +144,8 @@ def pause_for(code: int | None, text: object) -> dt.timedelta | None:
 
 def code_of(value: object) -> int | None:
     """A code or status as a number; the document prints them as numbers here and as text there."""
-    number = _number({"": value}, "")
-    return int(number) if number is not None and number.is_integer() else None
+    found = number(value)
+    return int(found) if found is not None and found.is_integer() else None
 
 
 def telemetry(
@@ -172,48 +169,33 @@ def telemetry(
         ConfigurationError: There is a time, but its zone was not set.
     """
     fields = lowered(row)
-    second_w = _number(fields, "feedinpowerm2")
-    export_w, ac_w, pv_w = _number(fields, "feedinpower"), _number(fields, "acpower"), _sum(fields, *STRINGS)
+    second_w = number(fields.get("feedinpowerm2"))
+    export_w, ac_w, pv_w = number(fields.get("feedinpower")), number(fields.get("acpower")), _sum(fields, *STRINGS)
     if meter_2 is Meter2.GRID:
         export_w = _plus(export_w, second_w)
     elif meter_2 is Meter2.PV:
         # Half of the array's power would be a wrong figure: without the one meter there is none.
         pv_w, ac_w = _plus(pv_w, second_w), _plus(ac_w, second_w)
     connected = code_of(fields.get("batstatus")) != BatteryStatus.DISCONNECTED
-    charge_w = _number(fields, "batpower") if connected else None
-    percent = _number(fields, "soc") if connected else None
+    charge_w = number(fields.get("batpower")) if connected else None
     status = code_of(fields.get("inverterstatus"))
     return Telemetry(
         channel=channel,
         measured_at=_time(fields, zone, now),
-        battery_kw=None if charge_w is None else _kilo(-charge_w),
-        grid_kw=None if export_w is None else _kilo(-export_w),
-        pv_kw=_kilo(pv_w),
-        load_kw=None if ac_w is None or export_w is None else _kilo(ac_w - export_w),
-        soc=percent / 100 if percent is not None and LOWEST_PERCENT <= percent <= HIGHEST_PERCENT else None,
-        registers=Registers(import_kwh=_number(fields, "consumeenergy"), export_kwh=_number(fields, "feedinenergy")),
+        battery_kw=None if charge_w is None else kilo(-charge_w),
+        grid_kw=None if export_w is None else kilo(-export_w),
+        pv_kw=kilo(pv_w),
+        load_kw=None if ac_w is None or export_w is None else kilo(ac_w - export_w),
+        soc=fraction(number(fields.get("soc"))) if connected else None,
+        registers=Registers(
+            import_kwh=number(fields.get("consumeenergy")), export_kwh=number(fields.get("feedinenergy"))
+        ),
         dispatch_active=status in DRIVEN_BY_OTHERS if status in set(InverterStatus) else None,
     )
 
 
-def lowered(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An object of the vendor's with its names in lower case."""
-    return {str(key).lower(): value for key, value in row.items()}
-
-
-def _number(fields: Mapping[str, Any], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None or isinstance(value, bool | dict | list):
-        return None
-    try:
-        number = float(Decimal(str(value).strip()))
-    except (InvalidOperation, OverflowError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _sum(fields: Mapping[str, Any], *names: str) -> float | None:
-    present = [value for value in (_number(fields, name) for name in names) if value is not None]
+    present = [value for value in (number(fields.get(name)) for name in names) if value is not None]
     return sum(present) if present else None
 
 
@@ -221,43 +203,18 @@ def _plus(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
-def _kilo(watts: float | None) -> float | None:
-    if watts is None or not math.isfinite(watts):
-        return None
-    return watts / 1000 + 0.0  # no minus before a zero
-
-
 def _time(fields: Mapping[str, Any], zone: dt.tzinfo | None, now: dt.datetime | None) -> dt.datetime:
-    utc = _parsed(fields.get("utcdatetime"))
+    told_utc = time_of(fields.get("utcdatetime"))
+    utc = None if told_utc is None else in_utc(told_utc, dt.UTC)
     if utc is not None:
-        aware = utc.replace(tzinfo=dt.UTC) if utc.tzinfo is None else utc
-        found = _in_utc(aware)
-        if found is not None:
-            return found
-    local = _parsed(fields.get("uploadtime"))
-    if local is None:
-        raise VendorUnavailableError("uploadTime: missing or unreadable; the reading's age is unknown")
-    if local.tzinfo is None and zone is None:
+        return utc
+    local = time_of(fields.get("uploadtime"))
+    if local is not None and local.tzinfo is None and zone is None:
         raise ConfigurationError(
             "upload_time_zone: not set, and this vendor sends local times without a zone; "
             "give the plant's, like 'Europe/Copenhagen'"
         )
-    folds = [local] if local.tzinfo is not None else [local.replace(tzinfo=zone, fold=fold) for fold in (0, 1)]
-    candidates = [time for time in map(_in_utc, folds) if time is not None]
-    if not candidates:
+    time = None if local is None else in_utc(local, zone or dt.UTC, now)
+    if time is None:
         raise VendorUnavailableError("uploadTime: missing or unreadable; the reading's age is unknown")
-    return candidates[0] if now is None else min(candidates, key=lambda candidate: abs(candidate - now))
-
-
-def _parsed(value: object) -> dt.datetime | None:
-    try:
-        return dt.datetime.fromisoformat(str(value or "").strip().replace("/", "-"))
-    except ValueError:
-        return None
-
-
-def _in_utc(time: dt.datetime) -> dt.datetime | None:
-    try:
-        return time.astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        return None
+    return time

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from adapters.testing.contract import CASES, NotApplicableError
+from adapters.testing.case import NotApplicableError
+from adapters.testing.contract import CASES
 from adapters.testing.subject import Subject, installed
 
 PASSED, NOT_APPLICABLE, FAILED = "passed", "-", "FAILED"

@@ -23,7 +23,8 @@ class Expected:
     gives: frozenset[str] = READING_FIELDS
     """Fields of `Telemetry` that at least one of its channels has."""
     lacks: frozenset[str] = frozenset()
-    """Faults that the vendor cannot have: `session_stolen` where there is no session, and so on."""
+    """Faults that the vendor cannot have: `session_stolen` where there is no session, and so on; `quota` where it
+    has no limit of calls that an adapter could keep."""
     drives: bool | None = None
     """Whether its batteries can be driven; None believes the adapter."""
     stamps_readings: bool = True
@@ -52,7 +53,7 @@ class Subject:
 
 _NO_SESSION = frozenset({"session_stolen", "tokens_expired"})
 EXPECTED: Mapping[str, Expected] = {
-    "alphaess": Expected(drives=True, lacks=frozenset({"rate_limited"})),
+    "alphaess": Expected(drives=True, lacks=frozenset({"rate_limited", "quota"})),
     # One call a command, as the cases count them; the stop that usually goes before it has tests of its own.
     "huawei": Expected(drives=True, stamps_readings=False, settings={"stop_before_same_signal": False}),
     "xolta": Expected(
@@ -63,7 +64,7 @@ EXPECTED: Mapping[str, Expected] = {
     ),
     "solax": Expected(drives=False, lacks=_NO_SESSION, retries_reads=False),
     "ingeteam": Expected(
-        drives=False, lacks=_NO_SESSION | {"rate_limited"}, stamps_readings=False, retries_reads=False
+        drives=False, lacks=_NO_SESSION | {"rate_limited", "quota"}, stamps_readings=False, retries_reads=False
     ),
 }
 

@@ -13,8 +13,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from adapters.commissioning import ReadBack
 from adapters.contract import (
     Abilities,
@@ -34,14 +32,14 @@ from adapters.contract import (
     Telemetry,
     Unknown,
 )
+from adapters.ratings import clamped_kw
+from adapters.settings import checked
 from adapters.transport import NotSentError, RefusedRequestError
 from adapters.xolta import mapping
 from adapters.xolta.client import MINUTE, Settings, XoltaClient
 from adapters.xolta.mapping import SetPoint, State, Status
 from engine.intent import Intent, IntentMode
 
-# An order above the rating by no more than this is rounding and is clamped; more is a wrong unit and is refused.
-RATING_MARGIN = 1.05
 # What a device was last seen to be says nothing of now when it is older than this.
 STATE_HOLDS = dt.timedelta(minutes=5)
 
@@ -195,7 +193,7 @@ class XoltaAdapter:
         assert unit is not None  # the settings hold both where they hold `commissioned`
         assert sign is not None
         now = self._clock()
-        values = [mapping.set_point_value(_clamped_kw(intent, device), unit, sign) for intent in run]
+        values = [mapping.set_point_value(_signed_kw(intent, device), unit, sign) for intent in run]
         if _has_reached(run[0], latest):
             values[0] = 0.0
         points = [
@@ -219,17 +217,8 @@ def create(settings: Mapping[str, Any], clock: Clock) -> XoltaAdapter:
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
-    try:
-        checked = Settings.model_validate(dict(settings))
-    except ValidationError as error:
-        fields = ", ".join(sorted({_faulty(fault["loc"], fault["msg"]) for fault in error.errors()}))
-        raise ConfigurationError(f"xolta account: missing, unknown or wrong: {fields}; correct the settings") from None
-    return XoltaAdapter(XoltaClient(checked, clock), checked, clock)
-
-
-def _faulty(place: tuple[int | str, ...], message: str) -> str:
-    """The name of a wrong setting; a fault between several tells itself."""
-    return str(place[0]) if place else message.removeprefix("Value error, ")
+    account = checked(Settings, settings, "xolta")
+    return XoltaAdapter(XoltaClient(account, clock), account, clock)
 
 
 def _refuse_without_device(device: Device) -> None:
@@ -264,15 +253,9 @@ def _runs(intents: Sequence[Intent], most: int) -> list[list[Intent]]:
     return runs
 
 
-def _clamped_kw(intent: Intent, device: Device) -> float:
-    charging = intent.mode is IntentMode.CHARGE
-    rating_kw = device.battery.max_charge_kw if charging else device.battery.max_discharge_kw
-    if intent.power_kw > rating_kw * RATING_MARGIN:
-        raise IntentRefusedError(
-            f"power_kw: {intent.power_kw:g} is above the rating of {rating_kw:g} kW; check the units"
-        )
-    power_kw = min(intent.power_kw, rating_kw)
-    return -power_kw if charging else power_kw
+def _signed_kw(intent: Intent, device: Device) -> float:
+    power_kw = clamped_kw(intent, device, None)
+    return -power_kw if intent.mode is IntentMode.CHARGE else power_kw
 
 
 def _has_reached(intent: Intent, latest: Telemetry | None) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,10 +22,12 @@ import msal
 from pydantic import SecretStr
 
 from adapters.contract import AdapterError, Clock, ConfigurationError, VendorUnavailableError
+from adapters.quiet import hush
 from adapters.transport import Request, Transport
+from adapters.values import number
 
 # Its debug log shows requests and cache entries.
-logging.getLogger("msal").setLevel(logging.WARNING)
+hush("msal")
 
 # A token is renewed so long before its end [s], or at half its life if that is shorter.
 MARGIN_S = 300.0
@@ -219,10 +220,7 @@ def _token_of(answer: Mapping[str, Any], asked_at: dt.datetime) -> _Token:
         if error in PASSING:
             raise VendorUnavailableError(f"token: the authority says {error}")
         raise VendorUnavailableError("token: the authority gave none, and says nothing that the protocol knows")
-    try:
-        told_s = float(answer.get("expires_in") or 0.0)
-    except (TypeError, ValueError):
-        told_s = 0.0
+    told_s = number(answer.get("expires_in")) or 0.0
     # Where no life is told, a refused call will tell.
     life_s = told_s if 0 < told_s <= LONGEST_LIFE_S else UNTOLD_LIFE_S
     return _Token(text, asked_at + dt.timedelta(seconds=max(life_s - MARGIN_S, life_s / 2)))

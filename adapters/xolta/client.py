@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from adapters.contract import (
     AdapterError,
@@ -23,12 +23,12 @@ from adapters.contract import (
     VendorUnavailableError,
 )
 from adapters.quota import Meter, Quota
+from adapters.settings import AccountSettings, Seconds, WebAddress, is_loopback
 from adapters.transport import Answer, NotSentError, RefusedRequestError, Request, Transport
 from adapters.xolta import mapping
 from adapters.xolta.auth import AccessTokens
 from adapters.xolta.mapping import Names, Sign, Status, Unit
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MINUTE = dt.timedelta(minutes=1)
 # Kinds of calls that fair use counts.
 READ, COMMAND, RELEASE = "read", "command", "release"
@@ -47,18 +47,16 @@ class CommandFaultError(VendorUnavailableError):
     """A command was answered with success and a complaint: nobody can say whether it counts."""
 
 
-class Settings(BaseModel):
+class Settings(AccountSettings):
     """One organisation's access and how to reach it; what the document leaves open is a setting."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    base_url: str = "https://external.xolta.com"
-    authority: str
+    base_url: WebAddress = "https://external.xolta.com"
+    authority: WebAddress
     """`https://login.microsoftonline.com/<tenant>`; a mere path lies below `base_url`, on loopback only."""
     client_id: Annotated[str, Field(min_length=1)]
     client_secret: SecretStr
     scopes: Annotated[tuple[str, ...], Field(min_length=1)] = (mapping.SCOPE,)
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
+    timeout_s: Seconds = 20.0
 
     device_status_path: Path = mapping.DEVICE_STATUS_PATH
     raw_path: Path = mapping.RAW_PATH
@@ -75,7 +73,7 @@ class Settings(BaseModel):
     """Section 4: the whole organisation together, whatever it reads."""
     commands_per_minute: Annotated[int, Field(ge=1)] = 60
     """No limit is documented. Letting go of a battery is never held back by this one."""
-    penalty_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    penalty_s: Seconds = 300.0
     """How long to keep quiet after "too many requests" where the vendor does not say [s]."""
 
     commissioned: bool = False
@@ -91,11 +89,6 @@ class Settings(BaseModel):
     release_after_schedule: bool = True
     """Whether a schedule ends with a call that lets go, rather than resting at the 0 kW that ends each map."""
 
-    @field_validator("base_url")
-    @classmethod
-    def _is_web_address(cls, value: str) -> str:
-        return _checked_address(value, "https://external.xolta.com")
-
     @model_validator(mode="before")
     @classmethod
     def _authority_below_base(cls, data: Any) -> Any:
@@ -109,7 +102,6 @@ class Settings(BaseModel):
     @field_validator("authority")
     @classmethod
     def _is_authority(cls, value: str) -> str:
-        _checked_address(value, "https://login.microsoftonline.com/<tenant>")
         if not urlsplit(value).path.strip("/"):
             raise ValueError("names no tenant; write one like 'https://login.microsoftonline.com/<tenant>'")
         return value
@@ -318,15 +310,6 @@ def _between(begin: dt.datetime, end: dt.datetime) -> dict[str, str]:
 
 def _is_loopback(url: Any) -> bool:
     try:
-        return isinstance(url, str) and urlsplit(url).hostname in LOOPBACK
+        return isinstance(url, str) and is_loopback(urlsplit(url).hostname or "")
     except ValueError:
         return False
-
-
-def _checked_address(value: str, example: str) -> str:
-    parts = urlsplit(value)  # raises ValueError for what is no address at all
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise ValueError(f"no web address; write one like {example!r}")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ValueError("credentials would travel in clear; write https")
-    return value

@@ -20,21 +20,18 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, SecretStr
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.emulation import (
-    CONTROL_PREFIX,
     Cloud,
     EmulatedClock,
+    EmulatedCloud,
     EmulatedSite,
     EventLog,
     FaultBox,
     Reading,
-    control_routes,
-    with_faults,
 )
 from adapters.xolta.emulated_device import CADENCES_S, EmulatedDevice
 from adapters.xolta.mapping import Mode, Sign, State, Unit
@@ -70,7 +67,7 @@ class Account(BaseModel):
         )
 
 
-class XoltaCloud:
+class XoltaCloud(EmulatedCloud):
     """The vendor's servers: an authority, its tokens, and the devices of one organisation."""
 
     def __init__(
@@ -88,7 +85,6 @@ class XoltaCloud:
         self._account, self._clock, self._log, self._faults = account, clock, log, faults
         self._unit, self._sign = unit, sign
         self.devices = {site.device_id: EmulatedDevice(site, log, faults, unit, sign) for site in sites}
-        self.stopped = False
         self._tokens: dict[str, dt.datetime] = {}
         self._asked: dict[str, dt.datetime] = {}
         self._unfair: Counter[str] = Counter()
@@ -105,18 +101,13 @@ class XoltaCloud:
             Route("/api/GetMetaData", self._guarded("GetMetaData", self._meta_data)),
             Route("/api/SendStateModeCommand", self._guarded("command", self._command), methods=["POST"]),
         ]
-        app = Starlette(routes=[*routes, *control_routes(clock, self.advance, self.state, self.stop, faults)])
-        self.app = with_faults(app, faults, lambda path: path.endswith("Command"), CONTROL_PREFIX)
+        self._offer(routes, clock, faults, lambda path: path.endswith("Command"))
 
     def advance(self) -> None:
         """Bring all devices to the emulated time."""
         now = self._clock.now()
         for device in self.devices.values():
             device.advance(now)
-
-    def stop(self) -> None:
-        """Whoever serves this cloud should end."""
-        self.stopped = True
 
     def state(self) -> dict[str, Any]:
         """The emulator's own account of itself."""

@@ -28,11 +28,10 @@ from enum import Enum
 from typing import Any, Literal
 
 from adapters.contract import Channel, Telemetry, VendorUnavailableError
+from adapters.values import fraction, lowered, number
 from adapters.xolta.shapes import (
     carriers,
     first_of,
-    lowered,
-    number,
     records,
     same,
     shallowest_text,
@@ -45,8 +44,6 @@ from adapters.xolta.signals import Over, Signal, Source, parse
 # Section 4: samples every 10 s, sent once a minute; nobody needs to ask more often.
 SAMPLE_S = 10.0
 UPLOAD_S = 60.0
-# A state of charge outside this is no reading.
-LOWEST_PERCENT, HIGHEST_PERCENT = -5.0, 105.0
 
 DEVICE_STATUS_PATH = "/api/deviceStatus"
 RAW_PATH = "/api/GetTelemetryRaw"
@@ -284,7 +281,6 @@ def _telemetry(
     if load_kw is None and grid_kw is not None and pv_kw is not None and battery_kw is not None:
         load_kw = grid_kw + pv_kw + battery_kw
     percent = _pick(signals, Source.BMS, "soc", of_site, racks=Over.TRIMMED)
-    in_range = percent is not None and LOWEST_PERCENT <= percent <= HIGHEST_PERCENT
     return Telemetry(
         channel=channel,
         measured_at=measured_at,
@@ -292,7 +288,7 @@ def _telemetry(
         grid_kw=grid_kw if running else None,
         pv_kw=pv_kw if running else None,
         load_kw=load_kw if running else None,
-        soc=percent / 100 if percent is not None and in_range else None,
+        soc=fraction(percent),
         dispatch_active=driven,
     )
 

@@ -6,12 +6,11 @@ Nothing here knows a sign or a unit, and nothing raises.
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from adapters.values import lowered
 from adapters.xolta.signals import parse
 
 # Answers nest no deeper than this in any shape that is understood.
@@ -50,11 +49,6 @@ def _parts(value: Any) -> list[Any]:
     return [part for part in parts if isinstance(part, dict | list)]
 
 
-def lowered(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its keys in small letters."""
-    return {str(key).lower(): value for key, value in record.items()}
-
-
 def first_of(record: Mapping[str, Any], names: Sequence[str]) -> Any:
     """The first of some fields that a record has; case does not count."""
     fields = lowered(record)
@@ -77,17 +71,6 @@ def text_of(value: Any) -> str | None:
 def same(text: str | None, word: str) -> bool:
     """Whether a text is a word, case aside."""
     return text is not None and text.casefold() == word.casefold()
-
-
-def number(value: Any) -> float | None:
-    """A finite number, also one written as text; None where it is none."""
-    if value is None or isinstance(value, bool | dict | list):
-        return None
-    try:
-        number = float(Decimal(str(value).strip()))
-    except (InvalidOperation, OverflowError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def time_of(value: Any) -> dt.datetime | None:

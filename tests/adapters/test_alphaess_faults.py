@@ -331,6 +331,37 @@ def test_the_clock_alarm_is_logged_once_until_the_clocks_have_met_again(emulate,
     ]
 
 
+@pytest.mark.parametrize("channel", Channel)
+@pytest.mark.parametrize("skew_s", [-7200, -200, -45, 45, 200, 7200])
+def test_readings_are_as_old_as_they_are_under_clocks_that_part(emulate, session, device, channel, skew_s):
+    world = emulate()
+    world.switch(clock_skew_s=skew_s)
+    world.step(607)
+
+    async def work(adapter):
+        return [(await adapter.read(device(), channel)).measured_at for _ in range(3)]
+
+    times = session(world, work)
+
+    cadence_s = 10 if channel is Channel.POWER else 300
+    assert (world.clock.now() - times[0]).total_seconds() == pytest.approx(607 % cadence_s, abs=1)
+    assert len(set(times)) == 1, "a row keeps its time"
+
+
+def test_clocks_that_agree_but_for_a_slow_answer_leave_the_vendors_times_alone(emulate, session, device):
+    world = emulate()
+    world.step(607)
+
+    async def work(adapter):
+        seen = []
+        for skew_s in (0, 9, -9, 9):
+            world.switch(clock_skew_s=skew_s)
+            seen.append((await adapter.read(device(), Channel.POWER)).measured_at)
+        return seen
+
+    assert set(session(world, work)) == {world.clock.now() - dt.timedelta(seconds=7)}
+
+
 # --- lists ---
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -14,7 +15,16 @@ import pytest
 
 from adapters import registry
 from adapters.alphaess import adapter as alphaess
-from adapters.contract import Accepted, AdapterError, ConfigurationError, Unknown, VendorUnavailableError
+from adapters.contract import (
+    Accepted,
+    AdapterError,
+    ConfigurationError,
+    QuotaExceededError,
+    Rejected,
+    Unknown,
+    VendorUnavailableError,
+)
+from adapters.solax import adapter as solax
 from adapters.testing import Expected, installed
 from adapters.testing.__main__ import main
 from adapters.testing.contract import *  # noqa: F403
@@ -235,7 +245,59 @@ class AsksAgainInThePause(xolta.XoltaAdapter):
         return await super()._statuses()
 
 
+# --- and for those whose vendors limit the calls ---
+
+
+class CountsNoReads(xolta.XoltaAdapter):
+    def __init__(self, client, settings, clock):
+        super().__init__(client, settings, clock)
+        client._meter.allow("read", ())
+
+
+class CountsNoCommands(xolta.XoltaAdapter):
+    def __init__(self, client, settings, clock):
+        super().__init__(client, settings, clock)
+        client._meter.allow("command", ())
+
+
+class CountsNothing(solax.SolaxAdapter):
+    def __init__(self, client, *options):
+        super().__init__(client, *options)
+        client._meter.allow("solax calls", ())
+
+
+class ComplainsOnceItHasAsked(xolta.XoltaAdapter):
+    async def _statuses(self):
+        try:
+            return await super()._statuses()
+        except QuotaExceededError:
+            self._client._tokens._token = None
+            with contextlib.suppress(AdapterError):
+                await self._client._token_before(None, "any")
+            raise
+
+
+class NeverSaysWhen(xolta.XoltaAdapter):
+    async def read(self, device, channel):
+        try:
+            return await super().read(device, channel)
+        except QuotaExceededError as error:
+            raise QuotaExceededError(error.kind, self._clock()) from None
+
+
+class CannotTellWhetherItSent(xolta.XoltaAdapter):
+    async def send(self, command):
+        receipt = await super().send(command)
+        return Unknown(receipt.reason) if isinstance(receipt, Rejected) else receipt
+
+
 MUTANTS = [
+    (CountsNoReads, 28),
+    (CountsNoCommands, 28),
+    (CountsNothing, 28),
+    (ComplainsOnceItHasAsked, 28),
+    (NeverSaysWhen, 28),
+    (CannotTellWhetherItSent, 28),
     (TurnsRound, 16),
     (TurnsRound, 17),
     (ReleasesInsteadOfHolding, 18),
@@ -283,7 +345,8 @@ MUTANTS = [
     ids=lambda value: getattr(value, "__name__", f"C{value:02}" if isinstance(value, int) else None),
 )
 def test_a_case_fails_for_an_adapter_that_breaks_its_promise(monkeypatch, mutant, number):
-    name, module = ("xolta", xolta) if issubclass(mutant, xolta.XoltaAdapter) else ("alphaess", alphaess)
+    module = sys.modules[mutant.__base__.__module__]
+    name = module.__name__.split(".")[1]
     monkeypatch.setattr(module, mutant.__base__.__name__, mutant)
     opened = []
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
+import logging
+import logging.config
+import traceback
 import warnings
 from email.utils import format_datetime
 
@@ -192,7 +195,7 @@ def test_a_transport_serves_one_event_loop_after_another(emulate):
             return str(error)
 
     with warnings.catch_warnings():
-        # What a dead loop left open may be collected at any time from now on, and must not complain in a later test.
+        # What a dead loop left open complains whenever the collector finds it: neither here nor in some later test.
         warnings.simplefilter("ignore", ResourceWarning)
         answers = ask_from_three_loops()
         gc.collect()
@@ -276,3 +279,56 @@ def test_where_the_body_is_left_open_the_status_is_the_answer(vendor, reply, man
 
     assert answer.status in (200, 204)
     assert answer.content is None
+
+
+# --- what libraries log ---
+
+CANARY = "zwitscher-9"
+
+
+@pytest.mark.parametrize("how", ["root", "library", "each", "config"])
+def test_headers_stay_out_of_logs_however_debugging_is_switched_on_later(vendor, reply, manual_clock, caplog, how):
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("httpx", "httpcore")]
+    debug = {"root": [""], "library": ["", "httpx", "httpcore"], "each": ["", *names], "config": [""]}[how]
+    for name in debug:
+        caplog.set_level(logging.DEBUG, logger=name)
+    if how == "config":
+        loud = {"level": "DEBUG"}
+        logging.config.dictConfig({"version": 1, "incremental": True, "loggers": dict.fromkeys(names, loud)})
+    vendor.on(NAME, reply(b"{}", headers={"Set-Cookie": f"session={CANARY}", "XSRF-TOKEN": CANARY}))
+
+    async def session():
+        transport = Transport(vendor.url, manual_clock, 2.0)
+        try:
+            await transport.ask(Request("POST", PATH, json={}, params={"token": CANARY}))
+        finally:
+            await transport.close()
+
+    asyncio.run(session())
+
+    assert {"httpcore.http11", "httpcore.connection"} <= set(names)
+    assert CANARY not in "".join(f"{vars(record)!r}" for record in caplog.records)
+    assert not [record for record in caplog.records if record.name.startswith("http")]
+
+
+def test_what_libraries_warn_of_is_heard(caplog):
+    logging.getLogger("httpcore.http11").warning("something is wrong")
+
+    assert "something is wrong" in caplog.text
+
+
+@pytest.mark.parametrize("verb", ["read", "write"])
+def test_what_http_does_not_carry_is_certainly_not_sent(vendor, manual_clock, verb):
+    async def session():
+        transport = Transport(vendor.url, manual_clock, 2.0)
+        request = Request("POST", PATH, json={}, headers={"Authorization": f"Bearer {CANARY}\x80"})
+        try:
+            await (transport.ask if verb == "read" else transport.tell)(request)
+        finally:
+            await transport.close()
+
+    with pytest.raises(NotSentError) as caught:
+        asyncio.run(session())
+
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert not vendor.calls

@@ -159,8 +159,7 @@ def words_of(error):
 @pytest.mark.parametrize("path", ["token", "login", "stations", "async-task"])
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 302])
 def test_no_failure_lets_a_secret_out(vendor, reply, manual_clock, caplog, path, status, api_account):
-    # Not httpcore: its debug log has headers, so the transport keeps it quiet whatever the root logger is set to.
-    for name in ("", "httpx", "stamina", "adapters"):
+    for name in ("", "httpx", "httpcore", "stamina", "adapters"):
         caplog.set_level(logging.DEBUG, logger=name)
     echo = [*SECRETS.values(), ACCESS]
     told = {"failCode": 2, "message": str(echo), "data": {"result": [{"plantCode": "NE=1", "description": str(echo)}]}}

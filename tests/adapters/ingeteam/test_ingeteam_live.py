@@ -99,13 +99,20 @@ def test_a_broken_stream_is_opened_anew_with_longer_pauses_until_it_works():
     assert script.pauses == [1, 2, 4, 1, 2]
 
 
-def test_refused_credentials_are_tried_again_after_a_minute():
-    refused = [ConfigurationError("refused")]
-    script = Scripted(refused, refused, [1.0, "hang"])
+def test_refused_credentials_reach_every_watcher_and_close_the_stream():
+    script = Scripted([1.0, ConfigurationError("refused")], [2.0, "hang"])
+    feed = script.feed()
 
-    asyncio.run(take(script.feed().readings(), 1))
+    async def session():
+        ended = await asyncio.gather(*(take(feed.readings(), 9) for _ in range(2)), return_exceptions=True)
+        assert not feed.is_open
+        return ended, await take(feed.readings(), 1)
 
-    assert script.pauses == [60, 60]
+    ended, (later,) = asyncio.run(session())
+
+    assert [type(error) for error in ended] == [ConfigurationError] * 2
+    assert script.pauses == []
+    assert later.grid_kw == 2.0, "who watches again, asks again"
 
 
 def test_a_stream_that_ends_without_a_word_is_opened_anew():
@@ -290,27 +297,19 @@ def test_of_readings_that_come_together_only_the_last_is_believed(
     assert found[0].grid_kw == 0.009
 
 
-def test_refused_credentials_pause_the_stream_for_a_minute(
-    adapt, scripted_stream, loopback_server, plant_event, device, manual_clock
-):
-    scripted_stream.status = 401
-    pauses = []
-
-    async def sleep(seconds):
-        pauses.append(seconds)
-        manual_clock.time += dt.timedelta(seconds=seconds)
-        if len(pauses) == 3:
-            scripted_stream.status = 200
-            scripted_stream.scripts = [[plant_event(), hang]]
+def test_watching_with_wrong_credentials_ends_with_what_to_correct(adapt, device_world, device):
+    world = device_world()
+    account = {**world.cloud.account(), "password": "not the password"}
 
     async def session():
-        async with adapt(loopback_server.url, sleep=sleep) as adapter:
-            return await take(adapter.watch(device()), 1)
+        async with adapt(world.url, **account) as adapter:
+            for _ in range(2):
+                with pytest.raises(ConfigurationError, match="check user and password"):
+                    await take(adapter.watch(device()), 1)
 
     asyncio.run(session())
 
-    assert pauses == [60, 60, 60]
-    assert len(scripted_stream.requests) == 4
+    assert world.log.count("call refused", world.site.device_id) == 1, "the second time nothing is asked"
 
 
 def test_while_watched_a_read_takes_the_streams_next_reading(
