@@ -74,8 +74,9 @@ def run_emulators(
     try:
         for place in range(len(found)):
             listeners.append(listen(options.port + place if options.port else 0))
-        announce([_record(*both, options.speed) for both in zip(found, listeners, strict=True)])
-        asyncio.run(_serve_all([one.cloud for one in found], listeners, options.idle_exit_s))
+        records = [_record(*both, options.speed) for both in zip(found, listeners, strict=True)]
+        clouds = [one.cloud for one in found]
+        asyncio.run(_serve_all(clouds, listeners, options.idle_exit_s, lambda: announce(records)))
     finally:
         for listener in listeners:
             listener.close()
@@ -138,8 +139,15 @@ def _record(served: _Served, listener: socket.socket, speed: float | None) -> di
     }
 
 
-async def _serve_all(clouds: Sequence[Cloud], listeners: Sequence[socket.socket], idle_exit_s: float | None) -> None:
+async def _serve_all(
+    clouds: Sequence[Cloud],
+    listeners: Sequence[socket.socket],
+    idle_exit_s: float | None,
+    announce: Callable[[], None],
+) -> None:
     """Serve all until one is told to stop, or nobody has asked any of them for so long: they are one process."""
+    # Not before the loop runs: whoever reads it may end us at once, and only the loop ends without a complaint.
+    announce()
     latest = time.monotonic()
 
     def noting(app: Any) -> Any:
