@@ -107,6 +107,8 @@ def test_a_stop_goes_before_what_may_meet_a_task(offline, plant_device):
     assert sent(2, -2, named=False, latest=forced) == [True, True]
     assert sent(2, -2, None, 2, named=False, latest=idle) == [False, True, False], "the rest needs no call"
     assert sent(2, None, -2, named=False, latest=idle, minutes=2) == [False, True], "the task may not have ended"
+    assert sent(None, 2, named=False) == [True, False], "the rest has stopped what ran"
+    assert sent(2, 0, -2, named=True, latest=idle, minutes=2) == [False, True, False], "so here"
     assert sent(2, None, -2, 0, None, named=True, latest=idle) == [False, True, False, True, False]
 
 
