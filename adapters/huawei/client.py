@@ -254,7 +254,8 @@ class HuaweiClient:
         if len(kinds) > 1:
             raise ConfigurationError("tasks: of several kinds; each kind has a call of its own")
         call, _ = _SETTING_CALLS[kinds.pop()]
-        urgent = all(getattr(task, "mode", None) is WorkingMode.SELF_CONSUMPTION for task in wanted)
+        # A call that lets go of one plant may be made; what rides along costs nothing more.
+        urgent = any(getattr(task, "mode", None) is WorkingMode.SELF_CONSUMPTION for task in wanted)
         answer = await self._write(call, {"tasks": [task.wire() for task in wanted]}, urgent=urgent)
         return tasks.read_delivery(answer, [task.plant_code for task in wanted], charge=False, clean=self._clean)
 
