@@ -130,7 +130,7 @@ class Command:
     ends_at: dt.datetime | None = None
     """When it ends by itself, and the device rests as it did before; None: it does not, or lapses."""
     replaces: bool = True
-    """Whether an earlier command may still drive the device, for vendors that must stop it first. Nobody but the
+    """Whether an earlier set-point may still move the battery, for vendors that must stop it first. Nobody but the
     journal knows, so it is so unless whoever sends it says otherwise."""
 
 

@@ -14,6 +14,9 @@ import numpy as np
 
 from engine.intent import Intent, IntentMode
 
+MOVES = (IntentMode.CHARGE, IntentMode.DISCHARGE)
+RESTS = (IntentMode.SELF_CONSUMPTION, IntentMode.HOLD)
+
 
 @dataclass(frozen=True)
 class CallCosts:
@@ -22,11 +25,13 @@ class CallCosts:
     per_intent: Mapping[IntentMode, int]
     """Calls for one intent, by mode; a mode that is not named is beyond the device."""
     behind_another: int = 0
-    """Calls more for a set-point that follows directly on another."""
+    """Calls more for an intent that follows directly on a set-point, as for stopping that first."""
+    stopped_for: Set[IntentMode] = frozenset(MOVES)
+    """The modes that `behind_another` is for."""
 
     def calls(self, intent: Intent, after: IntentMode | None) -> int:
         """Calls for an intent directly behind one of a mode; None: behind a gap."""
-        behind = intent.mode in MOVES and after in MOVES
+        behind = intent.mode in self.stopped_for and after in MOVES
         return self.per_intent.get(intent.mode, 0) + (self.behind_another if behind else 0)
 
 
@@ -38,8 +43,6 @@ whatever else is to be kept small."""
 # place [kW]: somewhere between nothing and the house's load, and small against any set-point.
 REST_MISMATCH_KW = 0.2
 LONGEST = dt.timedelta(hours=24)
-MOVES = (IntentMode.CHARGE, IntentMode.DISCHARGE)
-RESTS = (IntentMode.SELF_CONSUMPTION, IntentMode.HOLD)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import datetime as dt
 from dataclasses import replace
 from enum import Enum
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, or_, select
 
 from adapters.contract import (
     Accepted,
@@ -114,7 +114,7 @@ class Dispatcher:
     async def _tick(self) -> Outcome:
         row = self._current_intent()
         newest = self._newest_command()
-        if row is None and self._drives(newest) and not self._has_just_tried_to_release(newest):
+        if row is None and self._drives() and not self._has_just_tried_to_release(newest):
             # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
             await self._release()
             return Outcome.SENT
@@ -124,14 +124,14 @@ class Dispatcher:
             return Outcome.NOTHING_DUE
         newest = self._newest_command()
         intent = intent_of(row)
-        idles = intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives(newest)
+        idles = intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives()
         if not idles and not self._is_due(row, newest):
             return Outcome.NOTHING_DUE
         try:
             command = self._translate(intent)
         except IntentRefusedError as error:
             self._note_refusal(row.id, str(error))
-            if self._drives(newest):
+            if self._drives():
                 # What the device still does belongs to an intent that is over.
                 await self._release()
             return Outcome.REFUSED
@@ -139,11 +139,11 @@ class Dispatcher:
             # Nothing needs to be sent for it, but the device has to be one that then follows the house.
             self._note_in_force(row.id)
             return Outcome.NOTHING_DUE
-        command = replace(command, replaces=self._drives(newest))
+        command = replace(command, replaces=self._moves())
         outcome = await self._send(command, self._kind(row, newest, command), row)
         answer = self._newest_command()
         refused = answer is not None and answer.state is CommandState.REJECTED and not answer.retryable
-        if refused and newest is not None and newest.intent_id != row.id and self._drives(newest):
+        if refused and newest is not None and newest.intent_id != row.id and self._drives():
             # The device still does what an older intent wanted, and cannot be told what this one wants.
             await self._release()
         return outcome
@@ -224,21 +224,29 @@ class Dispatcher:
         renews = newest is not None and newest.intent_id == row.id and row.in_force_at is not None
         return CommandKind.RENEW if renews else CommandKind.START
 
-    def _drives(self, newest: CommandRow | None) -> bool:
+    def _drives(self) -> bool:
         """Whether a command of ours may be in force on the device."""
-        if newest is None or (newest.kind is CommandKind.RELEASE and newest.state is CommandState.ACCEPTED):
-            return False
+        return self._may_be_in_force(CommandRow.kind == CommandKind.RELEASE)
+
+    def _moves(self) -> bool:
+        """Whether a set-point of ours may be in force; a hold, as a release, has ended those before it."""
+        return self._may_be_in_force(CommandRow.battery_kw == 0)
+
+    def _may_be_in_force(self, ended_by: ColumnElement[bool]) -> bool:
+        """Whether there is a command that has not ended by itself, nor by a later one that was accepted."""
+        end = self._newest_command(ended_by, CommandRow.state == CommandState.ACCEPTED)
         driving = self._newest_command(
-            CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)), CommandRow.state != CommandState.REJECTED
+            CommandRow.id > (0 if end is None else end.id),
+            CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)),
+            CommandRow.state != CommandState.REJECTED,
+            # When one ends by itself the device goes back to the one before it.
+            or_(CommandRow.ends_at.is_(None), CommandRow.ends_at > self._clock()),
         )
-        if driving is not None and driving.ends_at is not None and driving.ends_at <= self._clock():
-            return False
         lifetime_s = self._target.adapter.abilities.command_lifetime_s
-        if lifetime_s is None:
-            return True
+        if driving is None or lifetime_s is None:
+            return driving is not None
         # The lease runs from when the vendor had the command, at the latest when it answered.
-        since = None if driving is None else driving.answered_at or driving.sent_at
-        return since is not None and self._clock() - since < dt.timedelta(seconds=lifetime_s)
+        return self._clock() - (driving.answered_at or driving.sent_at) < dt.timedelta(seconds=lifetime_s)
 
     async def _send(self, command: Command, kind: CommandKind, row: IntentRow | None) -> Outcome:
         journal_id = self._open(command, kind, None if row is None else row.id)

@@ -114,6 +114,12 @@ class EmulatedSite:
         """Let go of the battery, after the vendor's usual time [s]."""
         self.receive(self.resting, after_s)
 
+    def rest_as(self, command: PlantCommand) -> None:
+        """What the battery does without orders from now on; where it is about to be let go too."""
+        self._waiting = [replace(o, command=command) if o.command == self.resting else o for o in self._waiting]
+        self.resting = command
+        self._apply_orders()
+
     def advance(self, target: dt.datetime) -> None:
         """Let physics, orders and readings catch up with a time."""
         while self.now < target:

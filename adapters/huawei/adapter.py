@@ -1,7 +1,7 @@
-"""Intents become forced tasks of SmartPVMS, and tasks receipts.
+"""Intents become forced tasks and working modes of SmartPVMS, and their deliveries receipts.
 
-A task ends by itself and then lets the battery go back to its working mode. There is none that holds a battery still:
-a plant prepared with `prepare_neutral_idle` rests between tasks, and there a stop is a hold.
+A forced task ends by itself, and the battery goes back to its working mode. None holds a battery still: that is a
+working mode too, used where the owner agreed that we switch it (`neutral_idle_plants`).
 """
 
 from __future__ import annotations
@@ -51,19 +51,23 @@ from adapters.huawei.tasks import (
     ChargeStatus,
     ChargeTask,
     SettingTask,
-    Taken,
     WorkingModeTask,
     charge_progress,
     neutral_idle,
+    task_of_wire,
 )
 from adapters.ratings import clamped_kw
 from adapters.settings import checked
 from adapters.tokens import TokenStore
 from engine.intent import Intent, IntentMode
-from engine.intent_merging import CallCosts, Loss, Merging, merge
+from engine.intent_merging import MOVES, RESTS, CallCosts, Loss, Merging, merge
 
 # A call of a schedule that is later than this would drive the battery into the next stretch.
 LATEST_AFTER = dt.timedelta(minutes=3)
+# The cloud may begin a task so much later than it took it, and then it also ends so much later.
+LATE_START = dt.timedelta(seconds=TASK_CADENCE_S)
+Part = dict[int, tuple[Command, ChargeTask | WorkingModeTask]]
+"""Commands of different plants by their place among all that are sent, and what they say."""
 
 
 class HuaweiAdapter(HuaweiReader):
@@ -71,18 +75,15 @@ class HuaweiAdapter(HuaweiReader):
 
     def __init__(self, client: HuaweiClient) -> None:
         super().__init__(client)
-        self._running: set[str] = set()
-        """Plants that this process has driven and not stopped: spares a schedule a stop, and proves nothing."""
         self._statuses: dict[int, tuple[dt.datetime, list[ChargeStatus]]] = {}
-        self._prepared = set(client.settings.neutral_idle_plants)
 
     @property
     def abilities(self) -> Abilities:
-        """What forced tasks can do; holding only where a plant was prepared for it."""
-        moving = {IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.SELF_CONSUMPTION}
+        """What tasks and working modes can do; holding where an owner agreed to it."""
+        holds = {IntentMode.HOLD} if self.client.settings.neutral_idle_plants else set()
         return replace(
             super().abilities,
-            modes=frozenset(moving | ({IntentMode.HOLD} if self._prepared else set())),
+            modes=frozenset({*MOVES, IntentMode.SELF_CONSUMPTION, *holds}),
             most_devices_per_call=MOST_PLANTS_PER_CHARGE_TASK,
             most_calls_per_day=CONTROL_CALLS_PER_DAY,
         )
@@ -90,7 +91,7 @@ class HuaweiAdapter(HuaweiReader):
     # --- Dispatchable ---
 
     def translate(self, intent: Intent, device: Device, latest: Telemetry | None) -> Command:
-        """An intent as a forced task from now until its end.
+        """An intent as a forced task from now until its end, or as the working mode that rests as it asks.
 
         A task ends by duration, which every battery can and which ends it whatever happens to us; the bound of the
         state of charge shortens it by what the latest reading says.
@@ -98,31 +99,40 @@ class HuaweiAdapter(HuaweiReader):
         return self._translate(intent, device, latest, max(self.client.now(), intent.not_before))
 
     def release(self, device: Device) -> Command:
-        """The stop of whatever task runs; the battery goes back to its working mode, and on a prepared plant rests."""
-        task = ChargeTask(device.device_id, DispatchSwitch.STOP)
-        return Command(device.device_id, True, 0.0, task.wire())
+        """The end of whatever task runs and, where we switch the working mode, self-consumption."""
+        plant = _plant_of(device)
+        task: ChargeTask | WorkingModeTask = ChargeTask(plant, DispatchSwitch.STOP)
+        if self._switches_mode(device):
+            task = WorkingModeTask(plant, WorkingMode.SELF_CONSUMPTION)  # `replaces` has the task stopped before it
+        return Command(plant, True, 0.0, task.wire())
 
     async def send(self, command: Command) -> Receipt:
-        """Send one task, once."""
+        """Send one command, once."""
         return (await self.send_many([command]))[0]
 
     async def send_many(self, commands: Sequence[Command]) -> list[Receipt]:
-        """Send tasks of different plants, 100 in a call; a plant that comes twice comes in calls of its own."""
+        """Send commands of different plants, 100 in a call; a plant that comes twice comes in calls of its own."""
         receipts: dict[int, Receipt] = {}
-        valid: list[tuple[int, ChargeTask]] = []
+        valid: Part = {}
         for place, command in enumerate(commands):
             try:
-                valid.append((place, ChargeTask.of_wire(command.payload)))
+                valid[place] = command, task_of_wire(command.payload)
             except IntentRefusedError as error:
                 receipts[place] = Rejected(str(error))
-        for part in _chunks(valid):
+        for part in _parts(valid):
             receipts.update(await self._send_part(part))
         return [receipts[place] for place in range(len(commands))]
 
     # --- Trackable ---
 
     async def track(self, command: Command, receipt: Accepted) -> Tracked:
-        """How far a task is; the vendor knows anew every 3 minutes, and is not asked more often."""
+        """How far a command is; of tasks the vendor knows anew every 3 minutes, and is not asked more often."""
+        try:
+            task = task_of_wire(command.payload)
+        except IntentRefusedError as error:
+            return Tracked(Progress.UNKNOWN, str(error))
+        if isinstance(task, WorkingModeTask):
+            return await self.change_progress(task, receipt)
         try:
             request_id = int(receipt.vendor_reference)
         except ValueError:
@@ -149,39 +159,39 @@ class HuaweiAdapter(HuaweiReader):
     def call_budget(self, device: Device, until: dt.datetime) -> CallBudget:
         """What is left of today's control calls, and the daily share for what lies beyond a day.
 
-        Resting costs no call: a task ends by itself. A forced task reckons with its own call, the questions about it,
-        and a stop between two tasks in the same direction.
+        Each command reckons with its own call, the questions about it, and the stop of a task that may still run.
         """
         settings = self.client.settings
         left = self.client.flow.control_calls_left() or 0
         days = (until - self.client.now()) / dt.timedelta(days=1)
         later = (CONTROL_CALLS_PER_DAY - settings.control_reserve) * max(0.0, days - 1)
-        task = 1 + settings.polls_per_task * int(settings.status_polls_count)
-        prepared = device.device_id in self._prepared
-        rests = (IntentMode.SELF_CONSUMPTION, IntentMode.HOLD) if prepared else (IntentMode.SELF_CONSUMPTION,)
+        switches = self._switches_mode(device)
+        modes = (*MOVES, *RESTS) if switches else (*MOVES, IntentMode.SELF_CONSUMPTION)
+        each = 1 + settings.polls_per_task * int(settings.status_polls_count)
+        stopped_for = {*(MOVES if settings.stop_before_same_signal else ()), *(RESTS if switches else ())}
         return CallBudget(
             # One at least: what is kept for releases lets it rest.
             calls=max(1, int((left + later) / settings.plants_sharing_quota)),
-            costs=CallCosts(
-                {IntentMode.CHARGE: task, IntentMode.DISCHARGE: task, **dict.fromkeys(rests, 0)},
-                behind_another=int(settings.stop_before_same_signal),
-            ),
+            costs=CallCosts(dict.fromkeys(modes, each), behind_another=1, stopped_for=frozenset(stopped_for)),
         )
 
     def schedule(self, intents: Sequence[Intent], device: Device, latest: Telemetry | None) -> list[Sending]:
-        """The tasks that carry a plan within the control calls that are left today; see `schedule_with`."""
+        """The commands that carry a plan within the control calls that are left today; see `schedule_with`."""
         return self.schedule_with(intents, device, latest)[0]
 
     def schedule_with(
         self, intents: Sequence[Intent], device: Device, latest: Telemetry | None, loss: Loss | None = None
     ) -> tuple[list[Sending], Merging]:
-        """The tasks that carry a plan, and what fitting it into the budget of calls cost.
+        """The commands that carry a plan, and what fitting it into the budget of calls cost.
+
+        A stop goes before what directly follows a task, and before the first command unless `latest` shows no task.
 
         Args:
             intents: A plan, in order.
             device: Which plant.
             latest: The latest reading; it bounds the first task only, for it says nothing of later.
-            loss: What a merged stretch costs; None keeps the deviation of energy small.
+            loss: What a merged stretch costs [EUR], as `Merging.loss` then tells; None keeps the deviation of energy
+                small [kWh].
 
         Raises:
             IntentRefusedError: The plant cannot do one of the intents.
@@ -189,24 +199,29 @@ class HuaweiAdapter(HuaweiReader):
         if not intents:
             return [], Merging((), 0.0, 0, 0, 0.0)
         if any(intent.mode is IntentMode.HOLD for intent in intents):
-            self._refuse_hold_unless_prepared(device)
+            self._refuse_hold(device)
         for intent in intents:
             if intent.mode in (IntentMode.CHARGE, IntentMode.DISCHARGE):
                 clamped_kw(intent, device, None)
         budget = self.call_budget(device, intents[-1].not_after)
         merging = merge(intents, budget.calls, budget.costs, loss)
         now = self.client.now()
+        # Until when a task may be in force; None: nobody knows.
+        runs_until = now if latest is not None and latest.dispatch_active is False else None
         sendings: list[Sending] = []
         for segment in merging.segments:
-            begin = max(now, segment.intent.not_before)
-            if segment.intent.not_after <= now:
+            intent = segment.intent
+            begin = max(now, intent.not_before)
+            if intent.not_after <= now:
                 continue
-            if segment.intent.power_kw == 0:
-                if begin == now and device.device_id in self._running:
-                    sendings.append(Sending(self.release(device), now, segment.intent.not_after))
-                continue
-            command = self._translate(segment.intent, device, latest if begin == now else None, begin)
-            sendings.append(Sending(command, begin, min(segment.intent.not_after, begin + LATEST_AFTER)))
+            rests = intent.mode in RESTS
+            if rests and runs_until is not None and not self._switches_mode(device):
+                continue  # a task ends by itself, and the plant then follows the house
+            command = self._translate(intent, device, latest if begin == now else None, begin)
+            command = replace(command, replaces=runs_until is None or begin < runs_until)
+            runs_until = begin if rests else command.ends_at
+            not_after = intent.not_after if rests else min(intent.not_after, begin + LATEST_AFTER)
+            sendings.append(Sending(command, begin, not_after))
         return sendings, merging
 
     # --- Connectable ---
@@ -226,26 +241,6 @@ class HuaweiAdapter(HuaweiReader):
 
     # --- setting up ---
 
-    async def prepare_neutral_idle(self, device: Device, grid_charge_kw: float | None = None) -> Receipt:
-        """Let the battery rest whenever no task runs: once for a plant, at commissioning (section 7.5, practice 2).
-
-        From then on a stop is a hold, and no longer self-consumption; `restore_self_consumption` undoes it. Once
-        `change_progress` says DONE, name the plant in the setting `neutral_idle_plants`.
-
-        Args:
-            device: Which plant.
-            grid_charge_kw: Most power from the grid into the battery; None: the rating.
-        """
-        limit_kw = device.battery.max_charge_kw if grid_charge_kw is None else grid_charge_kw
-        return (await self.change([neutral_idle(device.device_id, limit_kw)]))[0]
-
-    async def restore_self_consumption(self, device: Device) -> Receipt:
-        """Let the battery follow the house whenever no task runs; take the plant out of `neutral_idle_plants` too."""
-        receipt = (await self.change([WorkingModeTask(device.device_id, WorkingMode.SELF_CONSUMPTION)]))[0]
-        if not isinstance(receipt, Rejected):
-            self._prepared.discard(device.device_id)  # from now on nobody can promise that it rests
-        return receipt
-
     async def change(self, wanted: Sequence[SettingTask]) -> list[Receipt]:
         """Deliver settings of one kind, 10 plants in a call, each once; never raising for vendor or network.
 
@@ -259,10 +254,7 @@ class HuaweiAdapter(HuaweiReader):
             except AdapterError as error:
                 receipts += [receipt_of_error(error)] * len(part)
                 continue
-            for task, result in zip(part, delivery.results, strict=True):
-                if SAME_AS_CURRENT in result.description:
-                    self._note_working_mode(task)
-                receipts.append(receipt_of(delivery, result))
+            receipts += [receipt_of(delivery, result) for result in delivery.results]
         return receipts
 
     async def change_progress(self, task: SettingTask, receipt: Accepted) -> Tracked:
@@ -270,24 +262,19 @@ class HuaweiAdapter(HuaweiReader):
         if SAME_AS_CURRENT in receipt.vendor_reference:
             return Tracked(Progress.DONE, receipt.vendor_reference)
         try:
-            tracked = await self.client.change_progress(task, receipt.vendor_reference)
+            return await self.client.change_progress(task, receipt.vendor_reference)
         except AdapterError as error:
             return Tracked(Progress.UNKNOWN, str(error))
-        if tracked.progress is Progress.DONE:
-            self._note_working_mode(task)
-        return tracked
 
     # --- inside ---
 
     def _translate(self, intent: Intent, device: Device, latest: Telemetry | None, begin: dt.datetime) -> Command:
-        if not device.device_id.strip():
-            raise IntentRefusedError("device_id: empty; name one plant")
+        plant = _plant_of(device)
         if intent.mode is IntentMode.SELF_CONSUMPTION:
-            self._refuse_following_if_prepared(device)
             return self.release(device)
         if intent.mode is IntentMode.HOLD:
-            self._refuse_hold_unless_prepared(device)
-            return replace(self.release(device), releases=False)
+            self._refuse_hold(device)
+            return Command(plant, False, 0.0, neutral_idle(plant, device.battery.max_charge_kw).wire())
         power_kw = clamped_kw(intent, device, latest)
         if intent.mode is IntentMode.CHARGE and latest is not None:
             power_kw = not_below_pv(power_kw, device, latest, self.client.settings.charge_below_pv)
@@ -300,8 +287,13 @@ class HuaweiAdapter(HuaweiReader):
             )
         minutes = minutes_of(intent, device, latest, begin, power_kw)
         switch = DispatchSwitch.CHARGE if intent.mode is IntentMode.CHARGE else DispatchSwitch.DISCHARGE
-        task = ChargeTask(device.device_id, switch, power_w, minutes)
-        return Command(device.device_id, False, battery_kw_of(power_w * batteries), task.wire())
+        return Command(
+            plant,
+            False,
+            battery_kw_of(power_w * batteries),
+            ChargeTask(plant, switch, power_w, minutes).wire(),
+            ends_at=begin + dt.timedelta(minutes=minutes) + LATE_START,
+        )
 
     def _batteries_of(self, device: Device) -> int:
         """On how many batteries a task of the plant is carried out, each with the power that the task names."""
@@ -314,74 +306,61 @@ class HuaweiAdapter(HuaweiReader):
             )
         return named or 1
 
-    def _refuse_following_if_prepared(self, device: Device) -> None:
-        if device.device_id in self._prepared:
+    def _switches_mode(self, device: Device) -> bool:
+        return device.device_id in self.client.settings.neutral_idle_plants
+
+    def _refuse_hold(self, device: Device) -> None:
+        if not self._switches_mode(device):
             raise IntentRefusedError(
-                "mode: self_consumption: the plant is prepared to rest between tasks, so after a stop it would not "
-                "follow the house; plan hold, or call restore_self_consumption and take it out of neutral_idle_plants"
+                "mode: hold: no task of the vendor holds a battery still; if the owner agrees that the plant's working "
+                "mode is switched, name it in neutral_idle_plants"
             )
 
-    def _refuse_hold_unless_prepared(self, device: Device) -> None:
-        if device.device_id not in self._prepared:
-            raise IntentRefusedError(
-                "mode: hold: no task of the vendor holds a battery still; call prepare_neutral_idle once, "
-                "then name the plant in neutral_idle_plants"
-            )
+    def _stops_first(self, command: Command, task: ChargeTask | WorkingModeTask) -> bool:
+        """Whether a task that may still run is ended before a command.
 
-    async def _send_part(self, part: Sequence[tuple[int, ChargeTask]]) -> dict[int, Receipt]:
-        """Stops in one call, then what drives in another.
-
-        A stop goes before every task that drives: whether one runs already, begun by a process that is gone or by one
-        beside us, cannot be known in time (telemetry is up to ten minutes old), and the same signal would be lost.
+        Before another task because the same signal would be refused, before a working mode because that counts only
+        where no task runs.
         """
-        stops = [(place, task) for place, task in part if task.switch is DispatchSwitch.STOP]
-        drives = {place: task for place, task in part if task.switch is not DispatchSwitch.STOP}
-        receipts: dict[int, Receipt] = {}
-        if drives and self.client.settings.stop_before_same_signal:
-            left = self.client.flow.control_calls_left()
-            if left is not None and left < 2:
-                # A stop alone would end what runs, and use up what is kept for releases.
-                refusal = Rejected(f"control: a task and the stop before it need 2 calls, {left} are left", True)
-                receipts, drives = dict.fromkeys(drives, refusal), {}
-            stops += [(place, ChargeTask(task.plant_code, DispatchSwitch.STOP)) for place, task in drives.items()]
-        for place, receipt in (await self._deliver(stops)).items():
-            open_question = isinstance(receipt, Unknown) or (isinstance(receipt, Rejected) and receipt.retryable)
-            if place not in drives or open_question:
-                receipts[place] = receipt  # a second task on top of an open question helps nobody
-        going = [(place, task) for place, task in drives.items() if place not in receipts]
-        return {**receipts, **await self._deliver(going)}
+        if isinstance(task, WorkingModeTask):
+            return command.replaces
+        is_stop = task.switch is DispatchSwitch.STOP
+        return command.replaces and not is_stop and self.client.settings.stop_before_same_signal
 
-    async def _deliver(self, part: Sequence[tuple[int, ChargeTask]]) -> dict[int, Receipt]:
+    async def _send_part(self, part: Part) -> dict[int, Receipt]:
+        """Stops in one call, then working modes, then what drives in another call."""
+        modes = {place: task for place, (_, task) in part.items() if isinstance(task, WorkingModeTask)}
+        forced = {place: task for place, (_, task) in part.items() if isinstance(task, ChargeTask)}
+        receipts: dict[int, Receipt] = {}
+        first = [place for place, (command, task) in part.items() if self._stops_first(command, task)]
+        left = self.client.flow.control_calls_left()
+        if left is not None and left < 2:
+            # A stop alone would end what runs, and use up what is kept for releases.
+            refusal = Rejected(f"control: a command and the stop before it need 2 calls, {left} are left", True)
+            receipts = {place: refusal for place in first if not part[place][0].releases}
+        stops = {place: task for place, task in forced.items() if task.switch is DispatchSwitch.STOP}
+        before = {place: ChargeTask(part[place][1].plant_code, DispatchSwitch.STOP) for place in first}
+        stopped = await self._charge({**stops, **{p: task for p, task in before.items() if p not in receipts}})
+        for place, receipt in stopped.items():
+            open_question = isinstance(receipt, Unknown) or (isinstance(receipt, Rejected) and receipt.retryable)
+            if place in stops or open_question:
+                receipts[place] = receipt  # a second call on top of an open question helps nobody
+        going = {place: task for place, task in modes.items() if place not in receipts}
+        for place, receipt in zip(going, await self.change(list(going.values())), strict=True):
+            stop = stopped.get(place)
+            in_part = isinstance(stop, Rejected) and isinstance(receipt, Accepted)
+            receipts[place] = Unknown("the mode was accepted, and the stop before it refused") if in_part else receipt
+        driving = {place: task for place, task in forced.items() if place not in receipts}
+        return {**receipts, **await self._charge(driving)}
+
+    async def _charge(self, part: Mapping[int, ChargeTask]) -> dict[int, Receipt]:
         if not part:
             return {}
         try:
-            delivery = await self.client.charge([task for _, task in part])
+            delivery = await self.client.charge(list(part.values()))
         except AdapterError as error:
-            receipt = receipt_of_error(error)
-            if isinstance(receipt, Unknown):
-                for _, task in part:
-                    self._note(task)
-            return {place: receipt for place, _ in part}
-        receipts: dict[int, Receipt] = {}
-        for (place, task), result in zip(part, delivery.results, strict=True):
-            receipts[place] = receipt_of(delivery, result)
-            if result.taken is not Taken.NO:
-                self._note(task)
-        return receipts
-
-    def _note(self, task: ChargeTask) -> None:
-        if task.switch is DispatchSwitch.STOP:
-            self._running.discard(task.plant_code)
-        else:
-            self._running.add(task.plant_code)
-
-    def _note_working_mode(self, task: SettingTask) -> None:
-        if not isinstance(task, WorkingModeTask):
-            return
-        if task == neutral_idle(task.plant_code, task.grid_charge_kw or 0.0):
-            self._prepared.add(task.plant_code)
-        else:
-            self._prepared.discard(task.plant_code)
+            return dict.fromkeys(part, receipt_of_error(error))
+        return {place: receipt_of(delivery, result) for place, result in zip(part, delivery.results, strict=True)}
 
 
 # Answers about tasks that nobody has asked about for so long are forgotten.
@@ -404,11 +383,17 @@ def create(settings: Mapping[str, Any], clock: Clock, store: TokenStore | None =
     return HuaweiAdapter(client) if account.access == "oauth" else HuaweiReader(client)
 
 
-def _chunks(valid: Sequence[tuple[int, ChargeTask]]) -> list[list[tuple[int, ChargeTask]]]:
-    chunks: list[list[tuple[int, ChargeTask]]] = []
-    for place, task in valid:
-        known = {one.plant_code for _, one in chunks[-1]} if chunks else set()
-        if not chunks or len(chunks[-1]) >= MOST_PLANTS_PER_CHARGE_TASK or task.plant_code in known:
-            chunks.append([])
-        chunks[-1].append((place, task))
-    return chunks
+def _plant_of(device: Device) -> str:
+    if not device.device_id.strip():
+        raise IntentRefusedError("device_id: empty; name one plant")
+    return device.device_id
+
+
+def _parts(commands: Part) -> list[Part]:
+    parts: list[Part] = []
+    for place, (command, task) in commands.items():
+        known = {one.plant_code for _, one in parts[-1].values()} if parts else set()
+        if not parts or len(parts[-1]) >= MOST_PLANTS_PER_CHARGE_TASK or task.plant_code in known:
+            parts.append({})
+        parts[-1][place] = command, task
+    return parts

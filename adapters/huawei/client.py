@@ -32,6 +32,7 @@ from adapters.huawei.mapping import (
     TASK_QUESTIONS,
     Call,
     Signs,
+    WorkingMode,
 )
 from adapters.huawei.settings import Settings
 from adapters.huawei.wire import Envelope, envelope, ms
@@ -257,7 +258,9 @@ class HuaweiClient:
         if len(kinds) > 1:
             raise ConfigurationError("tasks: of several kinds; each kind has a call of its own")
         call, _ = _SETTING_CALLS[kinds.pop()]
-        answer = await self._write(call, {"tasks": [task.wire() for task in wanted]})
+        # A call that lets go of one plant may be made; what rides along costs nothing more.
+        urgent = any(getattr(task, "mode", None) is WorkingMode.SELF_CONSUMPTION for task in wanted)
+        answer = await self._write(call, {"tasks": [task.wire() for task in wanted]}, urgent=urgent)
         return tasks.read_delivery(answer, [task.plant_code for task in wanted], charge=False, clean=self._clean)
 
     async def change_progress(self, task: tasks.SettingTask, task_id: str) -> Tracked:

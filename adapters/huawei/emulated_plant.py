@@ -154,13 +154,8 @@ class EmulatedPlant:
 
     def _set_resting(self, wanted: Mapping[str, Any]) -> None:
         """What the battery does without tasks: in TOU it rests outside its windows, which are not emulated."""
-        resting = PlantCommand()
-        if wanted["operationMode"] == "TOU":
-            resting = PlantCommand(PlantMode.SET_POINT, 0.0)
-        was_released = self.site.released
-        self.site.resting = resting
-        if was_released:
-            self.site.plant.command = resting
+        is_idle = wanted["operationMode"] == "TOU"
+        self.site.rest_as(PlantCommand(PlantMode.SET_POINT, 0.0) if is_idle else PlantCommand())
 
     def _set_battery(self, info: Mapping[str, Any]) -> None:
         rating, changes = self._rating, {}

@@ -110,7 +110,7 @@ class HuaweiCloud:
         }
 
     def account(self) -> dict[str, Any]:
-        """An owner who has consented to everything."""
+        """An owner who has consented to everything, and agreed that the working modes are switched."""
         return {
             "access": "oauth",
             "oauth_url": "same",
@@ -118,6 +118,7 @@ class HuaweiCloud:
             "client_secret": self.client_secret,
             "redirect_url": REDIRECT_URL,
             "refresh_token": self._refresh,
+            "neutral_idle_plants": [code for code, plant in self.plants.items() if not plant.commercial],
         }
 
     def api_account(self) -> dict[str, Any]:

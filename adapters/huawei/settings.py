@@ -50,12 +50,13 @@ class Settings(AccountSettings):
     plants_sharing_quota: Annotated[int, Field(ge=1)] = 1
     """How many plants of the owner are driven by schedules, one call each."""
     stop_before_same_signal: bool = True
-    """Whether a stop goes before each task: while one runs "the same signals cannot be sent", nobody knows whether
-    another power makes another signal, and what another process has begun cannot be known in time."""
+    """Whether a stop goes before a task where another may still run: then "the same signals cannot be sent", and nobody
+    knows whether another power makes another signal."""
     charge_below_pv: Literal["refuse", "raise", "allow"] = "refuse"
     """What to do with a forced charge below what the array gives: it would throttle the array."""
     neutral_idle_plants: frozenset[str] = frozenset()
-    """Plants that `prepare_neutral_idle` was done for: there a stop is a hold, and self-consumption is refused."""
+    """Plants whose owner agreed that we switch the working mode: only they can be held, and a release sets them to
+    self-consumption, whatever mode they had before."""
     batteries_of_plant: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """How many batteries a plant has, where it has several: "the task is executed on every ESS", so each is told its
     share of the power. 1 tells each the whole, if the vendor turns out to share it out."""

@@ -190,6 +190,25 @@ def neutral_idle(plant_code: str, grid_charge_kw: float) -> WorkingModeTask:
     )
 
 
+def task_of_wire(payload: Mapping[str, Any]) -> ChargeTask | WorkingModeTask:
+    """The task that a command carries, as its words tell, or a journal's.
+
+    Raises:
+        IntentRefusedError: It is none that an intent leads to.
+    """
+    if "operationMode" not in payload:
+        return ChargeTask.of_wire(payload)
+    plant = text(payload.get("plantCode"))
+    rests = (
+        WorkingModeTask(plant, WorkingMode.SELF_CONSUMPTION),
+        neutral_idle(plant, number(payload.get("allowedAcChargePower")) or 0.0),
+    )
+    found = next((task for task in rests if task.wire() == payload), None)
+    if found is None:
+        raise IntentRefusedError("payload: a working mode that no intent leads to")
+    return found
+
+
 @dataclass(frozen=True)
 class BatteryParametersTask:
     """Sets the band and the largest powers of a plant's batteries (section 5.2.5).

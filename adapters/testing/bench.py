@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import re
@@ -181,7 +182,8 @@ class Bench:
 
     def translate(self, mode: IntentMode, power_kw: float = 0.0, number: int = 0) -> Any:
         """An intent from now on, in the vendor's words."""
-        return self.driver.translate(self.intent(mode, power_kw), self.device(number), None)
+        command = self.driver.translate(self.intent(mode, power_kw), self.device(number), None)
+        return dataclasses.replace(command, replaces=not self.sites[number].released)  # as a journal would know
 
     @property
     def driver(self) -> Dispatchable:

@@ -54,8 +54,7 @@ class Subject:
 _NO_SESSION = frozenset({"session_stolen", "tokens_expired"})
 EXPECTED: Mapping[str, Expected] = {
     "alphaess": Expected(drives=True, lacks=frozenset({"rate_limited", "quota"})),
-    # One call a command, as the cases count them; the stop that usually goes before it has tests of its own.
-    "huawei": Expected(drives=True, stamps_readings=False, settings={"stop_before_same_signal": False}),
+    "huawei": Expected(drives=True, stamps_readings=False),
     "xolta": Expected(
         drives=True,
         lacks=frozenset({"session_stolen"}),

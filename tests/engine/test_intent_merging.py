@@ -111,6 +111,7 @@ powers = st.lists(st.sampled_from([None, 0, 1, 2, 5, -1, -3]), min_size=1, max_s
             CallCosts({**ONE_CALL.per_intent, HOLD: 0}),
             CallCosts({CHARGE: 2, DISCHARGE: 1, FOLLOW: 1, HOLD: 0}),
             CallCosts({CHARGE: 1, DISCHARGE: 1, FOLLOW: 0, HOLD: 0}, behind_another=1),
+            CallCosts({CHARGE: 1, DISCHARGE: 1, FOLLOW: 0, HOLD: 1}, 1, stopped_for=frozenset(IntentMode)),
         ]
     ),
 )

@@ -16,7 +16,7 @@ import engine
 ROOT = Path(engine.__file__).parents[1]
 PACKAGES = ("engine", "adapters", "schedules", "console")
 # What an adapter offers that changes something at the vendor, and the calls of the vendors' clients that do it.
-ADAPTER_WRITES = {"send", "send_many", "prepare_neutral_idle", "restore_self_consumption"}
+ADAPTER_WRITES = {"send", "send_many"}
 CLIENT_WRITES = {"remote_dispatch", "send_state_mode_command", "charge", "change"}
 WRITES = ADAPTER_WRITES | CLIENT_WRITES
 # Below the adapters, where none can be had, these words are of money and energy.
@@ -121,7 +121,6 @@ def test_only_the_vendors_client_writes_through_a_transport(sources):
         "getattr(adapter, 'send')(command)",
         "operator.methodcaller('remote_dispatch', fields)(client)",
         "await adapter.send_many([command])",
-        "await adapter.prepare_neutral_idle(device)",
         "await client.send_state_mode_command(body, drives=True)",
         "await self.client.charge([task])",
         "await adapter.change([task])",

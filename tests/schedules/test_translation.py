@@ -24,7 +24,7 @@ CHARGE, DISCHARGE, HOLD, FOLLOW = (
     IntentMode.HOLD,
     IntentMode.SELF_CONSUMPTION,
 )
-EVERY_CALL = CallCosts({CHARGE: 1, DISCHARGE: 1, HOLD: 1, FOLLOW: 1}, behind_another=1)
+EVERY_CALL = CallCosts(dict.fromkeys(IntentMode, 1), behind_another=1, stopped_for=frozenset(IntentMode))
 
 
 @dataclass

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
-from adapters.contract import Accepted, Channel, IntentRefusedError, Progress, Rejected, Telemetry, Unknown
+from adapters.contract import Accepted, Channel, Command, IntentRefusedError, Progress, Rejected, Telemetry, Unknown
 from adapters.huawei.adapter import create
+from adapters.huawei.emulated_control import TaskDesk
 from adapters.huawei.emulated_plant import EmulatedPlant
-from adapters.huawei.mapping import WorkingMode
-from adapters.huawei.tasks import ActivePowerTask, BatteryParametersTask, WorkingModeTask, neutral_idle
+from adapters.huawei.mapping import Call, WorkingMode
+from adapters.huawei.tasks import ActivePowerTask, BatteryParametersTask, WorkingModeTask, neutral_idle, task_of_wire
 from adapters.tokens import MemoryTokenStore
 from engine.intent import IntentMode
 
@@ -71,15 +74,47 @@ def test_following_the_house_is_a_stop(offline, plant_device, intent_for):
     assert (command.releases, command.payload) == (True, {"plantCode": "NE=1", "dispatchSwitch": 0})
 
 
-def test_holding_needs_a_prepared_plant_and_the_refusal_says_how(offline, plant_device, intent_for):
+def test_holding_needs_an_owner_who_agreed_and_the_refusal_says_how(offline, plant_device, intent_for):
     assert HOLD not in offline().abilities.modes
-    with pytest.raises(IntentRefusedError, match="prepare_neutral_idle"):
-        offline().translate(intent_for(HOLD), plant_device(), None)
+    for adapter in (offline(), offline(neutral_idle_plants=["NE=2"])):
+        with pytest.raises(IntentRefusedError, match="neutral_idle_plants"):
+            adapter.translate(intent_for(HOLD), plant_device(), None)
 
-    prepared = offline(neutral_idle_plants=["NE=1"])
-    command = prepared.translate(intent_for(HOLD), plant_device(), None)
-    assert HOLD in prepared.abilities.modes
-    assert (command.releases, command.battery_kw, command.payload["dispatchSwitch"]) == (False, 0.0, 0)
+
+def test_a_plant_whose_mode_we_switch_rests_both_ways_by_it(offline, plant_device, intent_for):
+    adapter = offline(neutral_idle_plants=["NE=1"])
+    hold, follow = (adapter.translate(intent_for(mode), plant_device(), None) for mode in (HOLD, FOLLOW))
+
+    assert HOLD in adapter.abilities.modes
+    assert (hold.releases, hold.battery_kw, hold.ends_at) == (False, 0.0, None)
+    assert hold.payload == neutral_idle("NE=1", 5.0).wire()
+    assert (follow.releases, follow.battery_kw) == (True, 0.0)
+    assert follow.payload == {"plantCode": "NE=1", "operationMode": "maximumSelfConsumption"}
+    assert follow == adapter.release(plant_device())
+    assert hold.replaces, "until somebody knows that no task runs"
+    assert adapter.release(plant_device("NE=2")).payload == {"plantCode": "NE=2", "dispatchSwitch": 0}
+
+
+@pytest.mark.parametrize(
+    ("named", "stops_first", "costs", "stopped_for"),
+    [
+        ([], True, {CHARGE: 2, DISCHARGE: 2, FOLLOW: 2}, {CHARGE, DISCHARGE}),
+        ([], False, {CHARGE: 2, DISCHARGE: 2, FOLLOW: 2}, set()),
+        (["NE=1"], True, dict.fromkeys((CHARGE, DISCHARGE, FOLLOW, HOLD), 2), {CHARGE, DISCHARGE, FOLLOW, HOLD}),
+        (["NE=1"], False, dict.fromkeys((CHARGE, DISCHARGE, FOLLOW, HOLD), 2), {FOLLOW, HOLD}),
+    ],
+)
+def test_what_each_mode_takes_of_the_calls(offline, plant_device, named, stops_first, costs, stopped_for):
+    adapter = offline(neutral_idle_plants=named, stop_before_same_signal=stops_first, polls_per_task=1)
+    found = adapter.call_budget(plant_device(), START + dt.timedelta(days=1)).costs
+
+    assert (found.per_intent, found.behind_another, found.stopped_for) == (costs, 1, stopped_for)
+
+
+def test_a_task_may_end_three_minutes_late(offline, plant_device, intent_for):
+    command = offline().translate(intent_for(CHARGE, 1.0, minutes=15), plant_device(), None)
+
+    assert command.ends_at == START + dt.timedelta(minutes=18)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +300,7 @@ def test_stops_and_what_drives_share_two_calls(emulate_huawei, plant_device, int
         releases = [adapter.release(plant_device(f"NE={n}")) for n in (3, 4)]
         return await adapter.send_many([drives[0], releases[0], drives[1], releases[1]])
 
-    receipts = world.run(session)
+    receipts = world.run(session, neutral_idle_plants=[])
 
     assert all(isinstance(receipt, Accepted) for receipt in receipts)
     assert world.calls("async-task") == 2
@@ -273,6 +308,32 @@ def test_stops_and_what_drives_share_two_calls(emulate_huawei, plant_device, int
     tasks = [(event["sn"], event["switch"]) for event in world.log.events if event["event"] == "task"]
     assert sorted(tasks[:4]) == [("NE=1", 0), ("NE=2", 0), ("NE=3", 0), ("NE=4", 0)]
     assert tasks[4:] == [("NE=1", 1), ("NE=2", 1)]
+
+
+def test_a_batch_is_stops_then_modes_ten_at_a_time_then_tasks(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei(plants=15)
+
+    async def session(adapter):
+        follow, hold, charge = (
+            [adapter.translate(intent_for(mode, kw), plant_device(f"NE={n}"), None) for n in numbers]
+            for mode, kw, numbers in ((FOLLOW, 0, range(1, 7)), (HOLD, 0, range(7, 13)), (CHARGE, 2, range(13, 16)))
+        )
+        commands = [command for three in itertools.zip_longest(hold, charge, follow) for command in three if command]
+        receipts = await adapter.send_many([*commands, Command("NE=1", False, 0.0, {"operationMode": "TOU"})])
+        world.after(60)
+        assert isinstance(await adapter.send(replace(hold[0], replaces=False)), Accepted)
+        return commands, receipts
+
+    commands, receipts = world.run(session)
+
+    paths = [event["path"].rsplit("/", 2)[-2] for event in world.log.events if event["event"] == "call"]
+    sent = ["charge-and-discharge", "mode", "mode", "charge-and-discharge"]
+    assert paths == [*sent, "mode"], "where nothing runs there is nothing to stop"
+    assert [type(receipt) for receipt in receipts] == [Accepted] * 15 + [Rejected]
+    for command in commands:
+        number = int(command.device_id.removeprefix("NE="))
+        wanted_kw = 1.0 if number < 7 else 0.0 if number < 13 else -2.0
+        assert world.battery_kw(command.device_id) == pytest.approx(wanted_kw, abs=0.01)
 
 
 def test_a_task_is_preceded_by_a_stop(emulate_huawei, plant_device, intent_for):
@@ -406,17 +467,18 @@ def test_a_task_that_never_begins_fails_after_a_day(emulate_huawei, plant_device
     assert world.plant().site.released
 
 
-def test_a_task_that_the_vendor_has_forgotten_is_unknown(emulate_huawei, plant_device):
+@pytest.mark.parametrize(("named", "code"), [([], "20050"), (["NE=1"], "20620")])
+def test_a_task_that_the_vendor_has_forgotten_is_unknown(emulate_huawei, plant_device, named, code):
     world = emulate_huawei()
 
     async def session(adapter):
         command = adapter.release(plant_device())
         return [await adapter.track(command, Accepted(reference)) for reference in ("9100000000000001", "", "1.5e15")]
 
-    lost, *unreadable = world.run(session)
+    lost, *unreadable = world.run(session, neutral_idle_plants=named)
 
     assert lost.progress is Progress.UNKNOWN
-    assert "20050" in lost.reason
+    assert code in lost.reason
     assert {tracked.progress for tracked in unreadable} == {Progress.UNKNOWN}
 
 
@@ -456,60 +518,103 @@ def test_a_forced_charge_below_the_array_throttles_it(emulate_huawei, plant_devi
     assert world.plant().site.plant.sample.pv_kw == pytest.approx(0.4)
 
 
-# --- settings of a plant ---
+# --- resting by working mode ---
 
 
-def test_a_prepared_plant_rests_between_tasks(emulate_huawei, plant_device, intent_for):
+def test_a_plant_holds_follows_and_is_moved_from_both(emulate_huawei, plant_device, intent_for):
     world = emulate_huawei()
 
     async def session(adapter):
-        receipt = await adapter.prepare_neutral_idle(plant_device())
-        task = neutral_idle("NE=1", 5.0)
-        running = await adapter.change_progress(task, receipt)
-        assert HOLD not in adapter.abilities.modes, "queued is not done"
-        world.after(60)
-        done = await adapter.change_progress(task, receipt)
-        await adapter.send(adapter.translate(intent_for(HOLD), plant_device(), None))
-        world.after(60)
-        idle_kw = world.battery_kw()
-        with pytest.raises(IntentRefusedError, match="restore_self_consumption"):
-            adapter.translate(intent_for(FOLLOW), plant_device(), None)
-        again = await adapter.prepare_neutral_idle(plant_device())
-        restored = await adapter.restore_self_consumption(plant_device())
-        world.after(60)
-        adapter.translate(intent_for(FOLLOW), plant_device(), None)
-        return running.progress, done.progress, idle_kw, again, restored, adapter.abilities.modes
+        seen = []
+        for mode, power_kw in ((HOLD, 0), (CHARGE, 2), (None, 0), (FOLLOW, 0), (DISCHARGE, 3), (None, 0), (HOLD, 0)):
+            if mode is not None:
+                intent = intent_for(mode, power_kw, 10, world.clock.now())
+                receipt = await adapter.send(adapter.translate(intent, plant_device(), None))
+                assert isinstance(receipt, Accepted)
+            world.after(600 if mode is None else 60)  # None: the task ends by itself
+            seen.append(round(world.battery_kw(), 2))
+        return seen
 
-    running, done, idle_kw, again, restored, modes = world.run(session)
+    assert world.run(session) == [0.0, -2.0, 0.0, 1.0, 3.0, 1.0, 0.0]
 
-    assert (running, done) == (Progress.RUNNING, Progress.DONE)
-    assert idle_kw == pytest.approx(0.0, abs=0.01)
-    assert isinstance(again, Accepted)
-    assert "same as the current value" in again.vendor_reference
-    assert isinstance(restored, Accepted)
+
+def test_a_mode_is_switched_by_and_by_and_the_same_again_is_done(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        command = adapter.translate(intent_for(HOLD), plant_device(), None)
+        progress = []
+        for _ in range(2):
+            receipt = await adapter.send(command)
+            progress.append((await adapter.track(command, receipt)).progress)
+            world.after(60)
+            progress.append((await adapter.track(command, receipt)).progress)
+        return progress
+
+    assert world.run(session) == [Progress.RUNNING, Progress.DONE, Progress.DONE, Progress.DONE]
+
+
+def test_a_release_ends_task_and_idling_alike(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        for mode, power_kw in ((HOLD, 0.0), (CHARGE, 2.0)):
+            await adapter.send(adapter.translate(intent_for(mode, power_kw), plant_device(), None))
+            world.after(60)
+        return await adapter.send(adapter.release(plant_device()))
+
+    assert isinstance(world.run(session), Accepted)
+    world.after(60)
+    assert world.plant().site.released
     assert world.battery_kw() == pytest.approx(1.0, abs=0.01)
-    assert HOLD not in modes
 
 
-def test_following_the_house_is_refused_where_a_stop_would_rest(offline, plant_device, intent_for):
-    prepared = offline(neutral_idle_plants=["NE=1"])
-
-    with pytest.raises(IntentRefusedError, match=r"plan hold, or call restore_self_consumption"):
-        prepared.translate(intent_for(FOLLOW), plant_device(), None)
-    assert prepared.translate(intent_for(FOLLOW), plant_device("NE=2"), None).releases
-    assert prepared.release(plant_device()).releases, "letting go is always possible"
-
-
-def test_a_restoration_that_is_refused_leaves_the_plant_prepared(emulate_huawei, plant_device, intent_for):
+@pytest.mark.parametrize(
+    ("refused", "outcome", "battery_kw"),
+    [("charge", Unknown, -2.0), ("mode", Rejected, 0.0), ("both", Rejected, -2.0)],
+)
+def test_a_release_of_which_one_half_fails_is_not_accepted(
+    emulate_huawei, plant_device, intent_for, monkeypatch, refused, outcome, battery_kw
+):
     world = emulate_huawei()
 
     async def session(adapter):
-        refused = await adapter.restore_self_consumption(plant_device("NE=9"))
-        with pytest.raises(IntentRefusedError, match="rest between tasks"):
-            adapter.translate(intent_for(FOLLOW), plant_device("NE=9"), None)
-        return refused
+        for mode, power_kw in ((HOLD, 0.0), (CHARGE, 2.0)):
+            await adapter.send(adapter.translate(intent_for(mode, power_kw), plant_device(), None))
+            world.after(60)
+        for half, name in (("charge", "_charge_fault"), ("mode", "_change_fault")):
+            if refused in (half, "both"):
+                monkeypatch.setattr(TaskDesk, name, lambda *_: "No resource permission.")
+        return await adapter.send(adapter.release(plant_device()))
 
-    assert isinstance(world.run(session, neutral_idle_plants=["NE=9"]), Rejected)
+    assert isinstance(world.run(session), outcome)
+    world.after(60)
+    assert world.battery_kw() == pytest.approx(battery_kw, abs=0.01)
+
+
+@pytest.mark.parametrize(("calls", "accepted"), [(6, False), (7, True)])
+def test_a_hold_that_needs_a_stop_is_not_begun_with_one_call_and_a_release_is(
+    emulate_huawei, plant_device, intent_for, calls, accepted
+):
+    """A stop alone would end the task, and leave the plant as it was."""
+    world = emulate_huawei()
+
+    async def session(adapter):
+        for _ in range(100 - calls):
+            adapter.client.flow.take(Call.CHARGE)
+        hold = await adapter.send(adapter.translate(intent_for(HOLD), plant_device(), None))
+        world.after(60)  # while a mode is being switched another is refused
+        return hold, await adapter.send(adapter.release(plant_device()))
+
+    hold, release = world.run(session)
+
+    assert isinstance(hold, Accepted) is accepted
+    assert accepted or hold.retryable
+    assert world.calls("async-task") == (4 if accepted else 2)
+    assert isinstance(release, Accepted)
+
+
+# --- settings of a plant ---
 
 
 def test_settings_of_many_plants_go_ten_at_a_time(emulate_huawei):
@@ -570,7 +675,11 @@ def test_a_plant_that_is_not_ours_refuses_the_whole_mode_task(emulate_huawei):
     assert (lost.progress, "20620" in lost.reason) == (Progress.UNKNOWN, True)
 
 
-def test_a_command_survives_a_journal(offline, plant_device, intent_for):
-    command = offline().translate(intent_for(CHARGE, 1.0), plant_device(), None)
+@pytest.mark.parametrize("mode", [CHARGE, HOLD, FOLLOW])
+def test_a_command_survives_a_journal(offline, plant_device, intent_for, mode):
+    power_kw = 1.0 if mode is CHARGE else 0.0
+    command = offline(neutral_idle_plants=["NE=1"]).translate(intent_for(mode, power_kw), plant_device(), None)
 
-    assert json.loads(json.dumps(dict(command.payload))) == command.payload
+    payload = json.loads(json.dumps(dict(command.payload)))
+    assert payload == command.payload
+    assert task_of_wire(payload).wire() == payload
