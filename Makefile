@@ -13,7 +13,7 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(RUN_READY) ## Plan a real day, run it on an emulated battery, confirm it, write a report
+demo: $(RUN_READY) ## Plan a real day for five homes, run it on emulated batteries, confirm it, write a report
 	$(BIN)/tidewatt demo
 
 .PHONY: test
