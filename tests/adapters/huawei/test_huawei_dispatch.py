@@ -614,6 +614,23 @@ def test_a_hold_that_needs_a_stop_is_not_begun_with_one_call_and_a_release_is(
     assert isinstance(release, Accepted)
 
 
+def test_a_call_that_lets_go_of_one_plant_may_use_the_reserve(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei(plants=2)
+
+    async def session(adapter):
+        hold = replace(adapter.translate(intent_for(HOLD), plant_device("NE=1"), None), replaces=False)
+        for _ in range(95):
+            adapter.client.flow.take(Call.CHARGE)
+        alone = await adapter.send(hold)
+        return alone, await adapter.send_many([hold, replace(adapter.release(plant_device("NE=2")), replaces=False)])
+
+    alone, together = world.run(session)
+
+    assert isinstance(alone, Rejected)
+    assert [type(receipt) for receipt in together] == [Accepted] * 2
+    assert world.calls("async-task") == 1
+
+
 # --- settings of a plant ---
 
 
