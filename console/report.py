@@ -113,8 +113,8 @@ def _slot_row(slot: Slot, zone: str, prices: pd.Series) -> str:
 
 
 _SLOTS = """<details><summary>Every stretch: wanted, seen, proved</summary>
-<table class="slots"><thead><tr><th>start</th><th>end</th><th>buying EUR/kWh</th><th>intent</th><th>wanted kW</th>
-<th>seen kW (mean)</th><th>SOC % at the end</th><th>EUR</th><th>verdict</th></tr></thead>
+<table class="slots"><thead><tr><th>start</th><th>end</th><th>first price EUR/kWh</th><th>intent</th>
+<th>wanted kW</th><th>seen kW (mean)</th><th>SOC % at the end</th><th>EUR</th><th>verdict</th></tr></thead>
 <tbody>{slots}</tbody></table></details>
 """
 

@@ -21,7 +21,7 @@ TAKEN = (CommandState.ACCEPTED, CommandState.SEEN)
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """One interval: what was wanted, what was seen, what that proves."""
+    """One stretch: what was wanted, what was seen, what that proves."""
 
     intent: IntentRow
     wanted_kw: float | None
@@ -54,17 +54,17 @@ class Settlement:
 
     @property
     def set_points(self) -> list[Slot]:
-        """The intervals that ask for a power, zero included."""
+        """The stretches that ask for a power, zero included."""
         return [slot for slot in self.slots if slot.wanted_kw is not None]
 
     @property
     def following(self) -> list[Slot]:
-        """The intervals in which the battery follows the house."""
+        """The stretches in which the battery follows the house."""
         return [slot for slot in self.slots if slot.wanted_kw is None]
 
     @property
     def largest_gap_kw(self) -> float | None:
-        """The largest gap between wanted and seen power over the set-point intervals [kW]."""
+        """The largest gap between wanted and seen power over the set-points [kW]."""
         return max((abs(slot.gap_kw) for slot in self.set_points if slot.gap_kw is not None), default=None)
 
     def soc_seen(self) -> pd.Series:
@@ -77,7 +77,7 @@ class Settlement:
 
 
 def confirmed(slots: list[Slot]) -> int:
-    """How many intervals telemetry confirms."""
+    """How many stretches telemetry confirms."""
     return sum(slot.intent.verdict is Verdict.CONFIRMED for slot in slots)
 
 
@@ -118,11 +118,11 @@ def _slot(row: IntentRow, powers: pd.Series, socs: pd.Series, costs: pd.Series, 
     intent = intent_of(row)
     settled = powers[(powers.index >= row.not_before + settling) & (powers.index <= row.not_after)]
     soc = socs[socs.index <= row.not_after].tail(1)
-    cost = costs.get(pd.Timestamp(row.not_before))
+    cost = costs[(costs.index >= row.not_before) & (costs.index < row.not_after)]
     return Slot(
         intent=row,
         wanted_kw=intent.battery_kw if intent.has_set_point else None,
         seen_kw=float(settled.mean()) if len(settled) else None,
         seen_soc=float(soc.iloc[0]) if len(soc) else None,
-        cost_eur=None if cost is None or pd.isna(cost) else float(cost),
+        cost_eur=None if cost.empty or cost.isna().any() else float(cost.sum()),
     )
