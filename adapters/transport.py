@@ -128,7 +128,7 @@ class Transport:
                 path,
                 json=request.json,
                 data=request.form,
-                params=request.params,
+                params=request.params or None,  # none at all, or httpx takes off those in the path
                 headers=request.headers,
             )
         self._note_vendor_clock(response)

@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 from collections.abc import Mapping
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
@@ -113,9 +114,24 @@ class AlphaEssClient:
     async def get_history_running_data(
         self, serial_number: str, begin: dt.datetime, end: dt.datetime
     ) -> list[dict[str, Any]]:
-        """The states of up to one day (section 5); times as the vendor's zone has them."""
+        """The states of up to one day (section 5).
+
+        Args:
+            serial_number: Which system.
+            begin: First moment, aware; sent as the zone of `UploadTime` has it.
+            end: Last moment, aware.
+
+        Raises:
+            ValueError: The vendor would refuse it: the end before the begin, or more than a day.
+            AdapterError: The call failed.
+        """
+        zone = ZoneInfo(self._settings.upload_time_zone)
+        local_begin, local_end = (moment.astimezone(zone).replace(tzinfo=None) for moment in (begin, end))
+        # By the clock on the wall, which is what the vendor sees: days have 23 to 25 hours.
+        if not dt.timedelta(0) <= local_end - local_begin <= dt.timedelta(days=1):
+            raise ValueError(f"end: {end} is before {begin} or more than a day after it; ask for one day at a time")
         stamp = "%Y/%m/%d %H:%M:%S"
-        fields = {"Sn": serial_number, "Starttime": begin.strftime(stamp), "endtime": end.strftime(stamp)}
+        fields = {"Sn": serial_number, "Starttime": local_begin.strftime(stamp), "endtime": local_end.strftime(stamp)}
         return _rows(await self._read("GetHistoryRunningData", fields))
 
     async def get_last_power_data(self, serial_number: str) -> list[dict[str, Any]]:

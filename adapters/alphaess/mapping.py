@@ -77,8 +77,12 @@ class ReturnCode(IntEnum):
     FIELD_MISSING = 2
     TIMESTAMP = 3
     SIGNATURE = 4
+    USER_NAME_TAKEN = 5
+    LICENSE_TAKEN = 6
+    SERIAL_NUMBER_TAKEN = 7
     API_ACCOUNT = 8
     USER = 9
+    E_MAIL = 10
     PASSWORD = 11
     SERIAL_NUMBER = 12
     DISPATCH_FAILED = 13
@@ -86,6 +90,7 @@ class ReturnCode(IntEnum):
     PERMISSION = 15
     ABNORMAL_LOGIN = 16
     TOKEN_TIMEOUT = 23
+    """Not in the document; what newer servers say for 14."""
 
 
 LOGIN_AGAIN = frozenset({ReturnCode.LOGIN_TIMEOUT, ReturnCode.ABNORMAL_LOGIN, ReturnCode.TOKEN_TIMEOUT})
@@ -122,15 +127,15 @@ def raw_power(battery_kw: float) -> int:
         Watts with the offset: 32000 is 0, 34500 discharges 2.5 kW.
 
     Raises:
-        IntentRefusedError: The power is beyond what the offset can carry.
+        IntentRefusedError: The power is beyond what the offset can carry, or no number.
     """
-    raw = POWER_OFFSET + round(battery_kw * 1000)
-    if not 0 <= raw <= 2 * POWER_OFFSET:
+    # So that what is no number is refused too.
+    if not abs(battery_kw) * 1000 < POWER_OFFSET + 0.5:
         raise IntentRefusedError(
             f"battery_kw: {battery_kw:+g} is beyond +-{POWER_OFFSET / 1000:g} kW, which the vendor's offset can carry; "
             "check the units"
         )
-    return raw
+    return POWER_OFFSET + round(battery_kw * 1000)
 
 
 def power_from_raw(raw: int) -> float:
@@ -144,10 +149,15 @@ def raw_soc(soc: float, full_raw: int = FULL_SOC_RAW) -> int:
     Args:
         soc: The fraction.
         full_raw: What 1.0 is; 250 by the scale, more where a device would end a full charge early.
+
+    Raises:
+        IntentRefusedError: It is outside 0..1, or no number.
     """
-    if soc >= 1:
+    if not 0 <= soc <= 1:
+        raise IntentRefusedError(f"until_soc: {soc:g} is outside 0..1; give a fraction, not percent")
+    if soc == 1:
         return full_raw
-    return max(0, round(Decimal(str(soc)) * 100 / SOC_PERCENT_PER_BIT))
+    return round(Decimal(str(soc)) * 100 / SOC_PERCENT_PER_BIT)
 
 
 def soc_from_raw(raw: float) -> float:

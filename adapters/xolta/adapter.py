@@ -40,6 +40,8 @@ from adapters.xolta.client import MINUTE, Settings, XoltaClient
 from adapters.xolta.mapping import SetPoint, State, Status
 from engine.intent import Intent, IntentMode
 
+# Times go out in whole seconds: what ends sooner than this has no time left.
+SHORTEST = dt.timedelta(seconds=1)
 # What a device was last seen to be says nothing of now when it is older than this.
 STATE_HOLDS = dt.timedelta(minutes=5)
 
@@ -85,6 +87,9 @@ class XoltaAdapter:
         self._refuse_without_control(device)
         if intent.mode is IntentMode.SELF_CONSUMPTION:
             return self.release(device)
+        if not self._lies_ahead(intent):
+            # Its power would begin now and its end lie behind it: nothing would end it.
+            raise IntentRefusedError(f"not_after: {intent.not_after.isoformat()} is over; ask for what lies ahead")
         self._refuse_at_rest(device, latest)
         return self._driving(device, [intent], latest)
 
@@ -97,10 +102,12 @@ class XoltaAdapter:
         """The calls of a whole plan: up to `set_points_per_call` slots ahead in one.
 
         Whether a new map replaces the old one or adds to it is not known, so each is sent when its first slot begins,
-        and holds all that it needs; with the link lost in between, the rest of a map still runs, then 0 kW.
+        and holds all that it needs; with the link lost in between, the rest of a map still runs, then 0 kW. Slots that
+        are over are left out.
         """
         self._refuse_without_control(device)
         _refuse_disorder(intents)
+        intents = [intent for intent in intents if self._lies_ahead(intent)]
         if any(intent.has_set_point for intent in intents):
             self._refuse_at_rest(device, latest)
         sendings: list[Sending] = []
@@ -175,6 +182,9 @@ class XoltaAdapter:
                 f"{device.device_id}: control is off, for unit and sign of its set-points are not proved; "
                 "run `tidewatt devices commission` and put what it finds into the settings"
             )
+
+    def _lies_ahead(self, intent: Intent) -> bool:
+        return intent.not_after - self._clock() >= SHORTEST
 
     def _refuse_at_rest(self, device: Device, latest: Telemetry | None) -> None:
         """Refuse to drive what does not run: its powers are unknown, and it would not move."""

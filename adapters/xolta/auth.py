@@ -80,6 +80,11 @@ class AccessTokens:
         self._lock = asyncio.Lock()
         self._refused: ConfigurationError | None = None
 
+    @property
+    def clock_offset_s(self) -> float | None:
+        """The authority's clock less ours [s], by its latest answer; None before the first."""
+        return self._transport.clock_offset_s
+
     async def token(self, refused: str | None = None) -> str:
         """A token that should be good; several callers whose token was refused share one login.
 

@@ -39,7 +39,8 @@ LARGEST_CLOCK_OFFSET_S = 60.0
 # What a command may be answered with; the document does not say.
 TAKEN = frozenset({200, 201, 202, 204})
 
-Path = Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$")]
+Path = Annotated[str, Field(pattern=r'^/[!"$->@-~]*$')]
+PathAndQuery = Annotated[str, Field(pattern=r'^/[!"$-~]*$')]
 FieldNames = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
@@ -58,7 +59,8 @@ class Settings(AccountSettings):
     scopes: Annotated[tuple[str, ...], Field(min_length=1)] = (mapping.SCOPE,)
     timeout_s: Seconds = 20.0
 
-    device_status_path: Path = mapping.DEVICE_STATUS_PATH
+    device_status_path: PathAndQuery = mapping.DEVICE_STATUS_PATH
+    """With the query that a server may want: the document speaks of "the queried devices" and names no parameter."""
     raw_path: Path = mapping.RAW_PATH
     summary_path: Path = mapping.SUMMARY_PATH
     """Servers were seen to answer at `/api/GetDataSummary` instead."""
@@ -146,8 +148,9 @@ class XoltaClient:
 
     @property
     def clock_offset_s(self) -> float:
-        """The vendor's clock less ours [s], as well as we know it."""
-        return self._transport.clock_offset_s or 0.0
+        """The vendor's clock less ours [s], before its first answer by that of its authority."""
+        offset_s = self._transport.clock_offset_s
+        return (self._tokens.clock_offset_s if offset_s is None else offset_s) or 0.0
 
     async def device_status(self) -> dict[str, Status]:
         """All devices with their current telemetry, state and mode (sections 2 and 4).
@@ -235,6 +238,8 @@ class XoltaClient:
         """
         if not str(body.get("DeviceId") or "").strip():
             raise ConfigurationError("DeviceId: empty; name one device")
+        if drives:
+            await self._token_before(None, self._settings.command_path)  # its answer tells the time
         if drives and abs(self.clock_offset_s) > LARGEST_CLOCK_OFFSET_S:
             raise ConfigurationError(
                 f"clock: {self.clock_offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "

@@ -99,9 +99,10 @@ def test_soc_is_percent_over_0_4_whatever_binary_fractions_make_of_it(soc, raw):
     assert mapping.raw_soc(soc) == raw
 
 
-@pytest.mark.parametrize(("soc", "raw"), [(-0.001, 0), (-5.0, 0), (1.001, 250), (38.0, 250)])
-def test_soc_on_the_wire_stays_within_0_and_250(soc, raw):
-    assert mapping.raw_soc(soc) == raw
+@pytest.mark.parametrize("soc", [-0.001, -5.0, 1.001, 38.0, math.nan, math.inf])
+def test_a_soc_outside_0_to_100_percent_is_refused(soc):
+    with pytest.raises(IntentRefusedError, match="until_soc"):
+        mapping.dispatch_fields("AL1", 1.0, soc)
 
 
 @given(raw=st.integers(0, 64_000))
@@ -114,7 +115,7 @@ def test_every_power_comes_back_within_half_a_watt(battery_kw):
     assert abs(mapping.power_from_raw(mapping.raw_power(battery_kw)) - battery_kw) <= 0.0005 + 1e-9
 
 
-@pytest.mark.parametrize("battery_kw", [32.001, -32.001, 45.0, 5000.0, float("1e9")])
+@pytest.mark.parametrize("battery_kw", [32.001, -32.001, 45.0, 5000.0, float("1e9"), math.nan, math.inf])
 def test_a_power_beyond_the_offset_is_refused(battery_kw):
     with pytest.raises(IntentRefusedError, match="check the units"):
         mapping.raw_power(battery_kw)

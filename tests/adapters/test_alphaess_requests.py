@@ -48,7 +48,7 @@ CALLS = {
 
 WITH_SERIAL_NUMBER = [name for name, fields in DOCUMENT.items() if "Sn" in fields]
 
-# ../shared/vendors/alphaess_vectors.txt, of the second 1700000000.
+# Made by hand with other tools, of the second 1700000000.
 SIGNATURES = {
     "Login": "17a3ded38dd07ba863f597fcfb3637d9",
     "GetSystemList": "4d823ccbc84118ce154e5dffbedd07b4",
@@ -160,6 +160,34 @@ def test_the_times_of_a_history_are_written_with_slashes(sent):
     body = sent("GetHistoryRunningData").body
 
     assert (body["Starttime"], body["endtime"]) == ("2023/11/14 00:00:00", "2023/11/14 23:59:59")
+
+
+def test_the_times_of_a_history_are_in_the_zone_of_the_upload_times(sent):
+    body = sent("GetHistoryRunningData", upload_time_zone="Asia/Shanghai").body
+
+    assert (body["Starttime"], body["endtime"]) == ("2023/11/14 08:00:00", "2023/11/15 07:59:59")
+
+
+@pytest.mark.parametrize("length", [dt.timedelta(seconds=-1), dt.timedelta(days=1, seconds=1)])
+def test_a_history_that_is_no_part_of_one_day_is_not_asked_for(vendor, connect, manual_clock, length):
+    async def session():
+        async with connect(vendor.url, manual_clock) as client:
+            await client.get_history_running_data(SERIAL_NUMBER, manual_clock(), manual_clock() + length)
+
+    with pytest.raises(ValueError, match="one day at a time"):
+        asyncio.run(session())
+    assert vendor.calls == []
+
+
+def test_a_day_of_25_hours_is_one_day(vendor, connect, manual_clock):
+    async def session():
+        async with connect(vendor.url, manual_clock, upload_time_zone="Europe/Copenhagen") as client:
+            begin = dt.datetime(2024, 10, 26, 22, tzinfo=dt.UTC)
+            await client.get_history_running_data(SERIAL_NUMBER, begin, begin + dt.timedelta(hours=25))
+
+    asyncio.run(session())
+    (body,) = vendor.bodies("GetHistoryRunningData")
+    assert (body["Starttime"], body["endtime"]) == ("2024/10/27 00:00:00", "2024/10/28 00:00:00")
 
 
 def systems(first, count):

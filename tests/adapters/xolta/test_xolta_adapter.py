@@ -368,6 +368,41 @@ def test_a_slot_under_way_begins_now(using, emulate, device, intent):
     assert command.payload["Payload"]["setPoint"]["1"]["utcTime"] == "2024-05-01T12:01:40Z"
 
 
+def test_an_intent_that_is_over_is_refused(using, emulate, device, intent):
+    """Its map would end in the past, and its power begin after that end: a battery driven without one."""
+    world = emulate()
+    world.step(15 * 60)
+
+    async def work(adapter):
+        with pytest.raises(IntentRefusedError, match="over"):
+            adapter.translate(intent("charge", 5, 0, 15), device(), None)
+
+    using(world.settings(), world.clock.now, work)
+
+
+def test_of_a_plan_that_is_late_only_what_lies_ahead_is_sent(using, emulate, device, intent):
+    world = emulate()
+    world.step(40 * 60)
+
+    async def work(adapter):
+        sendings = adapter.schedule(quarter_hours(intent, *["charge"] * 4), device(), None)
+        await adapter.send(sendings[0].command)
+        return sendings
+
+    sendings = using(world.settings(), world.clock.now, work)
+
+    points = sendings[0].command.payload["Payload"]["setPoint"].values()
+    assert [(point["utcTime"], point["batteryActivePower"]) for point in points] == [
+        ("2024-05-01T12:40:00Z", -5.0),
+        ("2024-05-01T12:45:00Z", -5.0),
+        ("2024-05-01T13:00:00Z", 0.0),
+    ]
+    world.step(19 * 60)
+    assert world.battery_kw == pytest.approx(-5)
+    world.step(2 * 60)
+    assert world.battery_kw == pytest.approx(0)
+
+
 # --- faults ---
 
 
@@ -513,6 +548,19 @@ def test_clocks_too_far_apart_stop_driving_and_not_letting_go(using, emulate, de
     assert isinstance(driven, Rejected)
     assert "clock" in driven.reason
     assert released == Accepted("")
+
+
+def test_clocks_too_far_apart_stop_even_the_first_call_of_all(using, emulate, device, intent):
+    world = emulate()
+    world.switch(clock_skew_s=90)
+
+    async def work(adapter):
+        return await adapter.send(adapter.translate(intent("charge", 5), device(), None))
+
+    driven = using(world.settings(), world.clock.now, work)
+    assert isinstance(driven, Rejected)
+    assert "clock" in driven.reason
+    assert world.events("command") == []
 
 
 @pytest.mark.parametrize("numbers_as", ["text", "null", "n/a"])

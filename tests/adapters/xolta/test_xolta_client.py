@@ -103,6 +103,7 @@ async def status_of(client):
 
 
 def test_the_token_is_asked_for_as_section_1_does(scripted, account, session):
+    """Lines 36 to 50 of the manual's text, without their slips: 40 wants a list, and 48 binds the token too deep."""
     session(account(scripted.url), status_of)
 
     discovery, token, status = scripted.calls
@@ -140,6 +141,16 @@ def test_a_summary_is_asked_for_as_servers_take_it(scripted, account, session, p
         "fromDateTime": ["2024-05-01T08:00:00Z"],
         "toDateTime": ["2024-05-01T12:00:00Z"],
     }
+
+
+def test_the_path_of_the_status_may_carry_the_query_that_a_server_wants(scripted, account, session):
+    """Line 90 of the manual: "the queried devices"; 471: "provided with a list of all devices". It may want a list."""
+    scripted.on("deviceStatus?deviceIds=A&deviceIds=B", STATUS)
+    path = "/api/deviceStatus?deviceIds=A&deviceIds=B"
+
+    session(account(scripted.url, device_status_path=path), status_of)
+
+    assert scripted.calls[-1].path == path
 
 
 def test_a_summary_is_of_one_thing_at_one_resolution(scripted, account, session):
@@ -533,6 +544,9 @@ def test_no_secret_in_any_log_error_or_repr(scripted, account, reply, device, ca
         ({"scopes": []}, "scopes"),
         ({"scopes": "one"}, "scopes"),
         ({"summary_path": "GetDataSummary"}, "summary_path"),
+        ({"summary_path": "/api/GetDataSummary?last=3000"}, "summary_path"),
+        ({"device_status_path": "/api/deviceStatus#top"}, "device_status_path"),
+        ({"device_status_path": "/api/device status"}, "device_status_path"),
         ({"setpoint_unit": "MW"}, "setpoint_unit"),
         ({"setpoint_sign": 0}, "setpoint_sign"),
         ({"reads_per_minute": 0}, "reads_per_minute"),

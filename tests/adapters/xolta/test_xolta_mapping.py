@@ -22,7 +22,7 @@ def words(text):
     return text.split()
 
 
-# Section 3.2, all of it.
+# Section 3.2, all of it: lines 129 to 184 of the manual's text.
 RAW = [
     "bmsAirInletTemperatureRawArrayCloudMin",
     "bmsAirInletTemperatureRawArrayCloudMax",
@@ -73,7 +73,7 @@ RAW = [
 
 
 def summary_names():
-    """Section 3.3, by its own regularity."""
+    """Section 3.3, lines 189 to 464 of the manual's text, by its own regularity."""
     full = ["Avg", "Min", "Max", "Std", "Count"]
     for base in [
         "meterConsumptionActivePower",
@@ -138,7 +138,7 @@ def test_no_two_names_are_the_same_signal():
 @pytest.mark.parametrize(
     ("name", "signal"),
     [
-        # Section 3, both examples.
+        # Section 3, both examples: lines 102 to 104 and 108 to 110.
         (
             "BmsCellVoltageTotalRawArrayCloudAvg",
             Signal(Source.BMS, "cellvoltagetotal", per_rack=True, racks=Over.AVG),
@@ -172,7 +172,28 @@ def test_a_name_is_read_as_the_formula_says(name, signal):
     assert parse(name) == signal
 
 
+@pytest.mark.parametrize(
+    ("function", "racks", "time"),
+    [
+        ("CloudMin", Over.MIN, None),
+        ("CloudMax", Over.MAX, None),
+        ("CloudAvg", Over.AVG, None),
+        ("CloudTotal", Over.TOTAL, None),
+        ("CloudTrimmed", Over.TRIMMED, None),
+        ("AggMin", None, Over.MIN),
+        ("AggMax", None, Over.MAX),
+        ("AggAvg", None, Over.AVG),
+        ("AggStd", None, Over.STD),
+        ("AggCount", None, Over.COUNT),
+    ],
+)
+def test_every_function_of_the_document_is_known(function, racks, time):
+    """Section 3.1, lines 115 to 124: "Cloud" goes over an array, "Agg" over a time."""
+    assert parse(f"bmsSocRawArray{function}") == Signal(Source.BMS, "soc", True, racks, time)
+
+
 def test_with_and_without_cloud_is_the_same_signal():
+    """Line 156 has it and line 420 has not."""
     assert parse("bmsShuntChargeDcCurrentRawArrayTotalAggAvg") == parse(
         "bmsShuntChargeDcCurrentRawArrayCloudTotalAggAvg"
     )
@@ -369,6 +390,43 @@ def test_meta_data_is_read_in_any_shape():
         "batteryPower",
         "bmsSocRawArray",
     ]
+
+
+def test_a_raw_row_of_the_document_is_read_whole():
+    """Section 3.2 with its units: kW (164, 175, 176, 180) and percent (161); `batteryPower` (163) is not to be used."""
+    row = {name: [1.0, 2.0] if name.endswith("Array") else 99.0 for name in RAW}
+    known = {
+        "bmsSocRawArrayCloudTrimmed": 38.0,
+        "inverterActivePower": -2.5,
+        "meterGridActivePower": 4.0,
+        "meterPvActivePower": 1.5,
+        "meterConsumptionActivePower": 3.25,
+    }
+
+    (reading,) = mapping.telemetry_rows([{**row, **known, "utcTime": "2024-05-01T12:00:00Z"}])
+
+    assert (reading.battery_kw, reading.grid_kw, reading.pv_kw, reading.load_kw) == (-2.5, 4.0, 1.5, 3.25)
+    assert (reading.soc, reading.measured_at) == (0.38, NOW)
+
+
+def test_a_summary_row_of_the_document_is_read_whole():
+    """Section 3.3: means in kW (201, 196, 270), in percent (330), and the load that the cloud worked out (464)."""
+    row = {
+        **dict.fromkeys(SUMMARY, 99.0),
+        "bmsSocRawArrayCloudTrimmedAggAvg": 38.0,
+        "inverterActivePowerAggAvg": -2.5,
+        "meterGridActivePowerAggAvg": 4.0,
+        "meterPvActivePowerAggAvg": 1.5,
+        "calculatedConsumption": 3.0,
+        "utcEndTime": "2024-05-01T12:00:00Z",
+    }
+    measured = {**row, "meterConsumptionActivePowerAggAvg": 3.25}
+    calculated = {name: value for name, value in row.items() if "meterConsumption" not in name}
+
+    for shown, load_kw in ((measured, 3.25), (calculated, 3.0)):
+        (reading,) = mapping.telemetry_rows([shown])
+        assert (reading.battery_kw, reading.grid_kw, reading.pv_kw, reading.load_kw) == (-2.5, 4.0, 1.5, load_kw)
+        assert (reading.soc, reading.measured_at) == (0.38, NOW)
 
 
 # --- what is sent ---
