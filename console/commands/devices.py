@@ -155,9 +155,9 @@ def _cells(row: Row) -> list[str]:
     powers = (reading.battery_kw, reading.grid_kw, reading.pv_kw, reading.load_kw)
     off_kw = row.imbalance_kw
     return [
-        *("-" if power is None else f"{power:.3f}" for power in powers),
+        *("-" if power is None else f"{power:z.3f}" for power in powers),
         "-" if reading.soc is None else f"{reading.soc * 100:.1f}",
-        "-" if row.age_s is None else f"{row.age_s:.0f}",
+        "-" if row.age_s is None else f"{row.age_s:z.0f}",
         "-" if off_kw is None else "ok" if row.balanced else f"off by {off_kw:+.3f} kW",
         {None: "-", True: "active", False: "none"}[reading.dispatch_active],
     ]

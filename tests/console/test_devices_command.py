@@ -18,6 +18,7 @@ import pytest
 from adapters.contract import Channel, ConfigurationError, Device, Found, Telemetry, VendorUnavailableError
 from adapters.registry import EMULATORS, names
 from console.accounts import VendorAccount
+from console.commands.devices import HEADINGS, _cells
 from console.devices import Bounds, Connection, Row, list_devices, probe, watch
 from tests.console.conftest import EmulatorProcess
 
@@ -128,6 +129,20 @@ def test_watching_ends_with_ctrl_c(start_emulator: Start) -> None:
     _, err = process.communicate(timeout=30)
 
     assert (process.returncode, err) == (0, "watch: stopped\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_watching_ends_without_a_word_when_nobody_reads_any_more(start_emulator: Start, options: list[str]) -> None:
+    emulator = start_emulator("ingeteam")
+    command = [sys.executable, "-m", "console", "devices", "watch", str(emulator.ready_file), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+
+    assert (process.wait(timeout=30), process.stderr.read()) == (1, "")
+    process.stderr.close()
 
 
 @pytest.mark.parametrize("command", ["list", "probe", "watch"])
@@ -249,6 +264,13 @@ def test_age_is_the_vendors_and_a_reading_from_the_future_is_an_error() -> None:
     assert [row.age_s for row in rows] == [300.0, -59.0, -3600.0]
     assert [bool(row.error) for row in rows] == [False, False, True]
     assert "3600 s ahead" in rows[2].error
+
+
+def test_nothing_is_shown_as_minus_zero() -> None:
+    (row,) = probed(connection(Vendor(telemetry(-0.2, battery_kw=-0.0001, grid_kw=0.0)), "A"))
+
+    assert _cells(row)[:2] == ["0.000", "0.000"]
+    assert _cells(row)[HEADINGS.index("age s")] == "0"
 
 
 def test_the_powers_stand_in_where_there_is_no_state_yet() -> None:
