@@ -85,7 +85,7 @@ def told(thing: object) -> str:
 
 
 @case(Readable)
-async def test_c41_secrets_are_nevertold(bench: Bench) -> None:
+async def test_c41_secrets_are_never_told(bench: Bench) -> None:
     """No secret of account or session is in a log, an error, a repr or a command, whatever goes wrong."""
     things: list[object] = [bench.adapter]
     drives = isinstance(bench.adapter, Dispatchable) and bench.expected.drives is not False
