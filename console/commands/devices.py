@@ -37,7 +37,9 @@ TimeoutS = Annotated[float, typer.Option(min=0.1, max=3600, help="Longest wait f
 
 ChannelOption = Annotated[
     Channel | None,
-    typer.Option(help="state: everything, at the slower cadence; power: the fastest powers. Unset: state, or power."),
+    typer.Option(
+        help="state: everything, at the slower cadence; power: the fastest powers. Unset: the one that knows the meter."
+    ),
 ]
 HEADINGS = ("battery kW", "grid kW", "PV kW", "load kW", "SOC %", "age s", "balance", "dispatch")
 

@@ -282,6 +282,28 @@ def test_the_powers_stand_in_where_there_is_no_state_yet() -> None:
     assert (state.reading, "no reading" in state.error) == (None, True)
 
 
+@pytest.mark.parametrize(
+    ("powers", "grid_kw"),
+    [
+        (telemetry(grid_kw=2.0, soc=0.5), 2.0),
+        (telemetry(battery_kw=2.0), None),
+        (None, None),
+        (VendorUnavailableError("no EMS"), None),
+    ],
+)
+def test_the_powers_stand_in_for_a_state_that_knows_no_meter(
+    powers: Telemetry | Exception | None, grid_kw: float | None
+) -> None:
+    vendor = Vendor(lambda channel: telemetry(battery_kw=1.0) if channel is Channel.STATE else powers)
+
+    (unset,), (state,) = probed(connection(vendor, "A")), probed(connection(vendor, "A"), channel=Channel.STATE)
+
+    assert unset.reading is not None
+    assert (unset.reading.grid_kw, unset.error) == (grid_kw, "")
+    assert unset.reading.battery_kw == (None if grid_kw else 1.0)
+    assert state.reading == telemetry(battery_kw=1.0)
+
+
 def test_no_more_questions_at_once_than_allowed() -> None:
     vendor = Vendor(telemetry(), wait_s=0.01)
     rows = probed(connection(vendor, *(f"D{n}" for n in range(20))), at_once=3)
