@@ -122,6 +122,7 @@ def judged(vendor, folder, faults, later=None, soc=0.5, power_kw=CHARGE_KW, pv_k
         pytest.param({"lapses_after_s": 20}, WRONG, id="lapses early"),
         pytest.param({"numbers_as": "null"}, UNSEEN, id="no numbers"),
         pytest.param({"server_error_share": 1}, UNSEEN, id="cloud down"),
+        pytest.param({"clock_skew_s": 400}, UNSEEN, id="readings from the future"),
     ],
 )
 @pytest.mark.parametrize("vendor", VENDORS)
