@@ -55,8 +55,11 @@ def checked_address(value: str, may_be_in_clear: Callable[[str], bool]) -> str:
     Raises:
         ValueError: It is none.
     """
-    parts = urlsplit(value)  # raises ValueError for what is no address at all
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = urlsplit(value)
+    # Like `urlsplit` for what is no address at all, `port` raises ValueError for what is no port.
+    is_port = parts.port != 0
+    is_plain = value.isascii() and value.isprintable() and " " not in value
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_port or not is_plain:
         raise ValueError("no web address; write one like 'https://example.com'")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ValueError("more than an address; credentials are settings of their own")

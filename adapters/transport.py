@@ -200,8 +200,8 @@ def _named(path: str) -> Iterator[None]:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
         raise NotSentError(f"{path}: no connection ({type(error).__name__})") from None
-    except UnicodeEncodeError:
-        # What the vendor gave as a token, say, fits no header; the error quotes it.
+    except (UnicodeError, httpx.InvalidURL):
+        # What the vendor gave as a token, say, fits no header, or a setting no address; the error quotes it.
         raise NotSentError(f"{path}: the request has characters that HTTP does not carry") from None
     except httpx.HTTPError as error:
         raise NoAnswerError(f"{path}: no answer ({type(error).__name__})") from None

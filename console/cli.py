@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -45,6 +46,10 @@ def main() -> None:
         _complain(input_error_from(error), EXIT_BAD_INPUT)
     except TidewattError as error:
         _complain(error, EXIT_FAILED)
+    except BrokenPipeError:
+        # Who read the output has seen enough; at the interpreter's end nothing may be written to it any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _complain(InputError("file", f"{where}{error.strerror}", "check path and permissions"), EXIT_BAD_INPUT)

@@ -348,13 +348,24 @@ async def _read(
             await connection.sync()
             device = Device(device_id, NOTHING_ALLOWED)
             reading = await connection.adapter.read(device, channel or Channel.STATE)
-            if reading is None and channel is None:
-                reading = await connection.adapter.read(device, Channel.POWER)
+            if channel is None and (reading is None or reading.grid_kw is None):
+                reading = await _powers_or(reading, connection.adapter, device)
     except Exception as error:
         return connection.row(device_id, error=connection.said(error))
     if reading is None:
         return connection.row(device_id, error="the vendor has no reading of it")
     return _row_of(connection, device_id, reading)
+
+
+async def _powers_or(state: Telemetry | None, adapter: Readable, device: Device) -> Telemetry | None:
+    """The powers where there is no state, or one that knows no meter while the powers do."""
+    try:
+        powers = await adapter.read(device, Channel.POWER)
+    except AdapterError:
+        if state is None:
+            raise
+        return state
+    return state if state is not None and (powers is None or powers.grid_kw is None) else powers
 
 
 async def _stream(connection: Connection, device_id: str, count: int | None, show: Callable[[Row], None]) -> None:

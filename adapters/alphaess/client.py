@@ -145,20 +145,13 @@ class AlphaEssClient:
             fields: As `mapping.dispatch_fields` makes them.
 
         Raises:
-            ConfigurationError: No serial number: the vendor would take the call for every system of the account.
+            ConfigurationError: No serial number: the vendor would take the call for every system of the account; or
+                clocks too far apart.
             AdapterError: It was refused, or nobody knows; see the transport's errors.
         """
         if not str(fields.get("Sn") or "").strip():
             raise ConfigurationError(
                 "Sn: empty, and a dispatch without it drives every system of the account; name one system"
-            )
-        if self._token is None:
-            await self._login_before(None)  # its answer tells the vendor's time
-        offset_s = self._transport.clock_offset_s or 0.0
-        if abs(offset_s) > LARGEST_CLOCK_OFFSET_S and fields.get("Status") != Status.STOP:
-            raise ConfigurationError(
-                f"clock: {-offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "
-                "set this machine's clock, until then batteries are only read and released"
             )
         await self._call("RemoteDispatch", fields, write=True)
 
@@ -248,6 +241,13 @@ class AlphaEssClient:
         return answer
 
     async def _send(self, name: str, fields: Mapping[str, Any], *, write: bool) -> dict[str, Any]:
+        offset_s = self.clock_offset_s or 0.0
+        # Looked at before each attempt: the answer to a login, or to a refused time stamp, tells the vendor's time.
+        if write and abs(offset_s) > LARGEST_CLOCK_OFFSET_S and fields.get("Status") != Status.STOP:
+            raise ConfigurationError(
+                f"clock: {-offset_s:+.0f} s off the vendor's, beyond {LARGEST_CLOCK_OFFSET_S:g} s; "
+                "set this machine's clock, until then batteries are only read and released"
+            )
         body = {"api_account": self._settings.api_account, "timestamp": int(self.now().timestamp()), **fields}
         body["sign"] = sign(body, self._settings.api_secret.get_secret_value())
         path = PATHS[name]

@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Beyond a year times would leave the calendar, and a fault of the emulator would pass for one of the vendor.
+YEAR_S = 31_536_000
+Seconds = Annotated[float, Field(ge=0, le=YEAR_S)]
 App = Callable[[Any, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
 
@@ -38,7 +40,7 @@ class Faults(BaseModel):
     """Somebody else logs in before every call."""
     tokens_expired: bool = False
     """Every token is taken as expired."""
-    clock_skew_s: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    clock_skew_s: Annotated[float, Field(ge=-YEAR_S, le=YEAR_S)] = 0.0
     """The cloud's clock less the true time [s]."""
     apply_delay_s: Seconds | None = None
     """From receipt to effect [s]; None: as the vendor usually takes."""
@@ -53,7 +55,7 @@ class Faults(BaseModel):
     numbers_as: Literal["number", "text", "null", "n/a"] = "number"
     """How numbers of readings are written."""
     battery_sign_flipped: bool = False
-    power_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    power_factor: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     """All powers of readings are so many times too large: 1000 is W where kW are meant."""
     soc_jump: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Added to every state of charge that is shown [fraction]."""

@@ -43,6 +43,8 @@ class IngeteamAdapter:
     ) -> None:
         self._client, self._settings = client, settings
         self._feed = LiveFeed(self._stream, sleep=sleep, jitter=jitter)
+        # Only the EMS says that there is no battery; the inverter's properties show 0 for it.
+        self._has_battery = True
         self._times = {
             channel: ReceptionTime(f"ingeteam {channel.value}", clock, settings.frozen_after_s) for channel in Channel
         }
@@ -111,6 +113,7 @@ class IngeteamAdapter:
                 yield self._power(reading)
 
     def _power(self, reading: mapping.PlantReading) -> Telemetry:
+        self._has_battery = reading.battery_status is not mapping.BatteryStatus.NOT_CONFIGURED
         return _telemetry(reading, self._times[Channel.POWER].of(reading), reading.battery_kw)
 
     def _state(self, state: properties.InverterState) -> Telemetry:
@@ -118,9 +121,9 @@ class IngeteamAdapter:
         return Telemetry(
             channel=Channel.STATE,
             measured_at=self._times[Channel.STATE].of(state),
-            battery_kw=battery_kw,
+            battery_kw=battery_kw if self._has_battery else None,
             pv_kw=pv_kw,
-            soc=soc,
+            soc=soc if self._has_battery else None,
         )
 
 

@@ -34,9 +34,12 @@ def flicker(reading: Reading) -> int:
     return zlib.crc32(reading.at.isoformat().encode()) % 11 - 5
 
 
-def property_items(model: str, reading: Reading, written: Written, *, odd: bool) -> list[dict[str, Any]]:
+def property_items(
+    model: str, reading: Reading, written: Written, *, odd: bool, has_battery: bool = True
+) -> list[dict[str, Any]]:
     """`Data` of a read of properties: by the examples' spelling, with `odd` by that of the tables."""
-    pv_w, battery_w = round(reading.pv_kw * 1000), round(reading.battery_kw * 1000)
+    pv_w, battery_w = round(reading.pv_kw * 1000), round(reading.battery_kw * 1000) if has_battery else 0
+    percent = round(reading.soc * 100) if has_battery else 0
     grid_w, pac_w = round(reading.grid_kw * 1000) + flicker(reading), pv_w + battery_w
     volts, hertz = 230.0 + flicker(reading) / 10, 49.98 + flicker(reading) / 100
     one, critical = ("1", "1") if odd else ("l", "l")
@@ -52,7 +55,7 @@ def property_items(model: str, reading: Reading, written: Written, *, odd: bool)
             "Vbatt": (51.899999999999999, 1),
             "Ibatt": (battery_w / 51.9, 2),
             "Pbatt": (battery_w, 0),
-            "Sbatt": (round(reading.soc * 100), 0),
+            "Sbatt": (percent, 0),
             f"Vc{critical}": (231, 0),
             f"Pc{critical}": (0, 0),
             "Vac": (volts, 0),
@@ -65,7 +68,7 @@ def property_items(model: str, reading: Reading, written: Written, *, odd: bool)
         for phase in ("1", "2", "3") if three else (one,):
             numbers |= {f"Iac{phase}": (abs(pac_w) / volts, 2), f"Vac{phase}": (volts, 1)}
         if storage:
-            numbers |= {"Vbatt": (400, 0), "SOC": (round(reading.soc * 100), 0)}
+            numbers |= {"Vbatt": (400, 0), "SOC": (percent, 0)}
         else:
             numbers["Eparc1"] = (20677000, 0)
             if not three:

@@ -126,7 +126,9 @@ class IngeteamCloud(EmulatedCloud):
         if not isinstance(body, dict) or body.get("readdb") is not True:
             return self._error("the body asks for nothing")
         odd = self._faults.now.odd_json
-        items = property_items(self._model, self._site.reading(PROPERTIES_S), self._faults.written, odd=odd)
+        items = property_items(
+            self._model, self._site.reading(PROPERTIES_S), self._faults.written, odd=odd, has_battery=self._has_battery
+        )
         head = {"Modbusnode": 1, "canid": -1, "firmware": MODELS[self._model]}
         # One of the document's examples has no "connection".
         return self._answer({**head, **({} if odd else {"connection": ""}), "Data": items})

@@ -8,7 +8,7 @@ batPower              battery_kw = - batPower / 1000         W, + charges; None 
 feedinpower           grid_kw = - feedinpower / 1000         W, + exports
 powerdc1..powerdc4    pv_kw = sum / 1000                     W, at the panels' side; null where there is no string
 acpower               load_kw = acpower / 1000 + grid_kw     W; with the conversion's losses, so load is a little
-                                                             below grid + PV + battery
+                                                             below grid + PV + battery; None while off the grid
 feedinpowerM2         by setting only                        what meter 2 measures is up to the installation
 soc                   soc = soc / 100                        percent, though called "battery capacity"
 feedinenergy          export_kwh                             kWh
@@ -179,6 +179,9 @@ def telemetry(
     connected = code_of(fields.get("batstatus")) != BatteryStatus.DISCONNECTED
     charge_w = number(fields.get("batpower")) if connected else None
     status = code_of(fields.get("inverterstatus"))
+    if status == InverterStatus.OFF_GRID:
+        # The house hangs on the EPS outlets (`peps1` to `peps3`); whether `acpower` counts them is not in the document.
+        ac_w = None
     return Telemetry(
         channel=channel,
         measured_at=_time(fields, zone, now),

@@ -37,7 +37,9 @@ TimeoutS = Annotated[float, typer.Option(min=0.1, max=3600, help="Longest wait f
 
 ChannelOption = Annotated[
     Channel | None,
-    typer.Option(help="state: everything, at the slower cadence; power: the fastest powers. Unset: state, or power."),
+    typer.Option(
+        help="state: everything, at the slower cadence; power: the fastest powers. Unset: the one that knows the meter."
+    ),
 ]
 HEADINGS = ("battery kW", "grid kW", "PV kW", "load kW", "SOC %", "age s", "balance", "dispatch")
 
@@ -155,9 +157,9 @@ def _cells(row: Row) -> list[str]:
     powers = (reading.battery_kw, reading.grid_kw, reading.pv_kw, reading.load_kw)
     off_kw = row.imbalance_kw
     return [
-        *("-" if power is None else f"{power:.3f}" for power in powers),
+        *("-" if power is None else f"{power:z.3f}" for power in powers),
         "-" if reading.soc is None else f"{reading.soc * 100:.1f}",
-        "-" if row.age_s is None else f"{row.age_s:.0f}",
+        "-" if row.age_s is None else f"{row.age_s:z.0f}",
         "-" if off_kw is None else "ok" if row.balanced else f"off by {off_kw:+.3f} kW",
         {None: "-", True: "active", False: "none"}[reading.dispatch_active],
     ]

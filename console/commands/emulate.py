@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich import box
@@ -170,11 +169,15 @@ def fault(
 ) -> None:
     """Switch faults of a running emulator on; those not named go off, so that none named mends everything."""
     from adapters.emulation import EmulatorControl, Faults
+    from adapters.settings import checked_address, is_loopback
     from adapters.transport import RefusedRequestError
 
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise InputError("url", f"value {url!r} is no address of an emulator", "write one like http://127.0.0.1:41234")
+    try:
+        checked_address(url, is_loopback)
+    except ValueError:
+        raise InputError(
+            "url", f"value {url!r} is no address of an emulator", "write one like http://127.0.0.1:41234"
+        ) from None
     wanted: dict[str, Any] = {}
     for word in switches or []:
         name, equals, text = word.partition("=")

@@ -10,7 +10,17 @@ from rich.console import Console
 from engine.errors import InputError
 
 # A pipe has no width: give tables room there instead of the 80 columns that rich assumes.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+
+
+class Screen(Console):
+    """A console whose reader may go away, as `head` does."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`: rich's own `SystemExit` would leave an event loop with a traceback."""
+        raise BrokenPipeError
+
+
+out = Screen(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EXIT_BAD_INPUT = 2

@@ -127,12 +127,18 @@ def test_a_cloud_whose_clock_is_off_is_served_in_its_own_time(emulate, session, 
     assert alarm
 
 
-@pytest.mark.parametrize("skew_s", [-400, -250, 250, 400])
-def test_beyond_the_bound_batteries_are_read_and_released_only(emulate, session, device, skew_s):
+@pytest.mark.parametrize(
+    ("skew_s", "knows_the_vendor"),
+    [(-400, False), (-250, False), (250, False), (400, False), (-302, True), (302, True)],
+)
+def test_beyond_the_bound_batteries_are_read_and_released_only(emulate, session, device, skew_s, knows_the_vendor):
+    """Also where a session is open and only the refused time stamp tells that the clocks have parted."""
     world = emulate()
-    world.switch(clock_skew_s=skew_s)
 
     async def work(adapter):
+        if knows_the_vendor:
+            await adapter.read(device(), Channel.POWER)
+        world.switch(clock_skew_s=skew_s)
         receipts = await discharge(world, adapter, device), await adapter.send(adapter.release(device()))
         return receipts, await adapter.read(device(), Channel.POWER)
 

@@ -318,10 +318,11 @@ def test_what_libraries_warn_of_is_heard(caplog):
 
 
 @pytest.mark.parametrize("verb", ["read", "write"])
-def test_what_http_does_not_carry_is_certainly_not_sent(vendor, manual_clock, verb):
+@pytest.mark.parametrize(("header", "path"), [("\x80", PATH), ("", f"{PATH}\x00"), ("", "/x" * 40_000)])
+def test_what_http_does_not_carry_is_certainly_not_sent(vendor, manual_clock, verb, header, path):
     async def session():
         transport = Transport(vendor.url, manual_clock, 2.0)
-        request = Request("POST", PATH, json={}, headers={"Authorization": f"Bearer {CANARY}\x80"})
+        request = Request("POST", path, json={}, headers={"Authorization": f"Bearer {CANARY}{header}"})
         try:
             await (transport.ask if verb == "read" else transport.tell)(request)
         finally:

@@ -18,6 +18,7 @@ import pytest
 from adapters.contract import Channel, ConfigurationError, Device, Found, Telemetry, VendorUnavailableError
 from adapters.registry import EMULATORS, names
 from console.accounts import VendorAccount
+from console.commands.devices import HEADINGS, _cells
 from console.devices import Bounds, Connection, Row, list_devices, probe, watch
 from tests.console.conftest import EmulatorProcess
 
@@ -128,6 +129,20 @@ def test_watching_ends_with_ctrl_c(start_emulator: Start) -> None:
     _, err = process.communicate(timeout=30)
 
     assert (process.returncode, err) == (0, "watch: stopped\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_watching_ends_without_a_word_when_nobody_reads_any_more(start_emulator: Start, options: list[str]) -> None:
+    emulator = start_emulator("ingeteam")
+    command = [sys.executable, "-m", "console", "devices", "watch", str(emulator.ready_file), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+
+    assert (process.wait(timeout=30), process.stderr.read()) == (1, "")
+    process.stderr.close()
 
 
 @pytest.mark.parametrize("command", ["list", "probe", "watch"])
@@ -251,6 +266,13 @@ def test_age_is_the_vendors_and_a_reading_from_the_future_is_an_error() -> None:
     assert "3600 s ahead" in rows[2].error
 
 
+def test_nothing_is_shown_as_minus_zero() -> None:
+    (row,) = probed(connection(Vendor(telemetry(-0.2, battery_kw=-0.0001, grid_kw=0.0)), "A"))
+
+    assert _cells(row)[:2] == ["0.000", "0.000"]
+    assert _cells(row)[HEADINGS.index("age s")] == "0"
+
+
 def test_the_powers_stand_in_where_there_is_no_state_yet() -> None:
     vendor = Vendor(lambda channel: telemetry(battery_kw=1.0) if channel is Channel.POWER else None)
 
@@ -258,6 +280,28 @@ def test_the_powers_stand_in_where_there_is_no_state_yet() -> None:
 
     assert unset.reading is not None
     assert (state.reading, "no reading" in state.error) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("powers", "grid_kw"),
+    [
+        (telemetry(grid_kw=2.0, soc=0.5), 2.0),
+        (telemetry(battery_kw=2.0), None),
+        (None, None),
+        (VendorUnavailableError("no EMS"), None),
+    ],
+)
+def test_the_powers_stand_in_for_a_state_that_knows_no_meter(
+    powers: Telemetry | Exception | None, grid_kw: float | None
+) -> None:
+    vendor = Vendor(lambda channel: telemetry(battery_kw=1.0) if channel is Channel.STATE else powers)
+
+    (unset,), (state,) = probed(connection(vendor, "A")), probed(connection(vendor, "A"), channel=Channel.STATE)
+
+    assert unset.reading is not None
+    assert (unset.reading.grid_kw, unset.error) == (grid_kw, "")
+    assert unset.reading.battery_kw == (None if grid_kw else 1.0)
+    assert state.reading == telemetry(battery_kw=1.0)
 
 
 def test_no_more_questions_at_once_than_allowed() -> None:

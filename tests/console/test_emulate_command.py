@@ -237,6 +237,9 @@ def test_faults_are_switched_while_it_runs(start_emulator: Start, tidewatt: Run)
         (["latency_s=-1"], "latency_s"),
         (["latency_s=soon"], "latency_s"),
         (["numbers_as=roman"], "numbers_as"),
+        (["clock_skew_s=1e300"], "clock_skew_s"),
+        (["apply_delay_s=1e300"], "apply_delay_s"),
+        (["power_factor=1e300"], "power_factor"),
     ],
 )
 def test_a_fault_that_is_none_is_refused_in_one_line(tidewatt: Run, words: list[str], named: str) -> None:
@@ -248,7 +251,10 @@ def test_a_fault_that_is_none_is_refused_in_one_line(tidewatt: Run, words: list[
 
 
 def test_an_address_without_an_emulator_is_told_in_one_line(tidewatt: Run) -> None:
-    assert tidewatt("emulate", "fault", "127.0.0.1:1").returncode == 2
+    for address in ("127.0.0.1:1", "ftp://127.0.0.1:1", "http://127.0.0.1:99999", "http://127.0.0.1:port"):
+        refused = tidewatt("emulate", "fault", address, "frozen=true")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+        assert "no address of an emulator" in refused.stderr
     done = tidewatt("emulate", "fault", "http://127.0.0.1:1", "frozen=true")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "no connection" in done.stderr

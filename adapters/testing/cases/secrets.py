@@ -47,7 +47,7 @@ async def test_c40_wrong_credentials_are_tried_once(bench: Bench) -> None:
                 raise AssertionError(f"{name}: ConfigurationError; seen: {reading!r}")
 
 
-class _Ear(logging.Handler):
+class Ear(logging.Handler):
     """Hears everything that is logged."""
 
     def __init__(self) -> None:
@@ -55,13 +55,15 @@ class _Ear(logging.Handler):
         self.heard: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message, what it was made of, and the traceback."""
         tail = "".join(traceback.format_exception(record.exc_info[1])) if record.exc_info else ""
         self.heard.append(f"{record.name} {record.getMessage()} {vars(record)!r} {tail}")
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[_Ear]:
-    ear, root, ours = _Ear(), logging.getLogger(), logging.getLogger("adapters")
+def listening() -> Iterator[Ear]:
+    """Hear all that is logged meanwhile, by whomever, at every level."""
+    ear, root, ours = Ear(), logging.getLogger(), logging.getLogger("adapters")
     levels = {logger: logger.level for logger in (root, ours)}
     for logger in levels:
         logger.setLevel(logging.DEBUG)
@@ -74,7 +76,7 @@ def _listening() -> Iterator[_Ear]:
             logger.setLevel(level)
 
 
-def _told(thing: object) -> str:
+def told(thing: object) -> str:
     """All that a log, a journal or a screen may show of a thing."""
     if isinstance(thing, BaseException):
         return f"{thing} {thing!r} {thing.args!r} {''.join(traceback.format_exception(thing))}"
@@ -91,7 +93,7 @@ async def test_c41_secrets_are_never_told(bench: Bench) -> None:
         *({}, {"server_error_share": 1}, {"odd_json": True}, {"numbers_as": "n/a"}, {"lost_answers": 3}),
         *({"tokens_expired": True}, {"session_stolen": True}, {"rate_limited": True}),
     ]
-    with _listening() as ear:
+    with listening() as ear:
         for fault in faults:
             bench.switch(**fault)
             await _collect(bench, bench.adapter, drives, things)
@@ -104,7 +106,7 @@ async def test_c41_secrets_are_never_told(bench: Bench) -> None:
     bench.secrets |= set(bench.secret_settings().values())
     must(bool(bench.secrets), "the account has secrets; name their settings in Expected.secrets")
     texts = [
-        *(_told(thing) for thing in things),
+        *(told(thing) for thing in things),
         *ear.heard,
         json.dumps(bench.log.events),
         json.dumps(bench.cloud.state()),

@@ -107,6 +107,20 @@ def test_a_battery_that_is_not_there_is_unknown_and_never_0(device_world, adapt,
     assert reading.load_kw == pytest.approx(1.0, abs=CLOSE_KW)
 
 
+def test_once_the_ems_has_said_so_a_battery_that_is_not_there_is_unknown_on_both_channels(device_world, adapt, device):
+    world = device_world(has_battery=False)
+
+    async def session():
+        async with adapt(world.url, **options(world)) as adapter:
+            return [await adapter.read(device(), channel) for channel in (Channel.STATE, Channel.POWER, Channel.STATE)]
+
+    unasked, _, state = asyncio.run(session())
+
+    assert (unasked.battery_kw, unasked.soc) == (0.0, 0.0), "the properties alone cannot tell"
+    assert (state.battery_kw, state.soc) == (None, None)
+    assert state.pv_kw is not None
+
+
 def test_an_empty_battery_is_empty_and_not_unknown(device_world, adapt, device):
     reading = read(adapt, device_world(pv_kw=1.0, soc=0.0), device)
 

@@ -111,6 +111,14 @@ def test_load_is_unknown_where_a_part_of_it_is(missing):
     assert read(row).load_kw is None
 
 
+def test_off_the_grid_the_load_is_unknown_and_never_zero():
+    row = {**AT, "acpower": 0, "feedinpower": 0, "peps1": 400, "batPower": -420, "inverterStatus": "107"}
+
+    seen = read(row)
+
+    assert (seen.load_kw, seen.battery_kw, seen.grid_kw) == (None, 0.42, 0.0)
+
+
 @pytest.mark.parametrize(
     "nothing", [None, "", "N/A", "abc", True, False, "NaN", float("nan"), "inf", -math.inf, [], {}]
 )
