@@ -15,7 +15,7 @@ import sqlite3
 import textwrap
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -275,6 +275,43 @@ class ScriptedVendor:
         return Accepted("scripted")
 
 
+def put_plan(db: Database, site_id: int, intents: Sequence[Intent]) -> None:
+    """Put a plan made by hand in force; it replaces every intent that begins with it or later."""
+    with db.session() as session, session.begin():
+        plan = PlanRow(
+            site_id=site_id,
+            made_at=intents[0].not_before,
+            begins_at=intents[0].not_before,
+            ends_at=intents[-1].not_after,
+            initial_soc=0.5,
+            cost_eur=0.0,
+            cost_without_battery_eur=0.0,
+            solver="by hand",
+            intervals=[],
+            why="test",
+        )
+        session.add(plan)
+        session.flush()
+        session.execute(
+            update(IntentRow)
+            .where(IntentRow.site_id == site_id, IntentRow.not_before >= intents[0].not_before)
+            .values(superseded=True)
+        )
+        session.add_all(
+            IntentRow(
+                site_id=site_id,
+                plan_id=plan.id,
+                mode=intent.mode.value,
+                power_kw=intent.power_kw,
+                until_soc=intent.until_soc,
+                not_before=intent.not_before,
+                not_after=intent.not_after,
+                superseded=False,
+            )
+            for intent in intents
+        )
+
+
 class Bench:
     """A site, its scripted vendor, its store in a file, and a clock that a test moves."""
 
@@ -300,39 +337,7 @@ class Bench:
 
     def plan(self, *intents: Intent) -> None:
         """Put a plan in force that replaces every intent that begins with it or later."""
-        with self.db.session() as session, session.begin():
-            plan = PlanRow(
-                site_id=self.target.id,
-                made_at=self.clock(),
-                begins_at=intents[0].not_before,
-                ends_at=intents[-1].not_after,
-                initial_soc=0.5,
-                cost_eur=0.0,
-                cost_without_battery_eur=0.0,
-                solver="by hand",
-                intervals=[],
-                why="test",
-            )
-            session.add(plan)
-            session.flush()
-            session.execute(
-                update(IntentRow)
-                .where(IntentRow.site_id == self.target.id, IntentRow.not_before >= intents[0].not_before)
-                .values(superseded=True)
-            )
-            session.add_all(
-                IntentRow(
-                    site_id=self.target.id,
-                    plan_id=plan.id,
-                    mode=intent.mode.value,
-                    power_kw=intent.power_kw,
-                    until_soc=intent.until_soc,
-                    not_before=intent.not_before,
-                    not_after=intent.not_after,
-                    superseded=False,
-                )
-                for intent in intents
-            )
+        put_plan(self.db, self.target.id, intents)
 
     def move(self, seconds: float) -> None:
         self.clock.move_to(self.clock() + dt.timedelta(seconds=seconds))

@@ -18,8 +18,9 @@ from schedules import jobs
 from schedules.clock import SimulatedClock
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.sites import register_site
-from schedules.store import CommandRow, Database, IntentRow, PlanRow, Verdict
+from schedules.store import CommandRow, Database, IntentRow, Verdict
 from schedules.telemetry import read_telemetry
+from tests.schedules.conftest import put_plan
 
 BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
 
@@ -49,36 +50,11 @@ class OnEmulator:
         await self.control.close()
 
     def plan(self, *wishes: tuple[str, float, float, float], until_soc: float | None = None) -> None:
-        with self.db.session() as session, session.begin():
-            plan = PlanRow(
-                site_id=self.target.id,
-                made_at=BEGIN,
-                begins_at=BEGIN,
-                ends_at=BEGIN + dt.timedelta(seconds=wishes[-1][3]),
-                initial_soc=0.5,
-                cost_eur=0.0,
-                cost_without_battery_eur=0.0,
-                solver="by hand",
-                intervals=[],
-                why="test",
-            )
-            session.add(plan)
-            session.flush()
-            for mode, power_kw, begin_s, end_s in wishes:
-                begin, end = (BEGIN + dt.timedelta(seconds=seconds) for seconds in (begin_s, end_s))
-                checked = Intent(IntentMode(mode), power_kw, begin, end, until_soc)
-                session.add(
-                    IntentRow(
-                        site_id=self.target.id,
-                        plan_id=plan.id,
-                        mode=checked.mode.value,
-                        power_kw=power_kw,
-                        until_soc=until_soc,
-                        not_before=begin,
-                        not_after=end,
-                        superseded=False,
-                    )
-                )
+        intents = [
+            Intent(IntentMode(mode), power_kw, *(BEGIN + dt.timedelta(seconds=at) for at in times), until_soc)
+            for mode, power_kw, *times in wishes
+        ]
+        put_plan(self.db, self.target.id, intents)
 
     async def move(self, seconds: float) -> None:
         target = self.clock() + dt.timedelta(seconds=seconds)

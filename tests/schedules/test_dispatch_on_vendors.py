@@ -34,8 +34,9 @@ from engine.plant import Plant
 from schedules import jobs
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.sites import register_site
-from schedules.store import CommandRow, Database, IntentRow, PlanRow, Verdict
+from schedules.store import CommandRow, Database, IntentRow, Verdict
 from schedules.telemetry import read_telemetry
+from tests.schedules.conftest import put_plan
 
 BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
 MINUTE, HALF_HOUR = dt.timedelta(minutes=1), 30
@@ -111,34 +112,7 @@ class OnVendor:
             Intent(IntentMode(mode), kw, BEGIN + place * HALF_HOUR * MINUTE, BEGIN + (place + 1) * HALF_HOUR * MINUTE)
             for place, (mode, kw) in enumerate(wishes)
         ]
-        with self.db.session() as session, session.begin():
-            plan = PlanRow(
-                site_id=self.target.id,
-                made_at=BEGIN,
-                begins_at=BEGIN,
-                ends_at=intents[-1].not_after,
-                initial_soc=0.5,
-                cost_eur=0.0,
-                cost_without_battery_eur=0.0,
-                solver="by hand",
-                intervals=[],
-                why="test",
-            )
-            session.add(plan)
-            session.flush()
-            for intent in intents:
-                session.add(
-                    IntentRow(
-                        site_id=self.target.id,
-                        plan_id=plan.id,
-                        mode=intent.mode.value,
-                        power_kw=intent.power_kw,
-                        until_soc=None,
-                        not_before=intent.not_before,
-                        not_after=intent.not_after,
-                        superseded=False,
-                    )
-                )
+        put_plan(self.db, self.target.id, intents)
         return intents
 
     def move(self, minutes: int) -> None:

@@ -13,12 +13,13 @@ from adapters.contract import AdapterError, Channel
 from adapters.testing import installed
 from adapters.testing.bench import BATTERY, Bench
 from engine import GridConnection, PvArray, Site
-from engine.intent import IntentMode
+from engine.intent import Intent, IntentMode
 from schedules import jobs
 from schedules.dispatch import Dispatcher
 from schedules.sites import register_site
-from schedules.store import Database, IntentRow, PlanRow, Verdict
+from schedules.store import Database, IntentRow, Verdict
 from schedules.telemetry import read_telemetry
+from tests.schedules.conftest import put_plan
 
 SUBJECTS = {subject.name: subject for subject in installed()}
 VENDORS = ["alphaess", "huawei", "xolta"]
@@ -43,32 +44,7 @@ class Charge:
 
     def plan(self, power_kw):
         begin, end = self.bench.now, self.bench.now + dt.timedelta(seconds=self.lasts_s)
-        plan = PlanRow(
-            site_id=self.target.id,
-            made_at=begin,
-            begins_at=begin,
-            ends_at=end,
-            initial_soc=0.5,
-            cost_eur=0.0,
-            cost_without_battery_eur=0.0,
-            solver="by hand",
-            intervals=[],
-            why="test",
-        )
-        with self.db.session() as session, session.begin():
-            session.add(plan)
-            session.flush()
-            session.add(
-                IntentRow(
-                    site_id=self.target.id,
-                    plan_id=plan.id,
-                    mode=IntentMode.CHARGE.value,
-                    power_kw=power_kw,
-                    not_before=begin,
-                    not_after=end,
-                    superseded=False,
-                )
-            )
+        put_plan(self.db, self.target.id, [Intent(IntentMode.CHARGE, power_kw, begin, end)])
 
     async def look(self):
         for channel in Channel:
