@@ -18,7 +18,7 @@ demo: $(RUN_READY) ## Plan a real day for five homes, run it on emulated batteri
 
 .PHONY: test
 test: $(DEV_READY) ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: check
 check: $(DEV_READY) ## Lint, check formatting, types and the import rules
