@@ -47,9 +47,9 @@ class Mode:
 
 MODES = {
     "smoke": Mode("smoke", ("smoke",), 0, 0, 50, 3, (), 2.0),
-    "default": Mode("default", ("smoke", "default"), 9, 5, 1000, 20, fleet_scale.HORIZONS, 20.0),
+    "default": Mode("default", ("smoke", "default"), 9, 5, 5000, 20, fleet_scale.HORIZONS, 20.0),
     "full": Mode(
-        "full", ("smoke", "default", "full"), 9, 5, 1000, 50, (*fleet_scale.HORIZONS, fleet_scale.LARGEST), 60.0
+        "full", ("smoke", "default", "full"), 9, 5, 5000, 50, (*fleet_scale.HORIZONS, fleet_scale.LARGEST), 60.0
     ),
 }
 

@@ -7,17 +7,19 @@ sites at once; `check` is for one plan.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import attrgetter
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from engine.arrays import Array, Mask
-from engine.assets import Battery, Site
+from engine.assets import Battery, GridConnection, Site
 from engine.checker_fees import Calendar, added_fees
 from engine.checker_input import Asked
 from engine.request import Request
@@ -32,6 +34,10 @@ FADED_SOC = 0.01
 SPARE_SOC = 1e-5
 POWERS = ("charge_kw", "discharge_kw", "import_kw", "export_kw", "pv_kw", "curtailment_kw")
 COLUMNS = (*POWERS, "load_kw", "soc", "cost_eur")
+BATTERY_FIGURES = (
+    *("capacity_kwh", "max_charge_kw", "max_discharge_kw", "charge_efficiency", "discharge_efficiency"),
+    *("min_soc", "max_soc", "wear_eur_per_kwh", "standing_loss_per_h"),
+)
 
 
 @dataclass(frozen=True)
@@ -109,13 +115,15 @@ class _Judge:
     def __init__(self, asked: Asked, columns: dict[str, Array]) -> None:
         self._asked, self._of = asked, columns
         self.faults: list[Fault] = []
-        self._batteries = [site.battery for site in asked.sites]
-        self._curtailable = np.array([[site.pv is not None and site.pv.curtailable] for site in asked.sites])
+        sites = asked.sites
+        self._batteries = [site.battery for site in sites]
+        self._figures = _figures(BATTERY_FIGURES, self._batteries)
+        curtailable = (site.pv is not None and site.pv.curtailable for site in sites)
+        self._curtailable = np.fromiter(curtailable, dtype=np.bool_, count=len(sites))[:, np.newaxis]
 
     def _figure(self, name: str) -> Array:
         """A figure of every battery, shape (N, 1)."""
-        values = map(attrgetter(name), self._batteries)
-        return np.fromiter(values, dtype=np.float64, count=len(self._batteries))[:, np.newaxis]
+        return self._figures[name]
 
     def _at_most(self, rule: str, what: str, value: Array, bound: Array | float, tolerance: float) -> None:
         """Fault the first place where a value is above its bound."""
@@ -216,12 +224,8 @@ class _Judge:
     @cached_property
     def _limits(self) -> dict[str, Array]:
         asked = self._asked
-        own = {
-            name: np.array(
-                [[math.inf if (limit := getattr(site.grid, name)) is None else limit] for site in asked.sites]
-            )
-            for name in ("import_limit_kw", "export_limit_kw")
-        }
+        own = _figures(("import_limit_kw", "export_limit_kw"), [site.grid for site in asked.sites])
+        own = {name: np.where(np.isnan(limit), math.inf, limit) for name, limit in own.items()}
         return {
             "import_kw": np.minimum(own["import_limit_kw"], asked.import_limit_kw),
             "export_kw": np.minimum(own["export_limit_kw"], asked.export_limit_kw),
@@ -285,7 +289,7 @@ class _Judge:
             most = np.minimum(self._most_kw(way), np.maximum(room_kw, 0.0))
             idle = (outside > SPARE_SOC) & (most - of[way] > POWER_TOLERANCE_KW)
             idle[:, : asked.shared_intervals] = False
-            idle[self._figure("tapered")[:, 0] > 0] = False
+            idle[np.array([battery.tapered for battery in self._batteries])] = False
             if idle.any():
                 self._refuse("soc band", f"{way} outside the band", idle, of[way], most)
 
@@ -408,6 +412,13 @@ class _Judge:
         wrong = ~(np.abs(total - cost_eur) <= MONEY_TOLERANCE_EUR * np.maximum(1.0, np.abs(total)))  # NaN is wrong
         if wrong.any():
             self._refuse("cost", "cost reported", wrong[:, np.newaxis], cost_eur[:, np.newaxis], total[:, np.newaxis])
+
+
+def _figures(names: Sequence[str], assets: Sequence[Battery] | Sequence[GridConnection]) -> dict[str, Array]:
+    """Figures of every site's asset by name, each of shape (N, 1), in one sweep; NaN where it is None."""
+    rows = map(itemgetter(*names), map(vars, assets))
+    table = np.array(list(itertools.chain.from_iterable(rows)), dtype=np.float64).reshape(len(assets), len(names))
+    return {name: np.ascontiguousarray(table[:, number : number + 1]) for number, name in enumerate(names)}
 
 
 def _accumulated(initial: Array, kept: Array, change: Array) -> Array:
