@@ -1,23 +1,47 @@
-"""The store: all state of a running Tidewatt, in SQLite or any database that SQLAlchemy speaks to."""
+"""The store: all state of a running Tidewatt, in SQLite or PostgreSQL."""
 
+from schedules.store.control import (
+    AccountRow,
+    EventRow,
+    HaltRow,
+    HaltScope,
+    JobRunRow,
+    OverrideRow,
+    QuotaCallRow,
+    QuotaPauseRow,
+    SeriesRow,
+    TokenRow,
+)
 from schedules.store.database import Database
 from schedules.store.models import (
     CommandRow,
     CommandState,
     IntentRow,
     PlanRow,
+    SafetyState,
     SiteRow,
     TelemetryRow,
     Verdict,
 )
 
 __all__ = [
+    "AccountRow",
     "CommandRow",
     "CommandState",
     "Database",
+    "EventRow",
+    "HaltRow",
+    "HaltScope",
     "IntentRow",
+    "JobRunRow",
+    "OverrideRow",
     "PlanRow",
+    "QuotaCallRow",
+    "QuotaPauseRow",
+    "SafetyState",
+    "SeriesRow",
     "SiteRow",
     "TelemetryRow",
+    "TokenRow",
     "Verdict",
 ]

@@ -4,46 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
 
-
-class UtcTime(TypeDecorator[dt.datetime]):
-    """Aware UTC in Python whatever the database keeps; a naive time is refused at the door."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: dt.datetime | None, _dialect: Dialect) -> dt.datetime | None:
-        """To the database."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"time {value.isoformat()} has no zone; store aware times only")
-        return value.astimezone(dt.UTC)
-
-    def process_result_value(self, value: dt.datetime | None, _dialect: Dialect) -> dt.datetime | None:
-        """From the database; SQLite forgets the zone."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
-
-
-class Base(DeclarativeBase):
-    """Base of all tables."""
-
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        dt.datetime: UtcTime,
-        dict[str, Any]: JSON,
-        list[dict[str, Any]]: JSON,
-        str: String,
-        # As text, so that a new member needs no change of the database's own types.
-        Enum: sa.Enum(Enum, native_enum=False, length=32, values_callable=lambda members: [m.value for m in members]),
-    }
+from schedules.store.base import Base
 
 
 class CommandState(Enum):
@@ -86,12 +52,26 @@ class Verdict(Enum):
     """The battery does less because it is at an edge or its management allows no more."""
     NOT_EFFECTIVE = "not_effective"
     """The battery does something else."""
+    EXTERNAL = "external"
+    """Somebody else told the battery something else."""
     UNKNOWN = "unknown"
     """Too few readings to tell."""
 
 
+class SafetyState(Enum):
+    """How far a site is trusted; each state allows less than the one before."""
+
+    NORMAL = "normal"
+    DEGRADED = "degraded"
+    """Nothing new that charges or discharges; what runs may run out."""
+    FALLBACK = "fallback"
+    """Released: the battery follows the house by itself."""
+    QUARANTINED = "quarantined"
+    """Hands off until a person looks; only what we started is ended."""
+
+
 class SiteRow(Base):
-    """A site under control: assets, and which device of which account it is."""
+    """A site under control: assets, which device of which account it is, and how far it is trusted."""
 
     __tablename__ = "site"
 
@@ -101,6 +81,12 @@ class SiteRow(Base):
     """`engine.Site` as JSON."""
     adapter: Mapped[str]
     device_id: Mapped[str]
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"), index=True)
+    safety: Mapped[SafetyState] = mapped_column(default=SafetyState.NORMAL)
+    safety_since: Mapped[dt.datetime | None]
+    safety_reason: Mapped[str] = mapped_column(default="")
+    envelope: Mapped[dict[str, Any] | None]
+    """What the battery was seen to allow by state of charge; see `schedules.envelope`."""
 
 
 class PlanRow(Base):
@@ -124,10 +110,14 @@ class PlanRow(Base):
     """What it costs, on the plan's forecast, that the vendor's modes and calls carry it less finely [EUR]."""
     why: Mapped[str]
     """What made us plan: the start of a day, a restart, a deviation."""
+    adopted: Mapped[bool] = mapped_column(default=True)
+    """Whether it came into force; a plan that gains too little over the one in force is kept for the record only."""
+    older_cost_eur: Mapped[float | None]
+    """What going on with the older plan would cost on the same forecast, where there was one [EUR]."""
 
 
 class IntentRow(Base):
-    """What a site is to do from `not_before` to `not_after`, and what came of it."""
+    """What a site is to do from `not_before` to `not_after`, wanted by a plan or an override, and what came of it."""
 
     __tablename__ = "intent"
     __table_args__ = (
@@ -137,12 +127,16 @@ class IntentRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
-    plan_id: Mapped[int] = mapped_column(ForeignKey("plan.id"))
+    plan_id: Mapped[int | None] = mapped_column(ForeignKey("plan.id"))
+    override_id: Mapped[int | None] = mapped_column(ForeignKey("override.id"))
+    """A person wants this, whatever plans say; one of both is there."""
     mode: Mapped[str]
     power_kw: Mapped[float]
     until_soc: Mapped[float | None]
     not_before: Mapped[dt.datetime]
     not_after: Mapped[dt.datetime]
+    export_limit_kw: Mapped[float | None]
+    """What may be fed in meanwhile, where the plan curtails PV; None: as the connection allows."""
     superseded: Mapped[bool] = mapped_column(default=False)
     """A newer plan covers this time."""
     in_force_at: Mapped[dt.datetime | None]
@@ -162,6 +156,15 @@ class CommandRow(Base):
     __table_args__ = (
         Index("ix_command_site_state", "site_id", "state"),
         Index("ix_command_newest", "site_id", "id"),
+        # Between two releases there may be thousands of renewals.
+        Index(
+            "ix_command_ending",
+            "site_id",
+            "id",
+            sqlite_where=text("battery_kw = 0 AND state = 'accepted'"),
+            postgresql_where=text("battery_kw = 0 AND state = 'accepted'"),
+        ),
+        Index("ix_command_intent", "intent_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -178,6 +181,12 @@ class CommandRow(Base):
     answered_at: Mapped[dt.datetime | None]
     resolved_at: Mapped[dt.datetime | None]
     """When telemetry, or a release, settled a command whose answer was lost."""
+    not_after: Mapped[dt.datetime | None]
+    """When its intent is over: it never goes out after that."""
+    epoch: Mapped[int | None]
+    """Of the account's lease under which it was written."""
+    worker: Mapped[str] = mapped_column(default="")
+    """Who wrote it."""
     retryable: Mapped[bool] = mapped_column(default=False)
     """Of a rejected command: whether the same may be taken a moment later."""
     outcome: Mapped[str] = mapped_column(default="")

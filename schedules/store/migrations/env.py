@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from alembic import context
 
-from schedules.store.models import Base, UtcTime
+from schedules.store.base import Base, UtcTime
 
 
 def _render(kind: str, item: Any, _: Any) -> str | Literal[False]:
