@@ -381,7 +381,7 @@ class Bench:
         # A connection of its own sees what is committed, and nothing else.
         with closing(sqlite3.connect(self.path)) as outside:
             rows = outside.execute(
-                "SELECT command.state, kind, not_before, not_after"
+                "SELECT command.state, kind, intent.not_before, intent.not_after"
                 " FROM command LEFT JOIN intent ON intent.id = intent_id ORDER BY command.id"
             ).fetchall()
         assert rows, "a call without a row in the journal"
