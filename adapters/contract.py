@@ -379,6 +379,16 @@ def dispatchable(adapter: object, name: str) -> Dispatchable:
 
 
 @runtime_checkable
+class ClockWatching(Protocol):
+    """Something that sees the vendor's clock in its answers."""
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """Vendor's clock less ours [s]; None: no answer has told yet."""
+        ...
+
+
+@runtime_checkable
 class Closable(Protocol):
     """Something that holds connections."""
 

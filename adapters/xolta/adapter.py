@@ -157,6 +157,11 @@ class XoltaAdapter:
         points = [SetPoint(self._clock(), value), SetPoint(until, 0.0)]
         return Command(device.device_id, False, 0.0, mapping.external_control(device.device_id, points))
 
+    @property
+    def clock_offset_s(self) -> float:
+        """The vendor's clock less ours [s]; 0 where no answer has told yet."""
+        return self._client.clock_offset_s
+
     async def close(self) -> None:
         """Close the organisation's connections."""
         await self._client.close()

@@ -103,6 +103,8 @@ class JobRunRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     job: Mapped[str]
     slot: Mapped[dt.datetime] = mapped_column(index=True)
+    message: Mapped[str] = mapped_column(default="")
+    """What asked for it; the same one coming again means that the worker died that had it."""
     worker: Mapped[str]
     attempts: Mapped[int] = mapped_column(default=1)
     """How often it was begun; what kills its worker again and again is left alone."""

@@ -1,0 +1,70 @@
+"""What is done when, as data: the jobs, how often each is due, and on which queue.
+
+Beat only rings. A ring names a job, and whoever hears it works out the slot that the time falls in; the row of that
+slot says whether it is still to be done (`schedules.job_runs`). Rings that are doubled, late or lost therefore
+neither double a run nor make several at once, and a slot that lasts longer than a ring is caught up at the next one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import zlib
+from dataclasses import dataclass
+
+# What no single vendor does. Vendors have a queue each, so that one that hangs holds up nobody else's batteries.
+SAFETY, PLAN, DEFAULT = "safety", "plan", "default"
+# Jobs that are seldom due are rung for more often, so that one missed ring costs a minute and not a day [s].
+LONGEST_RING_S = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is due again and again."""
+
+    name: str
+    """Of the function in `schedules.work`."""
+    period_s: float
+    """Length of a slot: it is done once in each [s]."""
+    queue: str | None = None
+    """Where it is done; None: on the queue of the account's vendor."""
+    of_accounts: bool = True
+    """Whether it is done once for every account, or once."""
+
+    @property
+    def ring_s(self) -> float:
+        """How often beat rings, and how long a ring is worth hearing [s]."""
+        return min(self.period_s, LONGEST_RING_S)
+
+    def slot(self, now: dt.datetime) -> dt.datetime:
+        """When the slot began that a time falls in."""
+        return dt.datetime.fromtimestamp(now.timestamp() // self.period_s * self.period_s, dt.UTC)
+
+    def delay_s(self, account_id: int) -> float:
+        """How far into the slot an account has its turn, so that not all vendors' clouds are asked at once [s]."""
+        return zlib.crc32(f"{self.name}/{account_id}".encode()) / 2**32 * self.period_s
+
+
+JOBS = {
+    job.name: job
+    for job in (
+        Job("reconcile", 15.0),
+        Job("dispatch", 5.0),
+        Job("plan", 30.0, PLAN),
+        Job("forget_runs", 600.0, DEFAULT, of_accounts=False),
+    )
+}
+HEARTBEAT_S = 15.0
+
+
+def vendor_queue(adapter: str) -> str:
+    """The queue of a vendor."""
+    return f"vendor-{adapter}"
+
+
+def queues(adapters: list[str]) -> list[str]:
+    """All queues.
+
+    Args:
+        adapters: Names of the installed adapters.
+    """
+    return [SAFETY, PLAN, DEFAULT, *map(vendor_queue, adapters)]

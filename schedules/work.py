@@ -1,0 +1,178 @@
+"""What workers do when a message wakes them: load, call a job, note what came of it.
+
+Everything is read from the store and written there; a process that does it may end at any line.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from adapters.contract import Clock, ConfigurationError
+from engine.errors import TidewattError
+from schedules import heartbeats, job_runs
+from schedules.account_runner import AccountRunner, Report
+from schedules.beat import Job
+from schedules.clock import RealClock
+from schedules.connections import Connections
+from schedules.job_runs import Claim
+from schedules.settings import Settings
+from schedules.store import AccountRow, Database
+
+CLOCK: Clock = RealClock()
+# Of many failures alike the first ones tell what is the matter.
+FAILURES_KEPT = 3
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One account's turn within a slot."""
+
+    account_id: int
+    adapter: str
+    slot: dt.datetime
+    delay_s: float
+    """How long it still has to wait [s]."""
+
+
+def turns(job: Job, message: str) -> list[Turn]:
+    """All accounts' turns of the slot that it is; none where somebody else has called them up."""
+    db, now = database(), CLOCK()
+    slot = job.slot(now)
+    name = f"{job.name}/all"
+    if job_runs.claim(db, CLOCK, name, slot, message, worker()) is not Claim.OURS:
+        return []
+    with db.session() as session:
+        accounts = session.execute(select(AccountRow.id, AccountRow.adapter).order_by(AccountRow.id)).all()
+    past_s = (now - slot).total_seconds()
+    found = [Turn(id, adapter, slot, max(0.0, job.delay_s(id) - past_s)) for id, adapter in accounts]
+    job_runs.finish(db, CLOCK, name, slot, f"{len(found)} accounts")
+    return found
+
+
+def run(job: Job, message: str, slot: dt.datetime | None = None, account_id: int | None = None) -> None:
+    """Do a job's slot unless somebody has it, and note what came of it.
+
+    Args:
+        job: The job.
+        message: What asked for it.
+        slot: When its slot began; None: the one that it is.
+        account_id: For which account; None: as a whole.
+    """
+    db = database()
+    slot = slot or job.slot(CLOCK())
+    name = job.name if account_id is None else f"{job.name}/{account_id}"
+    if job_runs.claim(db, CLOCK, name, slot, message, worker(), account_id) is not Claim.OURS:
+        return
+    try:
+        outcome = FUNCTIONS[job.name](db, account_id)
+    except Exception as error:
+        # Our own errors hold no secrets; what others quote is not known.
+        said = str(error) if isinstance(error, TidewattError) else type(error).__name__
+        job_runs.finish(db, CLOCK, name, slot, f"failed: {said}")
+        raise
+    job_runs.finish(db, CLOCK, name, slot, outcome)
+
+
+def beat(queue: str, message: str) -> None:
+    """Note that the messages of a queue are done."""
+    heartbeats.beat(database(), CLOCK, queue, message, worker())
+
+
+def worker() -> str:
+    """Who this process is, in the store's rows."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def database() -> Database:
+    """The store, opened by this process itself: connections do not outlive a fork."""
+    return _database(os.getpid())
+
+
+def connections() -> Connections:
+    """The adapters that this process has opened."""
+    return _connections(os.getpid())
+
+
+@functools.cache
+def _database(_pid: int) -> Database:
+    return Database(Settings.from_environment().store_url)
+
+
+@functools.cache
+def _connections(_pid: int) -> Connections:
+    return Connections(database(), open_adapter)
+
+
+def open_adapter(account_id: int) -> Any:
+    """Build the adapter of an account from its settings in the store; nothing is contacted.
+
+    Raises:
+        ConfigurationError: The store has no settings for it.
+    """
+    raise ConfigurationError(f"account {account_id}: the store has no settings for it; import it")
+
+
+def _forget_runs(db: Database, _account_id: int | None) -> str:
+    return f"{job_runs.forget(db, CLOCK)} rows"
+
+
+def _reconcile(db: Database, account_id: int | None) -> str:
+    """See where the batteries of an account are, and tell them what is due."""
+
+    async def act(runner: AccountRunner, report: Report) -> None:
+        await runner.read(report)
+        runner.judge()
+        await runner.dispatch(report)
+
+    return _with_runner(db, account_id, act)
+
+
+def _dispatch(db: Database, account_id: int | None) -> str:
+    """Tell the batteries of an account what is due: the next interval's set-point, a lease that is to be renewed."""
+    return _with_runner(db, account_id, lambda runner, report: runner.dispatch(report))
+
+
+def _plan(db: Database, account_id: int | None) -> str:
+    """Plan the sites of an account that want it."""
+
+    async def act(runner: AccountRunner, report: Report) -> None:
+        runner.plan(report)
+
+    return _with_runner(db, account_id, act)
+
+
+def _with_runner(
+    db: Database, account_id: int | None, act: Callable[[AccountRunner, Report], Coroutine[Any, Any, None]]
+) -> str:
+    assert account_id is not None, "a job of accounts was asked for without one"
+    open_ones = connections()
+    sites = open_ones.sites(account_id)
+    if not sites:
+        return "no sites"
+    report = Report()
+    open_ones.run(act(AccountRunner(db, CLOCK, sites, worker()), report))
+    return _summary(report)
+
+
+def _summary(report: Report) -> str:
+    counts = Counter(outcome.value for outcome in report.outcomes.values())
+    done = {"read": report.read, "planned": report.planned, **counts, "failures": report.failures[:FAILURES_KEPT]}
+    return json.dumps({name: value for name, value in done.items() if value})
+
+
+FUNCTIONS: dict[str, Callable[[Database, int | None], str]] = {
+    "reconcile": _reconcile,
+    "dispatch": _dispatch,
+    "plan": _plan,
+    "forget_runs": _forget_runs,
+}
