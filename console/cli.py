@@ -12,10 +12,15 @@ import typer
 from pydantic import ValidationError
 
 from console.commands import devices, emulate
+from console.commands.audit import audit
+from console.commands.check import check
 from console.commands.commission import commission
 from console.commands.connect import connect
+from console.commands.control import arm, disarm, kill, status
 from console.commands.demo import demo
+from console.commands.metrics import metrics
 from console.commands.plan import plan
+from console.commands.run import beat, up, worker
 from console.commands.screen import EXIT_BAD_INPUT, EXIT_FAILED, err
 from engine.errors import InputError, TidewattError, input_error_from
 
@@ -32,6 +37,8 @@ app.command()(demo)
 devices.app.command()(connect)
 devices.app.command()(commission)
 app.add_typer(devices.app, name="devices")
+for _command in (up, worker, beat, status, kill, arm, disarm, audit, check, metrics):
+    app.command()(_command)
 
 
 def main() -> None:
