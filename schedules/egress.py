@@ -115,12 +115,11 @@ class Egress:
         halted = halts.objection(session, order.target.id)
         if halted is not None:
             return halted
-        safety = session.get_one(SiteRow, order.target.id).safety
-        if safety in (SafetyState.FALLBACK, SafetyState.QUARANTINED):
-            return f"the site is in {safety.value}"
-        if order.is_new_set_point and safety is SafetyState.DEGRADED:
-            return f"the site is {safety.value}: nothing new is begun"
-        if order.is_new_set_point and not telemetry.is_fresh(session, order.target.id, now):
+        if not order.is_new_set_point:
+            return None
+        if session.get_one(SiteRow, order.target.id).safety is not SafetyState.NORMAL:
+            return "the site is degraded: nothing new is begun"
+        if not telemetry.is_fresh(session, order.target.id, now):
             return "telemetry is too old to begin anything"
         return None
 

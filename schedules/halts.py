@@ -1,4 +1,4 @@
-"""Kill switches and arming: what a person may stop at any time, and must allow before anything moves.
+"""Kill switches, arming, trust: what a person may stop at any time, and must allow before anything moves.
 
 Both are asked by the egress in the transaction that journals a command and once more directly before the socket, so
 that they are in force at the next call. A release always passes: stopping must never keep a battery driven.
@@ -13,7 +13,10 @@ from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
 from engine.errors import InputError
-from schedules.store import AccountRow, Database, EventRow, HaltRow, HaltScope, SiteRow
+from schedules.store import AccountRow, Database, EventRow, HaltRow, HaltScope, SafetyState, SiteRow
+
+# Sites of which so little is known, or that somebody else drives, are let go of and left alone.
+HANDS_OFF = (SafetyState.FALLBACK, SafetyState.QUARANTINED)
 
 # What each scope's name is looked up in.
 NAMED = {
@@ -73,7 +76,7 @@ def in_force(db: Database) -> list[HaltRow]:
 
 
 def objection(session: Session, site_id: int) -> str | None:
-    """Which halt stands against driving a site, or that its account is not armed; None: nothing does."""
+    """Why a site may not be driven: a halt, an account that is not armed, no trust; None: it may."""
     return objections(session, [site_id]).get(site_id)
 
 
@@ -81,12 +84,12 @@ def objections(session: Session, site_ids: Sequence[int]) -> dict[int, str]:
     """The same for many sites; those that nothing stands against are left out."""
     pulled = list(session.scalars(select(HaltRow).where(HaltRow.lifted_at.is_(None))))
     found = session.execute(
-        select(SiteRow.id, SiteRow.name, AccountRow.name, AccountRow.adapter, AccountRow.armed)
+        select(SiteRow.id, SiteRow.name, SiteRow.safety, AccountRow.name, AccountRow.adapter, AccountRow.armed)
         .outerjoin(AccountRow, SiteRow.account_id == AccountRow.id)
         .where(SiteRow.id.in_(site_ids))
     )
     against = {}
-    for site_id, site, account, vendor, armed in found:
+    for site_id, site, safety, account, vendor, armed in found:
         names = {
             HaltScope.GLOBAL: "",
             HaltScope.VENDOR: vendor,
@@ -98,6 +101,8 @@ def objections(session: Session, site_ids: Sequence[int]) -> dict[int, str]:
             against[site_id] = f"halted by {halt.by}: {halt.reason}"
         elif not armed:
             against[site_id] = f"account {account} is not armed"
+        elif safety in HANDS_OFF:
+            against[site_id] = f"the site is in {safety.value}"
     return against
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from adapters.contract import Abilities, AdapterError, Channel, Clock, Command, IntentRefusedError, Telemetry
@@ -18,7 +17,7 @@ from schedules.egress import NOT_SENT, Egress, Order, above_nameplate
 from schedules.journal import Standing
 from schedules.plans import current_intents, intent_of
 from schedules.sites import ControlledSite
-from schedules.store import CommandRow, CommandState, Database, IntentRow, SafetyState, SiteRow
+from schedules.store import CommandRow, CommandState, Database, IntentRow
 from schedules.store.models import CommandKind
 from schedules.telemetry import latest, read_telemetry
 
@@ -66,12 +65,6 @@ def situations(session: Session, site_ids: Sequence[int], now: dt.datetime) -> d
     standing = journal.standings(session, site_ids, now)
     intents = current_intents(session, site_ids, now)
     held = halts.objections(session, site_ids)
-    hands_off = (SafetyState.FALLBACK, SafetyState.QUARANTINED)
-    untrusted = session.execute(
-        select(SiteRow.id, SiteRow.safety).where(SiteRow.id.in_(site_ids), SiteRow.safety.in_(hands_off))
-    )
-    for site_id, safety in untrusted:
-        held.setdefault(site_id, f"the site is in {safety.value}")
     return {number: Situation(standing[number], intents.get(number), held.get(number)) for number in site_ids}
 
 
@@ -83,11 +76,11 @@ class SiteDispatch:
     ) -> None:
         self.target = target
         self._db, self._clock, self._egress = db, clock, egress
-        self._now_known = situation
+        self._known: Situation | None = situation
 
     async def tick(self) -> Outcome:
         """Do what is due."""
-        row = self._now_known.wanted
+        row = self._situation.wanted
         if row is None and self._drives() and not self._has_just_tried_to_release():
             # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
             await self.release()
@@ -95,7 +88,7 @@ class SiteDispatch:
         if not await self.resolve_unknown():
             return Outcome.WAITING
         if row is None:
-            return Outcome.HELD if self._now_known.held else Outcome.NOTHING_DUE
+            return Outcome.HELD if self._situation.held else Outcome.NOTHING_DUE
         newest = self._standing.newest
         intent = intent_of(row)
         idles = intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives()
@@ -115,7 +108,7 @@ class SiteDispatch:
             return Outcome.NOTHING_DUE
         moves = self._standing.moves(self._abilities, self._clock())
         answer = await self._send(replace(command, replaces=moves), self._kind(row, command), row.id)
-        if answer is not None and answer.state is CommandState.ACCEPTED:
+        if answer is not None and answer.state is CommandState.ACCEPTED and row.in_force_at is None:
             self._note_in_force(row.id)
         refused = answer is None or (answer.state is CommandState.REJECTED and not answer.retryable)
         if refused and newest is not None and newest.intent_id != row.id and self._drives():
@@ -132,7 +125,7 @@ class SiteDispatch:
             return False
         for row in self._standing.unresolved:
             self._close(row, CommandState.SUPERSEDED, f"released by command {answer.id}")
-        self._look_again()
+        self._known = None
         return True
 
     async def resolve_unknown(self) -> bool:
@@ -155,12 +148,20 @@ class SiteDispatch:
             )
             if seen and row.intent_id is not None:
                 self._note_in_force(row.intent_id)
-        self._look_again()
+        self._known = None
         return settled
 
     @property
+    def _situation(self) -> Situation:
+        """What is known, read again once something was done."""
+        if self._known is None:
+            with self._db.session() as session:
+                self._known = situations(session, [self.target.id], self._clock())[self.target.id]
+        return self._known
+
+    @property
     def _standing(self) -> Standing:
-        return self._now_known.standing
+        return self._situation.standing
 
     @property
     def _abilities(self) -> Abilities:
@@ -235,12 +236,8 @@ class SiteDispatch:
         answer = await self._egress.carry_out(Order(self.target, command, kind, intent_id))
         if answer == leases.LOST:
             raise LeaseLostError(answer)
-        self._look_again()
+        self._known = None
         return None if isinstance(answer, str) else answer
-
-    def _look_again(self) -> None:
-        with self._db.session() as session:
-            self._now_known = situations(session, [self.target.id], self._clock())[self.target.id]
 
     def _newest_of(self, intent_id: int) -> CommandRow | None:
         with self._db.session() as session:

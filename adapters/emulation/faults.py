@@ -8,6 +8,7 @@ the switches here.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
@@ -28,10 +29,14 @@ class Faults(BaseModel):
 
     latency_s: Annotated[float, Field(ge=0, le=60)] = 0.0
     """Real seconds before each answer."""
+    latency_tail_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    """Real seconds before the slowest hundredth of answers, others falling off as waits do (exponentially)."""
     server_error_share: Share = 0.0
     """Calls that are answered 503 and do nothing."""
     lost_answers: Annotated[int, Field(ge=0)] = 0
     """The next so many control calls are carried out and never answered."""
+    lost_share: Share = 0.0
+    """Control calls that get no answer, half of them without having been carried out."""
     rate_limited: bool = False
     """Every call is refused as too frequent, in the vendor's words, and lengthens the ban."""
     ban_s: Seconds = 60.0
@@ -82,6 +87,12 @@ class FaultBox:
         """Whether one call of so many is hit."""
         return self._random.random() < share
 
+    def latency_s(self) -> float:
+        """How long this answer takes [s]."""
+        faults = self.now
+        tail_s = self._random.expovariate(math.log(100) / faults.latency_tail_s) if faults.latency_tail_s else 0.0
+        return faults.latency_s + tail_s
+
     def loses_answer(self) -> bool:
         """Whether the answer to this control call is lost; counts it."""
         if self._answers_to_lose <= 0:
@@ -111,14 +122,16 @@ def with_faults(app: App, box: FaultBox, is_control: Callable[[str], bool], exem
             await app(scope, receive, send)
             return
         faults = box.now
-        if faults.latency_s:
-            await asyncio.sleep(faults.latency_s)
+        latency_s = box.latency_s()
+        if latency_s:
+            await asyncio.sleep(latency_s)
         if box.hits(faults.server_error_share):
             await send({"type": "http.response.start", "status": 503, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        if is_control(scope["path"]) and box.loses_answer():
-            await app(scope, receive, _swallow)
+        if is_control(scope["path"]) and (box.loses_answer() or box.hits(faults.lost_share)):
+            if not faults.lost_share or box.hits(0.5):
+                await app(scope, receive, _swallow)
             while (await receive())["type"] != "http.disconnect":
                 pass
             return

@@ -1,0 +1,89 @@
+"""The runner of an account: each thing when it is due, none of it remembered, one failure no other's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import select
+
+from schedules import inputs
+from schedules.account_runner import AccountRunner
+from schedules.dispatch import Outcome
+from schedules.plans import newest_plan
+from schedules.sites import register_watched
+from schedules.store import ReadRow, TelemetryRow
+from tests.schedules.test_inputs import POWERS, PRICES, hours
+
+
+@pytest.fixture
+def street(bench):
+    """A bench whose prices make charging now and discharging later worth it, and no telemetry of its own."""
+    bench.is_watched = False
+    frame = hours("2024-04-10T10:00", 12, **PRICES, **POWERS)
+    frame.iloc[:2, 0], frame.iloc[2:, 0] = 0.02, 0.6
+    inputs.publish(bench.db, bench.clock, frame)
+    return bench
+
+
+def tick(bench):
+    return asyncio.run(AccountRunner(bench.db, bench.clock, [bench.target]).tick())
+
+
+def reads(bench) -> int:
+    return bench.vendor.calls.count("read")
+
+
+def test_the_first_tick_reads_plans_and_sends(street):
+    report = tick(street)
+    assert (report.read, report.planned, report.failures) == (2, 1, [])
+    assert report.outcomes == {street.target.id: Outcome.SENT}
+    assert street.vendor.wire[0].command.battery_kw < 0
+
+
+def test_what_is_not_due_is_not_done_again_by_anybody(street):
+    tick(street)
+    for _ in range(3):
+        street.move(15)
+        assert tick(street).read == 0
+    street.move(15)
+    assert tick(street).read == 1, "the state comes each five minutes only"
+    assert reads(street) == 3
+
+
+def test_a_read_that_fails_is_told_not_repeated_at_once_and_stops_no_renewal(street):
+    tick(street)
+    street.vendor.telemetry_fails = True
+    street.move(60)
+    report = tick(street)
+    assert report.failures == ["scripted: no telemetry"]
+    assert report.outcomes == {street.target.id: Outcome.SENT}
+    street.move(15)
+    assert tick(street).read == 0
+    with street.db.session() as session:
+        assert "scripted: no telemetry" in {row.error for row in session.scalars(select(ReadRow))}
+
+
+def test_news_of_prices_makes_a_new_plan(street):
+    tick(street)
+    street.move(60)
+    assert tick(street).planned == 0
+    inputs.publish(street.db, street.clock, hours("2024-04-10T10:00", 12, import_price_eur_per_kwh=0.01))
+    street.move(15)
+    assert tick(street).planned == 1
+    assert newest_plan(street.db, street.target.id).why == "news of prices or forecasts"
+
+
+def test_without_a_state_of_charge_nothing_is_planned_and_nothing_sent(street):
+    street.vendor.telemetry_is_empty = True
+    report = tick(street)
+    assert (report.planned, street.vendor.wire) == (0, [])
+    assert "never seen" in report.failures[0]
+
+
+def test_a_site_that_is_only_watched_is_read(street, site):
+    watched = register_watched(street.db, site.model_copy(update={"name": "w"}), street.vendor, "scripted", "B1")
+    report = asyncio.run(AccountRunner(street.db, street.clock, [watched]).tick())
+    assert (report.read, report.outcomes) == (2, {})
+    with street.db.session() as session:
+        assert {row.site_id for row in session.scalars(select(TelemetryRow))} == {watched.id}
