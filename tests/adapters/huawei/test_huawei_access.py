@@ -456,7 +456,7 @@ def test_questions_may_be_set_to_count_for_nothing(manual_clock):
     assert flow.control_calls_left() == 100
 
 
-@pytest.mark.parametrize("used", [94, 95])
+@pytest.mark.parametrize("used", [79, 80])
 def test_when_the_quota_is_used_up_a_release_still_goes(emulate_huawei, plant_device, intent_for, used):
     """With one call left a task does not go either: the stop before it would end what runs, and nothing follow."""
     world = emulate_huawei(plants=2)

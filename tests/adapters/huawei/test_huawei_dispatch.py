@@ -619,7 +619,7 @@ def test_a_call_that_lets_go_of_one_plant_may_use_the_reserve(emulate_huawei, pl
 
     async def session(adapter):
         hold = replace(adapter.translate(intent_for(HOLD), plant_device("NE=1"), None), replaces=False)
-        for _ in range(95):
+        for _ in range(80):
             adapter.client.flow.take(Call.CHARGE)
         alone = await adapter.send(hold)
         return alone, await adapter.send_many([hold, replace(adapter.release(plant_device("NE=2")), replaces=False)])
