@@ -122,6 +122,20 @@ def open_adapter(path: Path, place: int, account: VendorAccount, clock: Clock) -
         raise InputError(where, problem, way_out or "correct the settings") from None
 
 
+def refuse_one_name(path: Path, accounts: Sequence[VendorAccount]) -> None:
+    """In the store an account is known by its name.
+
+    Raises:
+        InputError: Two accounts have the same.
+    """
+    labels = [account.label for account in accounts]
+    for place, label in enumerate(labels, start=1):
+        if label in labels[: place - 1]:
+            raise InputError(
+                f"{path.name}: account {place}: name", f"{label!r} is another account's", "give each a name of its own"
+            )
+
+
 def parse_accounts(path: Path, text: str) -> Any:
     """The text of such a file as data: JSON, JSON by lines, or YAML.
 
