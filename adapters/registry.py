@@ -1,13 +1,14 @@
 """Adapters by name. Built-in and third-party ones are found the same way: entry points of `tidewatt.adapters`.
 
 An entry point names a factory `(settings: Mapping, clock: Clock) -> adapter`, where settings are the account's
-address and credentials. One that takes a third argument `store` has tokens that change with their use, and is given an
-`adapters.tokens.TokenStore` to keep them.
+address and credentials. One that takes an argument `store` has tokens that change with their use, and is given an
+`adapters.tokens.TokenStore` to keep them; one that takes `ledger` counts its calls in an `adapters.quota.Ledger`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
 
@@ -42,3 +43,29 @@ def factory(name: str) -> AdapterFactory:
     raise ConfigurationError(
         f"adapter: {name!r} is not installed; choose one of {', '.join(names()) or 'none'} or install its package"
     )
+
+
+def takes(name: str, place: str) -> bool:
+    """Whether an adapter asks for a place to keep something: `store` for tokens, `ledger` for counted calls.
+
+    Raises:
+        ConfigurationError: No such adapter is installed.
+    """
+    return place in inspect.signature(factory(name)).parameters
+
+
+def build(name: str, settings: Mapping[str, Any], clock: Clock, **places: Any) -> Any:
+    """Build an adapter with those of the places that it asks for; nothing is contacted yet.
+
+    Args:
+        name: Of the adapter.
+        settings: The account's address and credentials.
+        clock: The time.
+        places: `store` and `ledger`, as far as there are any.
+
+    Raises:
+        ConfigurationError: No such adapter is installed, or a setting is wrong; no value is shown.
+    """
+    wanted = {place: keeper for place, keeper in places.items() if takes(name, place)}
+    create: Callable[..., Any] = factory(name)
+    return create(settings, clock, **wanted)

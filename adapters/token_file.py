@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from filelock import AsyncFileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
 
 from adapters.contract import ConfigurationError, VendorUnavailableError
 from adapters.private_file import write_private
-from adapters.tokens import Tokens
+from adapters.tokens import Tokens, tokens_from_json, tokens_to_json
 
 # A renewal is one call of seconds; who holds the lock for longer is stuck [s].
 LONGEST_WAIT_S = 60.0
-_TOKENS = TypeAdapter(Tokens)
 
 
 class FileTokenStore:
@@ -67,12 +64,12 @@ class FileTokenStore:
                 raise ConfigurationError(
                     f"{self._path.name}: others may use this file, and with it the plants; chmod it to 600"
                 )
-            return _TOKENS.validate_json(self._path.read_bytes())
+            return tokens_from_json(self._path.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._unusable(error) from None
-        except ValidationError:
+        except ValueError:
             raise ConfigurationError(
                 f"{self._path.name}: holds no tokens; remove it and let the owner authorise again"
             ) from None
@@ -83,14 +80,7 @@ class FileTokenStore:
         Raises:
             OSError: They could not be saved; the earlier ones are as they were.
         """
-        content = {
-            "access": tokens.access.get_secret_value(),
-            "refresh": None if tokens.refresh is None else tokens.refresh.get_secret_value(),
-            "expires_at": None if tokens.expires_at is None else tokens.expires_at.isoformat(),
-            "scope": sorted(tokens.scope),
-            "begun_with": tokens.begun_with,
-        }
-        write_private(self._path, json.dumps(content) + "\n")
+        write_private(self._path, tokens_to_json(tokens) + "\n")
 
     def _refuse_open_folder(self) -> None:
         mode = self._path.parent.stat().st_mode

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,34 @@ class Tokens:
     """What the owner granted; empty: not known."""
     begun_with: str = ""
     """Digest of the refresh token in the settings when these began: another one there begins anew."""
+
+
+_TOKENS = TypeAdapter(Tokens)
+
+
+def tokens_to_json(tokens: Tokens) -> str:
+    """Tokens as text, secrets and all."""
+    content = {
+        "access": tokens.access.get_secret_value(),
+        "refresh": None if tokens.refresh is None else tokens.refresh.get_secret_value(),
+        "expires_at": None if tokens.expires_at is None else tokens.expires_at.isoformat(),
+        "scope": sorted(tokens.scope),
+        "begun_with": tokens.begun_with,
+    }
+    return json.dumps(content)
+
+
+def tokens_from_json(content: bytes) -> Tokens:
+    """Tokens from that text.
+
+    Raises:
+        ValueError: There are none in it; its message may show the text, so raise another one `from None`.
+    """
+    return _TOKENS.validate_json(content)
+
+
+class NewerTokensError(OSError):
+    """Others saved tokens during a turn that had become too long; theirs stay."""
 
 
 class TokenStore(Protocol):
@@ -56,6 +85,7 @@ class TokenStore(Protocol):
         """Replace the tokens, all of them at once; they outlast this process from then on.
 
         Raises:
+            NewerTokensError: Others were saved during this turn; go on with them.
             OSError: They could not be saved; the earlier ones are as they were.
         """
         ...

@@ -5,10 +5,9 @@ What is wrong is told by the name of the field; no value of such a file is ever 
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,16 +111,29 @@ def open_adapter(path: Path, place: int, account: VendorAccount, clock: Clock) -
         raise InputError(
             f"{where}: adapter", "no such adapter is installed", f"choose one of {', '.join(registry.names())}"
         )
-    factory: Callable[..., Any] = registry.factory(account.adapter)
     try:
-        if not _keeps_tokens(factory):
-            return factory(account.account, clock)
-        return factory(account.account, clock, store=FileTokenStore(account.tokens_beside(path)))
+        return registry.build(
+            account.adapter, account.account, clock, store=FileTokenStore(account.tokens_beside(path))
+        )
     except ValidationError as error:
         raise InputError(f"{where}: account", f"wrong: {_fields(error)}", "correct the settings") from None
     except ConfigurationError as error:
         problem, _, way_out = str(error).partition("; ")
         raise InputError(where, problem, way_out or "correct the settings") from None
+
+
+def refuse_one_name(path: Path, accounts: Sequence[VendorAccount]) -> None:
+    """In the store an account is known by its name.
+
+    Raises:
+        InputError: Two accounts have the same.
+    """
+    labels = [account.label for account in accounts]
+    for place, label in enumerate(labels, start=1):
+        if label in labels[: place - 1]:
+            raise InputError(
+                f"{path.name}: account {place}: name", f"{label!r} is another account's", "give each a name of its own"
+            )
 
 
 def parse_accounts(path: Path, text: str) -> Any:
@@ -147,16 +159,11 @@ def parse_accounts(path: Path, text: str) -> Any:
         raise InputError(str(path), f"neither YAML nor JSON ({where})", "correct the syntax") from None
 
 
-def _keeps_tokens(factory: Callable[..., Any]) -> bool:
-    """Whether an adapter's tokens change with their use, so that a place to keep them is asked for."""
-    return "store" in inspect.signature(factory).parameters
-
-
 def _refuse_shared_tokens(path: Path, accounts: Sequence[VendorAccount]) -> None:
     """Each consent is one owner's: with another's tokens an account would watch, and drive, another's plants."""
     known: dict[Path, int] = {}
     for place, account in enumerate(accounts, start=1):
-        if account.adapter not in registry.names() or not _keeps_tokens(registry.factory(account.adapter)):
+        if account.adapter not in registry.names() or not registry.takes(account.adapter, "store"):
             continue
         file = account.tokens_beside(path).resolve()
         if file in known:

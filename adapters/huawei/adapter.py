@@ -56,6 +56,7 @@ from adapters.huawei.tasks import (
     neutral_idle,
     task_of_wire,
 )
+from adapters.quota import Ledger
 from adapters.ratings import clamped_kw
 from adapters.settings import checked
 from adapters.tokens import TokenStore
@@ -367,19 +368,22 @@ class HuaweiAdapter(HuaweiReader):
 LONGEST_KEPT = dt.timedelta(days=2)
 
 
-def create(settings: Mapping[str, Any], clock: Clock, store: TokenStore | None = None) -> HuaweiAdapter | HuaweiReader:
+def create(
+    settings: Mapping[str, Any], clock: Clock, store: TokenStore | None = None, ledger: Ledger | None = None
+) -> HuaweiAdapter | HuaweiReader:
     """Build the adapter of one owner, or the reader of one API account; the entry point of this package.
 
     Args:
         settings: See `adapters.huawei.settings.Settings`.
         clock: The time.
         store: Where tokens are kept; None keeps them in memory.
+        ledger: Where calls are counted; None counts those of this adapter.
 
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
     account = checked(Settings, settings, "huawei")
-    client = HuaweiClient(account, clock, store)
+    client = HuaweiClient(account, clock, store, ledger)
     return HuaweiAdapter(client) if account.access == "oauth" else HuaweiReader(client)
 
 

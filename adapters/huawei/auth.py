@@ -24,7 +24,7 @@ from adapters.huawei.errors import error_of
 from adapters.huawei.flow import FlowControl
 from adapters.huawei.mapping import AUTHORIZE_PATH, TOKEN_PATH, Call
 from adapters.huawei.wire import envelope, fields, text
-from adapters.tokens import Tokens, TokenStore
+from adapters.tokens import NewerTokensError, Tokens, TokenStore
 from adapters.transport import Request, Transport
 from adapters.values import number
 
@@ -201,10 +201,12 @@ class _Renewing:
         try:
             await self._store.save(fresh)
             self._unsaved = False
+        except NewerTokensError:
+            self._now = await self._stored() or fresh
         except Exception:
             self._unsaved = True  # the old ones are void, so these must not be lost from memory too
             LOG.exception("new tokens could not be stored; they are kept in memory")
-        return fresh
+        return self._now
 
     async def _stored(self) -> Tokens | None:
         return await self._store.load()
@@ -255,7 +257,7 @@ class OAuthSession(_Renewing):
         self._now, self._refusal, self._unsaved = fresh, None, True
         await self._store.save(fresh)
         self._unsaved = False
-        return fresh
+        return self._now
 
     async def _stored(self) -> Tokens | None:
         stored = await self._store.load()

@@ -36,6 +36,7 @@ from adapters.huawei.mapping import (
 )
 from adapters.huawei.settings import Settings
 from adapters.huawei.wire import Envelope, envelope, ms
+from adapters.quota import Ledger
 from adapters.tokens import MemoryTokenStore, Tokens, TokenStore
 from adapters.transport import READ_ATTEMPTS, NotSentError, RefusedRequestError, Request, Transport
 
@@ -53,13 +54,16 @@ _SETTING_CALLS: dict[type, tuple[Call, Call]] = {
 class HuaweiClient:
     """Calls in the name of one owner or one API account."""
 
-    def __init__(self, settings: Settings, clock: Clock, store: TokenStore | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, store: TokenStore | None = None, ledger: Ledger | None = None
+    ) -> None:
         """Contact nobody yet.
 
         Args:
             settings: Account and address.
             clock: The time.
             store: Where tokens are kept; None keeps them in memory.
+            ledger: Where calls are counted; None counts those of this client.
         """
         self.settings, self._clock = settings, clock
         self._transport = Transport(settings.base_url, clock, settings.timeout_s)
@@ -72,6 +76,7 @@ class HuaweiClient:
             old_policy=settings.old_flow_control,
             reserve=settings.control_reserve,
             jitter=random.Random(settings.client_id or settings.user_name),
+            ledger=ledger,
         )
         self.oauth: OAuthClient | None = None
         self._session: OAuthSession | AccountSession

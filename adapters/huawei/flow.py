@@ -12,7 +12,7 @@ from math import ceil
 
 from adapters.contract import Clock, QuotaExceededError
 from adapters.huawei.mapping import DELIVERIES, TASK_QUESTIONS, Call
-from adapters.quota import Meter, Quota
+from adapters.quota import Ledger, Meter, Quota
 
 MINUTE, DAY = dt.timedelta(minutes=1), dt.timedelta(days=1)
 BASIC_CALLS_PER_DAY = 1000
@@ -27,9 +27,13 @@ LONGEST_PAUSE_S = 24 * 3600.0
 Quotas = dict[str, tuple[Quota, ...]]
 
 
-def oauth_quotas() -> Quotas:
-    """Per owner (section 4.1)."""
-    return {"basic": (Quota(BASIC_CALLS_PER_DAY, DAY),), "control": (Quota(CONTROL_CALLS_PER_DAY, DAY),)}
+def oauth_quotas(reserve: int = 0) -> Quotas:
+    """Per owner (section 4.1).
+
+    Args:
+        reserve: Control calls that only releases may use.
+    """
+    return {"basic": (Quota(BASIC_CALLS_PER_DAY, DAY),), "control": (Quota(CONTROL_CALLS_PER_DAY, DAY, reserve),)}
 
 
 def account_quotas(plants: int, devices: Mapping[int, int]) -> Quotas:
@@ -82,6 +86,7 @@ class FlowControl:
         old_policy: bool = False,
         reserve: int = 0,
         jitter: random.Random | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """Set up the quotas of an access mode.
 
@@ -92,15 +97,16 @@ class FlowControl:
             old_policy: Whether the API account is one of the old policy.
             reserve: Control calls that only releases may use.
             jitter: Spreads the pauses of many clients.
+            ledger: Where calls are noted; None notes them in memory.
         """
         self._oauth, self._clock, self._polls_count = access == "oauth", clock, polls_count
         self._learns = not self._oauth and not old_policy
-        self._reserve, self._jitter = reserve, jitter or random.Random()
+        self._jitter = jitter or random.Random()
         account = old_account_quotas() if old_policy else account_quotas(1, {})
-        quotas = oauth_quotas() if self._oauth else account
+        quotas = oauth_quotas(reserve) if self._oauth else account
         login = {call.value: (LOGINS,) for call in (Call.LOGIN, Call.LOGOUT)}
         self._quotas: Quotas = {**quotas, **login}
-        self._meter = Meter(self._quotas, clock)
+        self._meter = Meter(self._quotas, clock, ledger)
         self._refusals: dict[str, int] = {}
 
     def kind(self, call: Call) -> str:
@@ -123,19 +129,11 @@ class FlowControl:
         Raises:
             QuotaExceededError: It may not be made now.
         """
-        kind = self.kind(call)
-        if kind == "control" and not urgent:
-            left = self._meter.left(kind)
-            if left is not None and left <= self._reserve:
-                now = self._clock()
-                # What is left is for releases; when one more will be free is within a day, and a part of it at least.
-                raise QuotaExceededError(kind, max(self._meter.free_at(kind), now + DAY / CONTROL_CALLS_PER_DAY))
-        self._meter.take(kind)
+        self._meter.take(self.kind(call), urgent)
 
     def control_calls_left(self) -> int | None:
         """How many control calls may still be made, without those kept for releases; None: no limit is known."""
-        left = self._meter.left("control")
-        return None if left is None else max(0, left - self._reserve)
+        return self._meter.left("control")
 
     def learn(self, plants: int, devices: Mapping[int, int]) -> None:
         """Fit the quotas of an API account to what it manages."""

@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.contract import Abilities, Channel, Clock, Device, Telemetry
+from adapters.quota import Ledger
 from adapters.settings import checked
 from adapters.solax import mapping
 from adapters.solax.client import Settings, SolaxClient
@@ -45,11 +46,16 @@ class SolaxAdapter:
         await self._client.close()
 
 
-def create(settings: Mapping[str, Any], clock: Clock) -> SolaxAdapter:
+def create(settings: Mapping[str, Any], clock: Clock, ledger: Ledger | None = None) -> SolaxAdapter:
     """Build the adapter of one account; the entry point of this package.
+
+    Args:
+        settings: See `adapters.solax.client.Settings`.
+        clock: The time.
+        ledger: Where calls are counted; None counts those of this adapter.
 
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
     account = checked(Settings, settings, "solax")
-    return SolaxAdapter(SolaxClient(account, clock), account.upload_time_zone, account.meter_2)
+    return SolaxAdapter(SolaxClient(account, clock, ledger=ledger), account.upload_time_zone, account.meter_2)

@@ -20,7 +20,7 @@ from adapters.contract import (
     QuotaExceededError,
     VendorUnavailableError,
 )
-from adapters.quota import Meter, Quota
+from adapters.quota import Ledger, Meter, Quota
 from adapters.settings import AccountSettings, Seconds, WebAddress
 from adapters.solax.credentials import Credentials, TokenId
 from adapters.solax.mapping import (
@@ -97,12 +97,13 @@ class SolaxClient:
         clock: Clock,
         transport: Transport | None = None,
         credentials: Credentials | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._clock = clock
         self._poll = dt.timedelta(seconds=settings.poll_s)
         self._transport = transport or Transport(settings.base_url, clock, settings.timeout_s)
         self._credentials = credentials or TokenId(settings.token_id)
-        self._meter = Meter({KIND: QUOTAS}, clock)
+        self._meter = Meter({KIND: QUOTAS}, clock, ledger)
         self._kept: dict[str, _Kept] = {}
         self._one_at_a_time = asyncio.Lock()
         self._refused: ConfigurationError | None = None

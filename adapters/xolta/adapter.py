@@ -32,6 +32,7 @@ from adapters.contract import (
     Telemetry,
     Unknown,
 )
+from adapters.quota import Ledger
 from adapters.ratings import clamped_kw
 from adapters.settings import checked
 from adapters.transport import NotSentError, RefusedRequestError
@@ -226,14 +227,19 @@ class XoltaAdapter:
         )
 
 
-def create(settings: Mapping[str, Any], clock: Clock) -> XoltaAdapter:
+def create(settings: Mapping[str, Any], clock: Clock, ledger: Ledger | None = None) -> XoltaAdapter:
     """Build the adapter of one organisation; the entry point of this package.
+
+    Args:
+        settings: See `adapters.xolta.client.Settings`.
+        clock: The time.
+        ledger: Where calls are counted; None counts those of this adapter.
 
     Raises:
         ConfigurationError: A setting is missing, misspelt or wrong; names it and never shows its value.
     """
     account = checked(Settings, settings, "xolta")
-    return XoltaAdapter(XoltaClient(account, clock), account, clock)
+    return XoltaAdapter(XoltaClient(account, clock, ledger), account, clock)
 
 
 def _refuse_without_device(device: Device) -> None:

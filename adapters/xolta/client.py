@@ -22,7 +22,7 @@ from adapters.contract import (
     Telemetry,
     VendorUnavailableError,
 )
-from adapters.quota import Meter, Quota
+from adapters.quota import Ledger, Meter, Quota
 from adapters.settings import AccountSettings, Seconds, WebAddress, is_loopback
 from adapters.transport import Answer, NotSentError, RefusedRequestError, Request, Transport
 from adapters.xolta import mapping
@@ -127,7 +127,7 @@ class XoltaClient:
     Fair use is held before a socket opens; when the vendor says "too many requests", that kind of call rests.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, ledger: Ledger | None = None) -> None:
         self._settings, self._clock = settings, clock
         self._transport = Transport(settings.base_url, clock, settings.timeout_s)
         self._tokens = AccessTokens(
@@ -144,6 +144,7 @@ class XoltaClient:
                 COMMAND: (Quota(settings.commands_per_minute, MINUTE),),
             },
             clock,
+            ledger,
         )
 
     @property

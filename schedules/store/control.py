@@ -33,6 +33,9 @@ class AccountRow(Base):
     """Counts the leases; a command written under an older one is stopped at the last line."""
     lease_owner: Mapped[str | None]
     lease_until: Mapped[dt.datetime | None]
+    tokens_held_by: Mapped[str | None]
+    """Whose turn it is to renew the tokens; a turn that nobody gives back ends by itself."""
+    tokens_held_until: Mapped[dt.datetime | None]
 
 
 class TokenRow(Base):

@@ -9,10 +9,12 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_489_210
+"""Any number that no other program takes for its advisory locks in the same PostgreSQL database."""
 
 
 class Database:
@@ -23,11 +25,12 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _tune_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
-        migrate(self.engine)
+        self.engine = engine_of(url)
+        try:
+            migrate(self.engine)
+        except BaseException:
+            self.close()
+            raise
         self.session: sessionmaker[Session] = sessionmaker(self.engine, expire_on_commit=False)
         self._writers = sessionmaker(self.engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
 
@@ -51,14 +54,44 @@ class Database:
         self.engine.dispose()
 
 
+def engine_of(url: str) -> Engine:
+    """Connections as the store needs them, whatever is in it."""
+    # Errors of the database go into logs, and what was to be written does not belong there.
+    engine = create_engine(url, hide_parameters=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Bring the tables to a revision."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     # Processes that start together take turns, and a killed migration leaves nothing half done.
-    with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+    with engine.execution_options(sqlite_begin="IMMEDIATE").connect() as connection, _taking_turns(connection):
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+@contextmanager
+def _taking_turns(connection: Connection) -> Iterator[None]:
+    """One transaction that no other migration runs beside."""
+    if connection.dialect.name != "sqlite":
+        with connection.begin():
+            connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            yield
+        return
+    # A table that changes is made anew and the old one dropped; to its foreign keys its rows would seem deleted. The
+    # switch works outside of transactions only.
+    raw = connection.connection.cursor()
+    raw.execute("PRAGMA foreign_keys=OFF")
+    try:
+        with connection.begin():
+            yield
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
+        raw.close()
 
 
 def _tune_sqlite(connection: Any, _: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import pickle
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract import QuotaExceededError
-from adapters.quota import Meter, Quota
+from adapters.quota import MemoryLedger, Meter, Quota
 
 MINUTE = dt.timedelta(minutes=1)
 
@@ -75,6 +76,44 @@ def test_a_pause_is_kept_and_only_ever_made_longer(manual_clock):
     assert str(pickle.loads(pickle.dumps(refusal.value))) == str(refusal.value)
     manual_clock.time = until
     meter.take("read")
+
+
+def test_what_is_reserved_is_for_urgent_calls(manual_clock):
+    meter = Meter({"control": (Quota(5, MINUTE, reserved=1),)}, manual_clock)
+    begin = manual_clock.time
+    for _ in range(4):
+        meter.take("control")
+        after(manual_clock, 1)
+    assert meter.left("control") == 0
+    assert meter.free_at("control") == begin + MINUTE
+    with pytest.raises(QuotaExceededError):
+        meter.take("control")
+    meter.take("control", urgent=True)
+    with pytest.raises(QuotaExceededError):
+        meter.take("control", urgent=True)
+
+
+def test_two_meters_with_one_ledger_share_a_quota(manual_clock):
+    ledger = MemoryLedger()
+    one, other = (Meter({"read": (Quota(1, MINUTE),)}, manual_clock, ledger) for _ in range(2))
+    one.take("read")
+    assert other.left("read") == 0
+    other.pause("read", manual_clock.time + 2 * MINUTE)
+    assert one.free_at("read") == manual_clock.time + 2 * MINUTE
+
+
+def test_the_time_of_a_call_is_taken_when_its_turn_has_come(manual_clock):
+    """Who waited for the turn made its call after that, and the window begins there."""
+
+    class Slow(MemoryLedger):
+        @contextlib.contextmanager
+        def turn(self):
+            after(manual_clock, 10)
+            yield self
+
+    meter = Meter({"read": (Quota(1, MINUTE),)}, manual_clock, Slow())
+    meter.take("read")
+    assert meter.free_at("read") == manual_clock.time + MINUTE
 
 
 @given(st.lists(st.floats(0, 90), max_size=60), st.integers(1, 5))

@@ -80,6 +80,28 @@ def test_building_an_adapter_contacts_nobody(vendor, account, manual_clock):
     assert vendor.calls == []
 
 
+PLACES = {
+    "alphaess": set(),
+    "huawei": {"store", "ledger"},
+    "ingeteam": set(),
+    "solax": {"ledger"},
+    "xolta": {"ledger"},
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_each_vendor_asks_for_what_it_has_to_share(name):
+    assert {place for place in ("store", "ledger") if registry.takes(name, place)} == PLACES[name]
+
+
+def test_an_adapter_is_given_the_places_that_it_asks_for(monkeypatch, manual_clock):
+    monkeypatch.setattr(registry, "factory", lambda _: lambda settings, clock, ledger=None: (settings, clock, ledger))
+
+    built = registry.build("any", {"a": 1}, manual_clock, store="tokens", ledger="calls")
+
+    assert built == ({"a": 1}, manual_clock, "calls")
+
+
 @pytest.mark.parametrize("capability", [Readable, Dispatchable, Closable])
 def test_the_alphaess_adapter_has_each_capability(account, manual_clock, capability):
     adapter = registry.factory("alphaess")(account, manual_clock)

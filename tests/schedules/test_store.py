@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from zoneinfo import ZoneInfo
 
@@ -9,11 +11,11 @@ import pytest
 from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import MetaData, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from schedules.store import CommandRow, Database, PlanRow, SiteRow
-from schedules.store.database import migrate
+from schedules.store.database import MIGRATIONS, engine_of, migrate
 from schedules.store.models import Base, CommandKind, CommandState
 
 NOON = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
@@ -25,10 +27,16 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def db(path):
+def sqlite_db(path):
     opened = Database.at(path)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def db(store):
+    """Whatever does not say otherwise holds on both databases."""
+    return store
 
 
 def a_site() -> SiteRow:
@@ -57,16 +65,16 @@ def differences(db: Database) -> list:
         return compare_metadata(context, Base.metadata)
 
 
-def test_sqlite_is_in_write_ahead_mode(db, path):
-    with db.engine.connect() as connection:
+def test_sqlite_is_in_write_ahead_mode(sqlite_db, path):
+    with sqlite_db.engine.connect() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
     with sqlite3.connect(path) as outside:
         assert outside.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     outside.close()
 
 
-def test_every_connection_of_the_pool_is_tuned(db):
-    with db.engine.connect() as one, db.engine.connect() as two:
+def test_every_connection_of_the_pool_is_tuned(sqlite_db):
+    with sqlite_db.engine.connect() as one, sqlite_db.engine.connect() as two:
         for connection in (one, two):
             # 1 is NORMAL; SQLite's own defaults are FULL, off and 0.
             assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
@@ -104,10 +112,10 @@ def test_the_unique_keys_that_dispatch_and_telemetry_rely_on_are_in_the_file(db)
     assert unique("site") == [["name"]]
 
 
-def test_opening_twice_is_harmless(path):
-    first = Database.at(path)
+def test_opening_twice_is_harmless(store_url):
+    first = Database(store_url)
     add(first, a_site())
-    second = Database.at(path)
+    second = Database(store_url)
     with second.session() as session:
         assert session.scalars(select(SiteRow.name)).all() == ["home"]
     add(second, SiteRow(name="second", assets={}, adapter="alphaess", device_id="AL2"))
@@ -117,16 +125,16 @@ def test_opening_twice_is_harmless(path):
     second.close()
 
 
-def test_migrating_a_store_that_is_up_to_date_changes_nothing(db, path):
+def test_migrating_a_store_that_is_up_to_date_changes_nothing(sqlite_db, path):
     with sqlite3.connect(path) as outside:
         before = outside.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
-        migrate(db.engine)
+        migrate(sqlite_db.engine)
         assert outside.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == before
     outside.close()
     assert "command" in [name for name, _ in before]
 
 
-def test_a_store_whose_first_migration_was_killed_can_still_be_opened(path, monkeypatch):
+def test_a_store_whose_first_migration_was_killed_can_still_be_opened(store_url, monkeypatch):
     create_table, made = op.create_table, []
 
     def killed_in_the_middle(*arguments, **options):
@@ -137,10 +145,10 @@ def test_a_store_whose_first_migration_was_killed_can_still_be_opened(path, monk
 
     monkeypatch.setattr(op, "create_table", killed_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
-        Database.at(path)
+        Database(store_url)
     monkeypatch.undo()
     assert made == ["site", "plan"]
-    reopened = Database.at(path)
+    reopened = Database(store_url)
     assert differences(reopened) == []
     reopened.close()
 
@@ -210,12 +218,12 @@ def test_times_of_different_zones_are_ordered_as_instants(db):
     assert first.sent_at == NOON
 
 
-def test_data_survives_close_and_open(path):
-    db = Database.at(path)
+def test_data_survives_close_and_open(store_url):
+    db = Database(store_url)
     add(db, a_site())
     add(db, a_command(1, NOON))
     db.close()
-    db = Database.at(path)
+    db = Database(store_url)
     with db.session() as session:
         site = session.scalars(select(SiteRow)).one()
         command = session.scalars(select(CommandRow)).one()
@@ -225,29 +233,28 @@ def test_data_survives_close_and_open(path):
     assert (command.battery_kw, command.payload, command.outcome) == (-2.5, {"ActivePower": 29500}, "")
 
 
-def test_what_was_not_committed_is_gone_after_open(path):
-    db = Database.at(path)
+def test_what_was_not_committed_is_gone_after_open(store_url):
+    db = Database(store_url)
     with db.session() as session:
         session.add(a_site())
         session.flush()
     db.close()
-    db = Database.at(path)
+    db = Database(store_url)
     with db.session() as session:
         assert session.scalars(select(SiteRow)).all() == []
     db.close()
 
 
 def test_a_row_of_a_site_that_is_not_there_is_refused(db):
-    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"):
         add(db, a_command(99, NOON))
 
 
-def test_states_are_kept_as_words_that_people_can_read(db, path):
+def test_states_are_kept_as_words_that_people_can_read(db):
     add(db, a_site())
     add(db, a_command(1, NOON))
-    with sqlite3.connect(path) as outside:
-        assert outside.execute("SELECT kind, state FROM command").fetchall() == [("start", "sending")]
-    outside.close()
+    with db.engine.connect() as connection:
+        assert connection.execute(text("SELECT kind, state FROM command")).all() == [("start", "sending")]
 
 
 def test_the_folder_of_a_store_is_made(tmp_path):
@@ -256,9 +263,9 @@ def test_the_folder_of_a_store_is_made(tmp_path):
     assert (tmp_path / "new" / "folder" / "store.sqlite").exists()
 
 
-def test_an_engine_without_migrations_has_no_tables(tmp_path):
+def test_an_engine_without_migrations_has_no_tables(store_url):
     # Shows that the tables come from the migrations, not from somewhere that makes them on sight.
-    engine = create_engine(f"sqlite:///{tmp_path / 'bare.sqlite'}")
+    engine = engine_of(store_url)
     assert inspect(engine).get_table_names() == []
     migrate(engine)
     assert {*Base.metadata.tables, "alembic_version"} == set(inspect(engine).get_table_names())
@@ -287,3 +294,82 @@ def test_intervals_of_a_plan_come_back_as_they_went(db):
         plan = session.scalars(select(PlanRow)).one()
     assert plan.intervals == intervals
     assert plan.cost_eur == -0.25
+
+
+REVISIONS = sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def sample(column) -> object:
+    """A value that a column takes; where the models have words for it, one of those."""
+    model = Base.metadata.tables[column.table.name].columns.get(column.name)
+    words = getattr(getattr(model, "type", None), "enum_class", None)
+    if words:
+        return next(iter(words)).value
+    samples = {int: 1, float: 0.5, bool: True, str: "word", bytes: b"blob", object: {"key": [1]}, dt.datetime: NOON}
+    return samples[column.type.python_type]
+
+
+def fill(engine) -> None:
+    """One row in each table there is, with a value in every column."""
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.begin() as connection:
+        for table in tables.sorted_tables:
+            if table.name != "alembic_version":
+                connection.execute(table.insert().values({column.name: sample(column) for column in table.columns}))
+
+
+def rows(engine) -> dict[str, dict[str, object]]:
+    tables = MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        return {
+            table.name: dict(connection.execute(select(table)).mappings().one())
+            for table in tables.sorted_tables
+            if table.name != "alembic_version" and connection.execute(select(table)).first() is not None
+        }
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_store_of_any_earlier_revision_is_migrated_with_its_rows(store_url, revision):
+    engine = engine_of(store_url)
+    migrate(engine, revision)
+    fill(engine)
+    before = rows(engine)
+    assert {"site", "plan", "intent", "command", "telemetry"} <= set(before)
+    engine.dispose()
+
+    db = Database(store_url)
+    after = rows(db.engine)
+    assert {name: {key: after[name][key] for key in row} for name, row in before.items()} == before
+    assert differences(db) == []
+    with db.session() as session:
+        for mapper in Base.registry.mappers:
+            assert len(session.scalars(select(mapper.class_)).all()) == (mapper.local_table.name in before)
+    orphan = a_command(99, NOON)
+    orphan.id = 2
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"):
+        add(db, orphan)
+    db.close()
+
+
+def test_a_writing_transaction_takes_the_right_to_write_before_it_reads(sqlite_db, path):
+    with sqlite_db.write() as session:
+        assert session.scalars(select(SiteRow)).all() == []
+        with closing(sqlite3.connect(path, timeout=0)) as outside, pytest.raises(sqlite3.OperationalError):
+            outside.execute("BEGIN IMMEDIATE")
+        session.add(a_site())
+    with sqlite_db.session() as session:
+        assert session.scalars(select(SiteRow.name)).all() == ["home"]
+
+
+def test_processes_that_start_together_make_the_tables_once(store_url):
+    opens = "import sys; from schedules.store import Database; Database(sys.argv[1]).close()"
+    together = [subprocess.Popen([sys.executable, "-c", opens, store_url], stderr=subprocess.PIPE) for _ in range(4)]
+    assert [(process.communicate()[1], process.returncode) for process in together] == [(b"", 0)] * 4
+
+
+def test_an_error_of_the_database_does_not_show_what_was_to_be_written(db):
+    with pytest.raises(IntegrityError) as fault:
+        add(db, SiteRow(name="canary-site", assets={}, adapter="x", device_id="canary-device", account_id=99))
+    assert "canary" not in str(fault.value)

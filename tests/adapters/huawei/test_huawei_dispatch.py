@@ -592,7 +592,7 @@ def test_a_release_of_which_one_half_fails_is_not_accepted(
     assert world.battery_kw() == pytest.approx(battery_kw, abs=0.01)
 
 
-@pytest.mark.parametrize(("calls", "accepted"), [(6, False), (7, True)])
+@pytest.mark.parametrize(("calls", "accepted"), [(21, False), (22, True)])
 def test_a_hold_that_needs_a_stop_is_not_begun_with_one_call_and_a_release_is(
     emulate_huawei, plant_device, intent_for, calls, accepted
 ):
@@ -619,7 +619,7 @@ def test_a_call_that_lets_go_of_one_plant_may_use_the_reserve(emulate_huawei, pl
 
     async def session(adapter):
         hold = replace(adapter.translate(intent_for(HOLD), plant_device("NE=1"), None), replaces=False)
-        for _ in range(95):
+        for _ in range(80):
             adapter.client.flow.take(Call.CHARGE)
         alone = await adapter.send(hold)
         return alone, await adapter.send_many([hold, replace(adapter.release(plant_device("NE=2")), replaces=False)])
