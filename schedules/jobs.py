@@ -5,15 +5,18 @@ from __future__ import annotations
 import datetime as dt
 
 import pandas as pd
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 
 from adapters.contract import Channel, Clock
 from engine import Battery, InputError, Plan, TidewattError, optimise
 from engine.intent import self_consumption_kw
-from schedules import confirmation, telemetry
+from schedules import confirmation, safety, telemetry
+from schedules.confirmation import Tolerance
+from schedules.envelope import Envelope, applied, learned
 from schedules.plans import intent_of, intents_between, newest_plan, put_in_force
 from schedules.sites import ControlledSite
-from schedules.store import Database, IntentRow, Verdict
+from schedules.store import CommandRow, CommandState, Database, IntentRow, SiteRow, TelemetryRow, Verdict
+from schedules.store.models import CommandKind
 from schedules.telemetry import FUTURE_MARGIN
 
 # A state of charge older than this says too little about now to plan from.
@@ -69,33 +72,73 @@ def plan_site(
     return plan
 
 
-def confirm(db: Database, clock: Clock, target: ControlledSite) -> None:
-    """Judge every intent that has begun by the telemetry that is there, and close those whose time is over."""
+def confirm(db: Database, clock: Clock, target: ControlledSite, by: str = "confirmation") -> None:
+    """Judge every intent that has begun by the telemetry that is there, and close those whose time is over.
+
+    Changes by others are written down, and what the battery was seen to allow is learned.
+
+    Args:
+        db: The store.
+        clock: The time.
+        target: The site.
+        by: Who judges, for the record: a worker.
+    """
     now = clock()
     abilities = target.adapter.abilities
+    tolerance = Tolerance.of(abilities)
+    let_go = _is_let_go(db, target)
+    taken_by_others = False
     # The last reading of an interval may arrive one cadence late.
     grace = dt.timedelta(seconds=abilities.state_cadence_s)
     with db.session() as session, session.begin():
+        known = Envelope.from_json(session.get_one(SiteRow, target.id).envelope)
         begun = session.scalars(
-            select(IntentRow).where(
+            select(IntentRow)
+            .where(
                 IntentRow.site_id == target.id,
                 IntentRow.superseded.is_(False),
                 IntentRow.not_before <= now,
                 or_(IntentRow.not_after >= now - grace, IntentRow.verdict.is_(None)),
             )
+            .order_by(IntentRow.not_before)
         )
         for row in begun:
-            if row.in_force_at is None:
-                verdict = None
-            else:
-                readings = telemetry.between(db, target.id, row.not_before, row.not_after)
+            verdict = None
+            if row.in_force_at is not None:
+                intent, readings = intent_of(row), telemetry.between(db, target.id, row.not_before, row.not_after)
+                settled = row.in_force_at + dt.timedelta(seconds=abilities.settling_s)
+                known = learned(known, target.site.battery, intent, readings, settled, tolerance)
+                battery = applied(known, target.site.battery, now)
                 verdict = confirmation.judge(
-                    intent_of(row), target.site.battery, readings, row.in_force_at, abilities.settling_s
+                    intent, battery, readings, row.in_force_at, abilities.settling_s, tolerance, let_go
                 )
+            taken_by_others |= verdict is Verdict.EXTERNAL is not row.verdict
             if verdict is not None:
                 row.verdict = verdict
             elif now >= row.not_after and row.verdict is None:
                 row.verdict = Verdict.UNKNOWN
+        session.get_one(SiteRow, target.id).envelope = known.as_json()
+    if taken_by_others:
+        safety.note_external(db, clock, target.id, by, "the device does what neither we nor its own rest ask of it")
+
+
+def _is_let_go(db: Database, target: ControlledSite) -> bool:
+    """Whether the device has said that nobody drives it since our last command that did."""
+    with db.session() as session:
+        drove_at = session.scalar(
+            select(func.max(CommandRow.sent_at)).where(
+                CommandRow.site_id == target.id,
+                CommandRow.kind != CommandKind.RELEASE,
+                CommandRow.state != CommandState.REJECTED,
+            )
+        )
+        undriven = select(TelemetryRow.id).where(
+            TelemetryRow.site_id == target.id, TelemetryRow.dispatch_active.is_(False)
+        )
+        if drove_at is not None:
+            settled = drove_at + dt.timedelta(seconds=target.adapter.abilities.settling_s)
+            undriven = undriven.where(TelemetryRow.measured_at >= settled)
+        return session.scalar(undriven.limit(1)) is not None
 
 
 def soc_deviation(db: Database, target: ControlledSite) -> float | None:

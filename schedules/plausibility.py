@@ -166,15 +166,20 @@ class _Track:
         for run in np.split(np.arange(len(way)), np.flatnonzero(np.diff(way)) + 1):
             if len(run) < SAMPLES or way[run[0]] == 0:
                 continue
-            minutes = (at[run[-1]] - at[run[0]]) / 60
-            least_kw = float(np.abs(battery_kw[run]).min())
+            # What must have moved since each reading of the run: by the least power that came after it.
+            least_kw = np.minimum.accumulate(np.abs(battery_kw[run])[::-1])[::-1][: 1 - SAMPLES]
+            hours = (at[run[-1]] - at[run[: 1 - SAMPLES]]) / 3600
+            best = int((least_kw * hours).argmax())
             charging = way[run[0]] < 0
             factor = self.battery.charge_efficiency if charging else 1 / self.battery.discharge_efficiency
-            moved = least_kw * factor * minutes / 60 / self.battery.capacity_kwh
+            moved = least_kw[best] * hours[best] * factor / self.battery.capacity_kwh
             # The last of the store goes in or out unseen.
             at_edge = soc >= self.battery.max_soc - EDGE_SOC if charging else soc <= self.battery.min_soc + EDGE_SOC
             if moved >= max(FROZEN_SOC, 3 * self.resolution) and not at_edge:
-                text = f"soc stayed {soc:.1%} while {least_kw:.2f} kW for {minutes:.0f} min moved the store {moved:.1%}"
+                text = (
+                    f"soc stayed {soc:.1%} while {least_kw[best]:.2f} kW for {hours[best] * 60:.0f} min "
+                    f"moved the store {moved:.1%}"
+                )
                 return [Finding(Doubt.FROZEN, text)]
         return []
 
