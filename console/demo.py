@@ -21,6 +21,7 @@ from console.accounts import open_adapter
 from console.emulators import EmulatorProcess
 from console.sample import DEFAULT_DAY, Day, sample_day, sample_site
 from engine import InputError, TidewattError
+from schedules import halts
 from schedules.clock import SimulatedClock
 from schedules.runner import SiteRunner, SiteWatcher
 from schedules.sites import WatchedSite, register_site, register_watched
@@ -136,11 +137,12 @@ class DayRun:
         account = self.emulators.accounts[place]
         site = sample_site().model_copy(update={"name": f"home {place + 1}"})
         adapter = open_adapter(self.emulators.ready_file, place + 1, account, self.clock)
-        entry = (self.db, site, adapter, account.adapter, account.devices[0])
+        entry = (self.db, site, adapter, account.adapter, account.devices[0], site.name)
         if not isinstance(adapter, Dispatchable):
             watched = register_watched(*entry)
             return Home(day, account.adapter, place, watched, adapter, SiteWatcher(self.db, self.clock, watched))
         driven = register_site(*entry)
+        halts.arm(self.db, self.clock, site.name, "demo")
         runner = SiteRunner(self.db, self.clock, driven, day.series, FINAL_SOC_MIN)
         return Home(day, account.adapter, place, driven, adapter, runner)
 

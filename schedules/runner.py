@@ -98,7 +98,7 @@ class SiteRunner(SiteWatcher):
         self.target = target
         self.series = series
         self._final_soc_min = final_soc_min
-        self._dispatcher = Dispatcher(db, clock, target)
+        self._dispatcher = Dispatcher(db, clock, [target])
 
     async def take_up(self) -> None:
         """Read the device before anything is sent, settle what an earlier process left open, and plan.

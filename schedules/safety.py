@@ -196,7 +196,7 @@ def apply(db: Database, clock: Clock, site_id: int, signs: Signs, by: str) -> Sa
         The state it is in now.
     """
     now = clock()
-    with db.session() as session, session.begin():
+    with db.write() as session:
         row = session.get_one(SiteRow, site_id, with_for_update=True)
         state, reason = step(row.safety, row.safety_cause_at, signs, now)
         wanted, _ = called_for(signs)
@@ -226,7 +226,7 @@ def clear(db: Database, clock: Clock, site: str, by: str, reason: str) -> None:
     if not by.strip() or not reason.strip():
         raise InputError("reason", "a clearing has no name or no reason", "say who cleared it and what was found")
     now = clock()
-    with db.session() as session, session.begin():
+    with db.write() as session:
         row = session.scalar(select(SiteRow).where(SiteRow.name == site).with_for_update())
         if row is None:
             raise InputError("site", f"value {site!r} is not in the store", "list the sites by `tidewatt status`")
@@ -237,7 +237,7 @@ def clear(db: Database, clock: Clock, site: str, by: str, reason: str) -> None:
 
 def note_external(db: Database, clock: Clock, site_id: int, by: str, text: str) -> None:
     """Write down that somebody else changed what a device does; three on a local day are yielded to."""
-    with db.session() as session, session.begin():
+    with db.write() as session:
         session.add(_event(clock(), EXTERNAL_EVENT, by, session.get_one(SiteRow, site_id), text))
 
 
