@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import func, or_, select
 
@@ -11,9 +13,10 @@ from adapters.contract import Channel, Clock
 from engine import Battery, InputError, Plan, TidewattError, optimise
 from engine.intent import self_consumption_kw
 from schedules import confirmation, safety, telemetry
+from schedules.adoption import USUAL, Threshold
 from schedules.confirmation import Tolerance
 from schedules.envelope import Envelope, applied, learned
-from schedules.plans import intent_of, intents_between, newest_plan, put_in_force
+from schedules.plans import Stretch, newest_plan, put_in_force, stretches_between
 from schedules.sites import ControlledSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, SiteRow, TelemetryRow, Verdict
 from schedules.store.models import CommandKind
@@ -31,11 +34,13 @@ def plan_site(
     series: pd.DataFrame,
     why: str,
     final_soc_min: float | None = None,
+    threshold: Threshold | None = USUAL,
 ) -> Plan:
-    """Plan a site from its seen state of charge, and make the plan the one in force.
+    """Plan a site from its seen state of charge, and make the plan the one in force if it gains enough.
 
-    The plan begins with the first interval that starts now or later. What an older plan wants until then stays in
-    force, and the state of charge is carried forward over it.
+    The plan begins with the first interval that starts now or later and that no override has. What is wanted until then
+    stays in force, and the state of charge is carried forward over it. An override that is still to come binds the
+    battery to its direction and power. What the battery was seen to allow near full and empty limits it.
 
     Args:
         db: The store.
@@ -45,28 +50,68 @@ def plan_site(
             index; earlier rows are left out.
         why: What made us plan, for the record.
         final_soc_min: Least state of charge at the end [fraction].
+        threshold: What the plan has to gain over going on with the older one; None: nothing.
 
     Raises:
         StaleTelemetryError: There is no recent state of charge.
+        InputError: The horizon is over, or an override has all of it.
         TidewattError: As `engine.optimise` raises.
     """
     now = clock()
+    step = series.index[1] - series.index[0]
+    end = (series.index[-1] + step).to_pydatetime()
+    overrides = [each for each in stretches_between(db, target.id, now, end) if each.row.override_id is not None]
     ahead = series.loc[series.index >= now]
+    for override in overrides:
+        # Until it is over nothing is ours to decide.
+        if len(ahead) and override.begin <= ahead.index[0].to_pydatetime() < override.end:
+            ahead = ahead.loc[ahead.index >= override.end]
     if ahead.empty:
-        raise InputError("series", f"it has no rows from {now.isoformat()} on", "give a horizon that is not over")
+        problem = "an override has all of it" if overrides else "it has no rows"
+        raise InputError("series", f"{problem} from {now.isoformat()} on", "give a horizon that is not over")
     # The last interval alone does not tell its length; the whole series does.
-    ahead = ahead.set_axis(pd.DatetimeIndex(ahead.index, freq=series.index[1] - series.index[0]))
+    ahead = ahead.set_axis(pd.DatetimeIndex(ahead.index, freq=step))
+    site = target.site.model_copy(update={"battery": _as_learned(db, target, now)})
+    most_charge_kw, most_discharge_kw = _left_by(overrides, ahead, step, site.battery)
     plan = optimise(
-        target.site,
+        site,
         import_price=ahead["import_price_eur_per_kwh"],
         export_price=ahead["export_price_eur_per_kwh"],
         load=ahead["load_kw"],
-        pv=ahead["pv_kw"] if target.site.pv else None,
+        pv=ahead["pv_kw"] if site.pv else None,
         initial_soc=_soc_at(db, now, target, series, ahead.index[0].to_pydatetime()),
         final_soc_min=final_soc_min,
+        max_charge_kw=most_charge_kw,
+        max_discharge_kw=most_discharge_kw,
     )
-    put_in_force(db, now, target, plan, why)
+    put_in_force(db, now, target, plan, why, threshold)
     return plan
+
+
+def _as_learned(db: Database, target: ControlledSite, now: dt.datetime) -> Battery:
+    with db.session() as session:
+        known = Envelope.from_json(session.get_one(SiteRow, target.id).envelope)
+    return applied(known, target.site.battery, now)
+
+
+def _left_by(
+    overrides: Sequence[Stretch], ahead: pd.DataFrame, step: pd.Timedelta, battery: Battery
+) -> tuple[pd.Series | None, pd.Series | None]:
+    """Charging and discharging power that overrides leave to a plan [kW]: theirs, in their direction only."""
+    if not overrides:
+        return None, None
+    charge = pd.Series(battery.max_charge_kw, ahead.index, dtype=float)
+    discharge = pd.Series(battery.max_discharge_kw, ahead.index, dtype=float)
+    for override in overrides:
+        # Of an interval that it has in part, the larger part counts.
+        half = step / 2
+        inside = (ahead.index > override.begin - half) & (ahead.index <= override.end - half)
+        wanted_kw = pd.Series(override.intent.battery_kw, ahead.index)
+        if not override.intent.has_set_point:
+            wanted_kw = ahead["load_kw"] - ahead["pv_kw"]
+        charge[inside] = np.minimum(charge, (-wanted_kw).clip(lower=0.0))[inside]
+        discharge[inside] = np.minimum(discharge, wanted_kw.clip(lower=0.0))[inside]
+    return charge, discharge
 
 
 def confirm(db: Database, clock: Clock, target: ControlledSite, by: str = "confirmation") -> None:
@@ -98,16 +143,19 @@ def confirm(db: Database, clock: Clock, target: ControlledSite, by: str = "confi
                 or_(IntentRow.not_after >= now - grace, IntentRow.verdict.is_(None)),
             )
             .order_by(IntentRow.not_before)
-        )
+        ).all()
         for row in begun:
             verdict = None
-            if row.in_force_at is not None:
-                intent, readings = intent_of(row), telemetry.between(db, target.id, row.not_before, row.not_after)
-                settled = row.in_force_at + dt.timedelta(seconds=abilities.settling_s)
+            # What an override had of its time is not its own.
+            own = [each for each in _parts(db, row) if each.begin <= now]
+            if row.in_force_at is not None and own:
+                intent, in_force_at = own[-1].intent, max(row.in_force_at, own[-1].begin)
+                readings = telemetry.between(db, target.id, own[-1].begin, own[-1].end)
+                settled = in_force_at + dt.timedelta(seconds=abilities.settling_s)
                 known = learned(known, target.site.battery, intent, readings, settled, tolerance)
                 battery = applied(known, target.site.battery, now)
                 verdict = confirmation.judge(
-                    intent, battery, readings, row.in_force_at, abilities.settling_s, tolerance, let_go
+                    intent, battery, readings, in_force_at, abilities.settling_s, tolerance, let_go
                 )
             taken_by_others |= verdict is Verdict.EXTERNAL is not row.verdict
             if verdict is not None:
@@ -117,6 +165,12 @@ def confirm(db: Database, clock: Clock, target: ControlledSite, by: str = "confi
         session.get_one(SiteRow, target.id).envelope = known.as_json()
     if taken_by_others:
         safety.note_external(db, clock, target.id, by, "the device does what neither we nor its own rest ask of it")
+
+
+def _parts(db: Database, row: IntentRow) -> list[Stretch]:
+    """The time that is an intent's own, in order."""
+    stretches = stretches_between(db, row.site_id, row.not_before, row.not_after)
+    return [stretch for stretch in stretches if stretch.row.id == row.id]
 
 
 def _is_let_go(db: Database, target: ControlledSite) -> bool:
@@ -164,12 +218,12 @@ def _soc_at(db: Database, now: dt.datetime, target: ControlledSite, series: pd.D
             f"soc: {seen}, not within {OLDEST} before {now.isoformat()}; read the device's state before planning"
         )
     battery, soc = target.site.battery, state.soc
-    for row in intents_between(db, target.id, state.measured_at, begin):
-        intent = intent_of(row)
-        hours = (min(row.not_after, begin) - max(row.not_before, state.measured_at)) / dt.timedelta(hours=1)
+    for stretch in stretches_between(db, target.id, state.measured_at, begin):
+        intent = stretch.intent
+        hours = (stretch.end - stretch.begin) / dt.timedelta(hours=1)
         battery_kw = intent.battery_kw
         if not intent.has_set_point:
-            forecast = series.loc[: pd.Timestamp(row.not_before)].iloc[-1]
+            forecast = series.loc[: pd.Timestamp(stretch.begin)].iloc[-1]
             battery_kw = self_consumption_kw(
                 forecast["load_kw"], forecast["pv_kw"], battery.max_charge_kw, battery.max_discharge_kw
             )

@@ -40,7 +40,7 @@ def read_power(bench) -> None:
 
 
 def plan(bench, series, why="test", **options):
-    return plan_site(bench.db, bench.clock, bench.target, series, why, **options)
+    return plan_site(bench.db, bench.clock, bench.target, series, why, **{"threshold": None, **options})
 
 
 def plans(bench) -> list[PlanRow]:

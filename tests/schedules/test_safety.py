@@ -113,7 +113,9 @@ def site_row(bench) -> SiteRow:
 
 def events(bench) -> list[str]:
     with bench.db.session() as session:
-        return list(session.scalars(select(EventRow.kind).order_by(EventRow.id)))
+        return list(
+            session.scalars(select(EventRow.kind).where(EventRow.site_id == bench.target.id).order_by(EventRow.id))
+        )
 
 
 def run_minutes(bench, minutes: int) -> set[SafetyState]:
