@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from console.commands import devices, emulate
+from console.commands import devices, emulate, override
 from console.commands.commission import commission
 from console.commands.connect import connect
 from console.commands.demo import demo
@@ -32,6 +32,7 @@ app.command()(demo)
 devices.app.command()(connect)
 devices.app.command()(commission)
 app.add_typer(devices.app, name="devices")
+app.add_typer(override.app, name="override")
 
 
 def main() -> None:
