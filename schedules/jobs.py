@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
 
-from adapters.contract import Channel, Clock
+from adapters.contract import Channel, Clock, Telemetry
 from engine import Battery, InputError, Plan, TidewattError, optimise
 from engine.intent import self_consumption_kw
 from schedules import confirmation, safety, telemetry
@@ -18,7 +19,7 @@ from schedules.confirmation import Tolerance
 from schedules.envelope import Envelope, applied, learned
 from schedules.plans import Stretch, newest_plan, put_in_force, stretches_between
 from schedules.sites import ControlledSite
-from schedules.store import CommandRow, CommandState, Database, IntentRow, SiteRow, TelemetryRow, Verdict
+from schedules.store import CommandRow, CommandState, Database, EventRow, IntentRow, SiteRow, TelemetryRow, Verdict
 from schedules.store.models import CommandKind
 from schedules.telemetry import FUTURE_MARGIN, OLDEST
 
@@ -128,7 +129,6 @@ def confirm(db: Database, clock: Clock, target: ControlledSite, by: str = "confi
     now = clock()
     abilities = target.adapter.abilities
     tolerance = Tolerance.of(abilities)
-    let_go = _is_let_go(db, target)
     taken_by_others = False
     # The last reading of an interval may arrive one cadence late.
     grace = dt.timedelta(seconds=abilities.state_cadence_s)
@@ -151,13 +151,16 @@ def confirm(db: Database, clock: Clock, target: ControlledSite, by: str = "confi
             if row.in_force_at is not None and own:
                 intent, in_force_at = own[-1].intent, max(row.in_force_at, own[-1].begin)
                 readings = telemetry.between(db, target.id, own[-1].begin, own[-1].end)
-                settled = in_force_at + dt.timedelta(seconds=abilities.settling_s)
+                settling = dt.timedelta(seconds=abilities.settling_s)
+                settled = in_force_at + settling
                 known = learned(known, target.site.battery, intent, readings, settled, tolerance)
                 battery = applied(known, target.site.battery, now)
+                let_go = not intent.has_set_point and _is_let_go(db, target, now)
                 verdict = confirmation.judge(
                     intent, battery, readings, in_force_at, abilities.settling_s, tolerance, let_go
                 )
-            taken_by_others |= verdict is Verdict.EXTERNAL is not row.verdict
+                if verdict is Verdict.EXTERNAL:
+                    taken_by_others |= row.verdict is not verdict or _is_taken_again(session, row, readings, settling)
             if verdict is not None:
                 row.verdict = verdict
             elif now >= row.not_after and row.verdict is None:
@@ -173,8 +176,29 @@ def _parts(db: Database, row: IntentRow) -> list[Stretch]:
     return [stretch for stretch in stretches if stretch.row.id == row.id]
 
 
-def _is_let_go(db: Database, target: ControlledSite) -> bool:
-    """Whether the device has said that nobody drives it since our last command that did."""
+def _is_taken_again(session: Session, row: IntentRow, readings: Sequence[Telemetry], settling: dt.timedelta) -> bool:
+    """Whether somebody has overruled what we sent since we last wrote that down: a change of its own."""
+    noted_at = session.scalar(
+        select(func.max(EventRow.at)).where(EventRow.site_id == row.site_id, EventRow.kind == safety.EXTERNAL_EVENT)
+    )
+    powers = [reading.measured_at for reading in readings if reading.battery_kw is not None]
+    return noted_at is not None and (
+        session.scalar(
+            select(CommandRow.id)
+            .where(
+                CommandRow.intent_id == row.id,
+                CommandRow.state.in_((CommandState.ACCEPTED, CommandState.SEEN)),
+                CommandRow.sent_at > noted_at,
+                CommandRow.sent_at <= powers[-confirmation.SAMPLES] - settling,
+            )
+            .limit(1)
+        )
+        is not None
+    )
+
+
+def _is_let_go(db: Database, target: ControlledSite, now: dt.datetime) -> bool:
+    """Whether the device has said, within a day, that nobody drives it since our last command that did."""
     with db.session() as session:
         drove_at = session.scalar(
             select(func.max(CommandRow.sent_at)).where(
@@ -183,12 +207,14 @@ def _is_let_go(db: Database, target: ControlledSite) -> bool:
                 CommandRow.state != CommandState.REJECTED,
             )
         )
-        undriven = select(TelemetryRow.id).where(
-            TelemetryRow.site_id == target.id, TelemetryRow.dispatch_active.is_(False)
-        )
+        since = now - dt.timedelta(days=1)
         if drove_at is not None:
-            settled = drove_at + dt.timedelta(seconds=target.adapter.abilities.settling_s)
-            undriven = undriven.where(TelemetryRow.measured_at >= settled)
+            since = max(since, drove_at + dt.timedelta(seconds=target.adapter.abilities.settling_s))
+        undriven = select(TelemetryRow.id).where(
+            TelemetryRow.site_id == target.id,
+            TelemetryRow.measured_at.between(since, now),
+            TelemetryRow.dispatch_active.is_(False),
+        )
         return session.scalar(undriven.limit(1)) is not None
 
 

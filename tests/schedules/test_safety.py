@@ -15,7 +15,17 @@ from schedules import safety
 from schedules.jobs import confirm
 from schedules.plausibility import Doubt, Finding
 from schedules.safety import CALM_S, SEVERITY, Signs, apply, clear, note_external, signs_of, step
-from schedules.store import EventRow, IntentRow, SafetyState, SiteRow, TelemetryRow, Verdict
+from schedules.store import (
+    CommandRow,
+    CommandState,
+    EventRow,
+    IntentRow,
+    SafetyState,
+    SiteRow,
+    TelemetryRow,
+    Verdict,
+)
+from schedules.store.models import CommandKind
 from schedules.telemetry import read_telemetry
 
 NORMAL, DEGRADED, FALLBACK, QUARANTINED = SEVERITY
@@ -253,6 +263,67 @@ def test_a_change_by_others_is_seen_within_two_reads_and_counted_once(watched):
         confirm(watched.db, watched.clock, watched.target)
         assert events(watched).count(safety.EXTERNAL_EVENT) == (minute >= 1)
     assert [row.verdict for row in watched.intents()] == [Verdict.EXTERNAL]
+
+
+def test_somebody_who_overrules_us_each_time_is_yielded_to_after_three(watched):
+    """Another controller writes after each of our renewals."""
+    watched.plan(watched.intent("charge", 3.0, 0, 3600))
+    run_minutes(watched, 5)
+    before = len(watched.vendor.wire)
+    plant, minutes = watched.battery.plant, 0
+    while site_row(watched).safety is NORMAL and minutes < 30:
+        for _ in range(4):
+            watched.tick()
+            plant.command, watched.battery.lapses_at = replace(plant.command, power_kw=2.0), None
+            watched.move(15)
+        read(watched)
+        confirm(watched.db, watched.clock, watched.target)
+        judge(watched)
+        minutes += 1
+    assert site_row(watched).safety is FALLBACK
+    assert minutes <= 8
+    assert events(watched).count(safety.EXTERNAL_EVENT) == safety.EXTERNAL_YIELDS
+    watched.run(900)
+    kinds = [sent.kind for sent in watched.vendor.wire[before:]]
+    assert kinds.count("renew") <= 12, "a renewal each 45 s until then"
+    assert kinds[-1] == "release"
+
+
+@pytest.mark.parametrize("ours_since", [False, True], ids=["nobody of us", "we drove it since"])
+def test_a_device_that_is_driven_when_we_let_it_be_is_somebody_elses(bench, ours_since):
+    """The readings fit the house: only the device's own word tells."""
+    bench.plan(bench.intent("self_consumption", 0.0, 0, 900))
+    bench.tick()
+    readings = [(60, False), (120, False), (300, True), (360, True)]
+    with bench.db.session() as session, session.begin():
+        session.add_all(
+            TelemetryRow(
+                site_id=bench.target.id,
+                channel="power",
+                measured_at=bench.at(second),
+                received_at=bench.at(second),
+                battery_kw=0.6,
+                load_kw=0.9,
+                pv_kw=0.3,
+                dispatch_active=active,
+            )
+            for second, active in readings
+        )
+        if ours_since:
+            session.add(
+                CommandRow(
+                    site_id=bench.target.id,
+                    kind=CommandKind.START,
+                    battery_kw=1.0,
+                    payload={},
+                    state=CommandState.ACCEPTED,
+                    sent_at=bench.at(200),
+                )
+            )
+    bench.move(400)
+    confirm(bench.db, bench.clock, bench.target)
+    assert [row.verdict for row in bench.intents()] == [Verdict.CONFIRMED if ours_since else Verdict.EXTERNAL]
+    assert (safety.EXTERNAL_EVENT in events(bench)) is not ours_since
 
 
 def test_quarantine_is_left_only_by_a_person_and_what_was_before_counts_no_more(watched):
