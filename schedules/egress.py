@@ -51,7 +51,8 @@ class Egress:
         """Make one vendor call, once.
 
         Returns:
-            Its journal row with what became of it; or why it was held back, before anything was journalled.
+            Its journal row with what became of it; or why it was held back before it was journalled, or is another
+            worker's by now.
         """
         opened = self._open(order)
         if isinstance(opened, str):
@@ -123,8 +124,12 @@ class Egress:
             return "telemetry is too old to begin anything"
         return None
 
-    def _close(self, row: CommandRow, state: CommandState, outcome: str, retryable: bool = False) -> CommandRow:
-        return journal.close(self._db, self._clock, row.id, state, outcome, retryable)
+    def _close(self, row: CommandRow, state: CommandState, outcome: str, retryable: bool = False) -> CommandRow | str:
+        try:
+            return journal.close(self._db, self._clock, row.id, state, outcome, retryable)
+        except journal.SettledError:
+            # Whoever took the account over while this worker slept has read back what became of it.
+            return leases.LOST
 
 
 def above_nameplate(target: ControlledSite, command: Command) -> str | None:

@@ -129,19 +129,23 @@ def write_ahead(
     return row
 
 
+class SettledError(RuntimeError):
+    """What became of a call is known already; the journal is not rewritten."""
+
+
 def close(
     db: Database, clock: Clock, command_id: int, state: CommandState, outcome: str, retryable: bool = False
 ) -> CommandRow:
     """Write what became of a call.
 
     Raises:
-        RuntimeError: That is known already; the journal is not rewritten.
+        SettledError: That is known already.
     """
     now = clock()
     with db.write() as session:
         row = session.get_one(CommandRow, command_id)
         if row.state not in UNRESOLVED:
-            raise RuntimeError(f"command {command_id} is {row.state.value} already; the journal is not rewritten")
+            raise SettledError(f"command {command_id} is {row.state.value} already; the journal is not rewritten")
         if row.state is CommandState.SENDING and state not in SETTLED_LATER:
             row.answered_at = now
         else:

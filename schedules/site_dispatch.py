@@ -115,14 +115,14 @@ class SiteDispatch:
             return Outcome.NOTHING_DUE
         moves = self._standing.moves(self._abilities, self._clock())
         answer = await self._send(replace(command, replaces=moves), self._kind(row, command), row.id)
-        if answer is None:
-            return Outcome.HELD
-        if answer.state is CommandState.ACCEPTED:
+        if answer is not None and answer.state is CommandState.ACCEPTED:
             self._note_in_force(row.id)
-        refused = answer.state is CommandState.REJECTED and not answer.retryable
+        refused = answer is None or (answer.state is CommandState.REJECTED and not answer.retryable)
         if refused and newest is not None and newest.intent_id != row.id and self._drives():
             # The device still does what an older intent wanted, and cannot be told what this one wants.
             await self.release()
+        if answer is None:
+            return Outcome.HELD
         return Outcome.REFUSED if answer.outcome.startswith(NOT_SENT) else Outcome.SENT
 
     async def release(self) -> bool:
