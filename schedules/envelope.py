@@ -45,8 +45,8 @@ class Seen:
 class Envelope:
     """What was learned, by number of the step from empty, and up to which reading."""
 
-    charge: Mapping[int, Seen]
-    discharge: Mapping[int, Seen]
+    near_full: Mapping[int, Seen]
+    near_empty: Mapping[int, Seen]
     until: dt.datetime | None = None
 
     @classmethod
@@ -54,11 +54,11 @@ class Envelope:
         """As `as_json` gave it; None is an envelope that has learned nothing."""
         if stored is None:
             return cls({}, {})
-        charge, discharge = (
+        near_full, near_empty = (
             {int(step): Seen(kw, dt.datetime.fromisoformat(at)) for step, (kw, at) in stored[way].items()}
-            for way in ("charge", "discharge")
+            for way in ("near_full", "near_empty")
         )
-        return cls(charge, discharge, dt.datetime.fromisoformat(stored["until"]))
+        return cls(near_full, near_empty, dt.datetime.fromisoformat(stored["until"]))
 
     def as_json(self) -> dict[str, Any] | None:
         """For the store."""
@@ -66,7 +66,7 @@ class Envelope:
             return None
         ways = {
             name: {str(step): [seen.kw, seen.at.isoformat()] for step, seen in sorted(way.items())}
-            for name, way in (("charge", self.charge), ("discharge", self.discharge))
+            for name, way in (("near_full", self.near_full), ("near_empty", self.near_empty))
         }
         return {**ways, "until": self.until.isoformat()}
 
@@ -92,7 +92,7 @@ def learned(
     if intent.mode not in (IntentMode.CHARGE, IntentMode.DISCHARGE):
         return envelope
     charging = intent.mode is IntentMode.CHARGE
-    known = dict(envelope.charge if charging else envelope.discharge)
+    known = dict(envelope.near_full if charging else envelope.near_empty)
     rated_kw = battery.max_charge_kw if charging else battery.max_discharge_kw
     since = settled if envelope.until is None else max(settled, envelope.until)
     until = envelope.until
@@ -108,7 +108,7 @@ def learned(
         elif seen_kw >= LEAST_SHARE * rated_kw and not is_at_rest(battery, reading, tolerance):
             kw = seen_kw if before is None else before.kw + WEIGHT * (seen_kw - before.kw)
             known[step] = Seen(kw, reading.measured_at)
-    return replace(envelope, until=until, **{"charge" if charging else "discharge": known})
+    return replace(envelope, until=until, **{"near_full" if charging else "near_empty": known})
 
 
 def _steady(
@@ -143,12 +143,12 @@ def applied(envelope: Envelope, battery: Battery, now: dt.datetime) -> Battery:
     """A battery with what was learned as its limits by state of charge; what its owner wrote down is not touched."""
     limits: dict[str, PowerAtSoc] = {}
     if not battery.charge_kw_at_soc:
-        points = _points(envelope.charge, battery.max_charge_kw, now)
+        points = _points(envelope.near_full, battery.max_charge_kw, now)
         if points:
             line = [(1 - EDGE_SOC, battery.max_charge_kw), *points]
             limits["charge_kw_at_soc"] = _concave([*line, _onwards(line[-2], line[-1], 1.0)])
     if not battery.discharge_kw_at_soc:
-        points = _points(envelope.discharge, battery.max_discharge_kw, now)
+        points = _points(envelope.near_empty, battery.max_discharge_kw, now)
         if points:
             line = [*points, (min(1.0, battery.min_soc + EDGE_SOC + BIN_SOC), battery.max_discharge_kw)]
             limits["discharge_kw_at_soc"] = _concave([_onwards(line[1], line[0], 0.0), *line])

@@ -75,13 +75,13 @@ def test_a_battery_that_does_as_told_teaches_nothing():
 def test_a_battery_that_does_not_obey_teaches_nothing(battery_kw):
     intent, _ = driven(-5.0, 0.9)
     idle = [Telemetry(Channel.STATE, at(n), battery_kw, load_kw=0.5, pv_kw=0.0, soc=0.9) for n in range(1, 20)]
-    assert learned(NOTHING, NAMEPLATE, intent, idle, BEGIN, TOLERANCE).charge == {}
+    assert learned(NOTHING, NAMEPLATE, intent, idle, BEGIN, TOLERANCE).near_full == {}
 
 
 def test_less_in_the_middle_is_a_failure_and_not_learned():
     intent, _ = driven(-5.0, 0.5)
     half = [Telemetry(Channel.STATE, at(n), -2.5, load_kw=0.5, pv_kw=0.0, soc=0.5) for n in range(1, 20)]
-    assert learned(NOTHING, NAMEPLATE, intent, half, BEGIN, TOLERANCE).charge == {}
+    assert learned(NOTHING, NAMEPLATE, intent, half, BEGIN, TOLERANCE).near_full == {}
 
 
 def test_each_reading_is_learned_from_once():
@@ -105,7 +105,7 @@ def test_a_battery_that_gives_more_than_was_learned_is_believed_at_once():
     low = Envelope({46: Seen(1.0, BEGIN)}, {}, BEGIN)
     intent, _ = driven(-4.0, 0.92)
     more = [Telemetry(Channel.STATE, at(n), -4.0, load_kw=0.5, pv_kw=0.0, soc=0.93) for n in range(1, 4)]
-    assert learned(low, NAMEPLATE, intent, more, BEGIN, TOLERANCE).charge[46].kw == 4.0
+    assert learned(low, NAMEPLATE, intent, more, BEGIN, TOLERANCE).near_full[46].kw == 4.0
 
 
 def test_what_the_owner_wrote_down_is_not_touched():
@@ -159,4 +159,4 @@ def test_confirming_learns_and_keeps_it_in_the_store(bench):
         confirm(bench.db, bench.clock, bench.target)
     with bench.db.session() as session:
         stored = session.get_one(SiteRow, bench.target.id).envelope
-    assert Envelope.from_json(stored).charge
+    assert Envelope.from_json(stored).near_full
