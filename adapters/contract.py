@@ -175,6 +175,10 @@ class Abilities:
     """How often the vendor has a new reading on the POWER channel [s]."""
     state_cadence_s: float
     """How often the vendor has a new reading on the STATE channel [s]."""
+    soc_resolution: float = 0.01
+    """The step in which the vendor shows the state of charge [fraction]."""
+    power_tolerance_kw: float = 0.15
+    """How far seen power may be from the set-point by meters, rounding and idle consumption alone [kW]."""
     most_devices_per_call: int = 1
     """Commands of so many devices go in one call."""
     most_calls_per_day: int | None = None

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from console.commands import accounts, devices, emulate
+from console.commands import accounts, devices, emulate, override
 from console.commands.audit import audit
 from console.commands.check import check
 from console.commands.commission import commission
@@ -40,6 +40,7 @@ app.add_typer(devices.app, name="devices")
 for _command in (up, worker, beat, status, kill, arm, disarm, audit, check, metrics):
     app.command()(_command)
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(override.app, name="override")
 
 
 def main() -> None:

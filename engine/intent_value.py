@@ -7,6 +7,7 @@ that loses is found by carrying the intents out on the same prices, load and PV,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,18 @@ from engine.plan import Plan
 
 Stretch = tuple[int, int, Intent]
 """First and last interval, both included, and what is done there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """What intents for a plan's whole time come to on its forecast."""
+
+    excess_eur: float
+    """The cost above that of the plan's own intents, the store's content at the end valued [EUR]."""
+    soc: Array
+    """State of charge at the end of each interval [fraction], shape (T,)."""
+    import_kw: Array
+    """What is drawn from the grid in each interval [kW], shape (T,)."""
 
 
 class IntentValue:
@@ -66,17 +79,13 @@ class IntentValue:
         left_eur = self._dearest * max(0.0, self._stored_kwh[last + 1] - stored_kwh)
         return max(0.0, float(more_eur + left_eur + self._demand(import_kw) - self._demand_eur))
 
-    def carry_out(self, stretches: Iterable[Stretch]) -> tuple[float, Array]:
-        """What carrying out a whole plan costs more than its own intents, and the state of charge that it leads to.
+    def carry_out(self, stretches: Iterable[Stretch]) -> Course:
+        """What carrying out a whole plan, or other intents for its time, costs more than its own, and what it leads to.
 
         Other than the sum of the losses of its stretches it minds that each leaves the store otherwise to the next.
 
         Args:
             stretches: What is done from the first interval to the last, in order.
-
-        Returns:
-            The cost above that of the plan's own intents, the store's content valued [EUR], and the state of charge at
-            the end of each interval [fraction], shape (T,).
         """
         import_kw, total_eur, stored_kwh = np.zeros_like(self._import_kw), 0.0, np.empty_like(self._import_kw)
         before_kwh = float(self._stored_kwh[0])
@@ -86,7 +95,7 @@ class IntentValue:
                 stored_kwh[t], total_eur = before_kwh, total_eur + eur
         left_eur = self._worth_at_end * (self._stored_kwh[-1] - before_kwh)
         excess_eur = total_eur - self._eur.sum() + left_eur + self._demand(import_kw) - self._demand_eur
-        return float(excess_eur), stored_kwh / self._battery.capacity_kwh
+        return Course(float(excess_eur), stored_kwh / self._battery.capacity_kwh, import_kw)
 
     def _carry_out(
         self, first: int, last: int, intent: Intent, stored_kwh: float, import_kw: Array

@@ -90,13 +90,14 @@ class Plant:
     def __post_init__(self) -> None:
         self.sample = PlantSample(0.0, 0.0, 0.0, 0.0, self.soc)
 
-    def run(self, seconds: float, load_kw: float, pv_kw: float) -> PlantSample:
-        """Let time pass under constant load and PV, in steps of at most one second.
+    def run(self, seconds: float, load_kw: float, pv_kw: float, step_s: float = 1.0) -> PlantSample:
+        """Let time pass under constant load and PV, in small steps.
 
         Args:
             seconds: How long [s].
             load_kw: What the house draws [kW].
             pv_kw: What the PV array gives [kW].
+            step_s: The longest step; longer than a second only where ramps do not matter [s].
 
         Returns:
             The readings at the end.
@@ -108,7 +109,7 @@ class Plant:
             raise ValueError(f"plant: load {load_kw}, PV {pv_kw} or order {self.command.power_kw} kW is no number")
         left = seconds
         while left > 1e-9:
-            step = min(1.0, left)
+            step = min(step_s, left)
             self._step(step, load_kw, pv_kw)
             left -= step
         return self.sample

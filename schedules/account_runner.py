@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from adapters.contract import AdapterError, Channel, Clock
 from engine import TidewattError
-from schedules import inputs, jobs
+from schedules import inputs, jobs, safety
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.plans import newest_plan
 from schedules.sites import ControlledSite, WatchedSite
@@ -65,6 +65,7 @@ class AccountRunner:
         self._targets = list(targets)
         self._driven = [target for target in targets if isinstance(target, ControlledSite)]
         self._dispatcher = Dispatcher(db, clock, self._driven, worker) if self._driven else None
+        self._worker = worker
         self._final_soc_min = final_soc_min
 
     async def tick(self) -> Report:
@@ -95,9 +96,10 @@ class AccountRunner:
         await asyncio.gather(*(one(*due) for due in self._due_reads()))
 
     def judge(self) -> None:
-        """Hold what was seen against what was asked for."""
+        """Hold what was seen against what was asked for, and trust each site as far as that allows."""
         for target in self._driven:
-            jobs.confirm(self._db, self._clock, target)
+            jobs.confirm(self._db, self._clock, target, self._worker)
+            safety.apply(self._db, self._clock, target.id, safety.signs_of(self._db, self._clock, target), self._worker)
 
     def plan(self, report: Report) -> None:
         """Plan the sites that have no plan, are off it, or of whose inputs there is news."""
@@ -150,7 +152,7 @@ class AccountRunner:
             session.merge(ReadRow(site_id=target.id, channel=channel.value, tried_at=self._clock(), error=problem))
 
     def _why_plan(self, target: ControlledSite) -> str | None:
-        plan = newest_plan(self._db, target.id)
+        plan = newest_plan(self._db, target.id, adopted=False)
         if plan is None:
             return "start"
         known_at = inputs.newest_known_at(self._db, target.id)

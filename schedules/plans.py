@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from engine import Plan
 from engine.intent import Intent, IntentMode
 from engine.plan import cost_without_battery_eur
+from schedules import adoption
+from schedules.adoption import USUAL, Threshold
 from schedules.sites import ControlledSite
-from schedules.store import Database, IntentRow, PlanRow
+from schedules.store import Database, IntentRow, OverrideRow, PlanRow
 from schedules.translation import translate
 
 
@@ -21,8 +24,26 @@ def intent_of(row: IntentRow) -> Intent:
     return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc)
 
 
-def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: Plan, why: str) -> None:
+@dataclass(frozen=True)
+class Stretch:
+    """A part of time in which one stored intent is what is wanted."""
+
+    begin: dt.datetime
+    end: dt.datetime
+    row: IntentRow
+
+    @property
+    def intent(self) -> Intent:
+        """What is wanted, for this part of time alone."""
+        return Intent(IntentMode(self.row.mode), self.row.power_kw, self.begin, self.end, self.row.until_soc)
+
+
+def put_in_force(
+    db: Database, now: dt.datetime, target: ControlledSite, plan: Plan, why: str, threshold: Threshold | None = USUAL
+) -> bool:
     """Store a plan with its intents; what older plans want from its beginning on is superseded.
+
+    A plan that gains too little over going on with the older one is stored for the record, and nothing else changes.
 
     Args:
         db: The store.
@@ -30,6 +51,10 @@ def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: P
         target: The site.
         plan: The plan.
         why: What made us plan, for the record.
+        threshold: What it has to gain; None: nothing.
+
+    Returns:
+        Whether it is in force.
 
     Raises:
         InputError: The device cannot do what the plan needs; the older plan stays in force.
@@ -38,13 +63,16 @@ def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: P
     site_id = target.id
     begin = plan.table.index[0].to_pydatetime()
     step = dt.timedelta(hours=plan.problem.step_h)
+    end = plan.table.index[-1].to_pydatetime() + step
+    wanted = [] if overridden_since_plan(db, site_id) else stretches_between(db, site_id, begin, end)
+    choice = adoption.choose(plan, translated, [stretch.intent for stretch in wanted], threshold)
     prices = zip(plan.problem.import_price, plan.problem.export_price, strict=True)
     with db.write() as session:
         row = PlanRow(
             site_id=site_id,
             made_at=now,
             begins_at=begin,
-            ends_at=plan.table.index[-1].to_pydatetime() + step,
+            ends_at=end,
             initial_soc=plan.problem.initial_soc,
             cost_eur=plan.cost_eur,
             cost_without_battery_eur=cost_without_battery_eur(plan.problem),
@@ -56,24 +84,21 @@ def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: P
                     "export_price_eur_per_kwh": float(sell),
                     "carried_soc": float(soc),
                 }
-                for interval, (buy, sell), soc in zip(plan.intervals(), prices, translated.soc, strict=True)
+                for interval, (buy, sell), soc in zip(plan.intervals(), prices, choice.soc, strict=True)
             ],
             translation_loss_eur=translated.loss_eur,
             why=why,
+            adopted=choice.adopted,
+            older_cost_eur=choice.older_cost_eur,
         )
         session.add(row)
+        if not choice.adopted:
+            return False
         session.flush()
-        session.execute(
-            update(IntentRow)
-            .where(IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.not_before >= begin)
-            .values(superseded=True)
-        )
+        of_plans = (IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.override_id.is_(None))
+        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_before >= begin).values(superseded=True))
         # A stretch under way ends where the new plan begins.
-        session.execute(
-            update(IntentRow)
-            .where(IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.not_after > begin)
-            .values(not_after=begin)
-        )
+        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_after > begin).values(not_after=begin))
         session.add_all(
             IntentRow(
                 site_id=site_id,
@@ -86,6 +111,31 @@ def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: P
                 superseded=False,
             )
             for intent in translated.intents
+        )
+    return True
+
+
+def overridden_since_plan(db: Database, site_id: int) -> bool:
+    """Whether a person has set or cancelled an override that the plan in force cannot know of."""
+    with db.session() as session:
+        made_at = session.scalar(
+            select(PlanRow.made_at)
+            .where(PlanRow.site_id == site_id, PlanRow.adopted)
+            .order_by(PlanRow.id.desc())
+            .limit(1)
+        )
+        if made_at is None:
+            return False
+        return (
+            session.scalar(
+                select(OverrideRow.id)
+                .where(
+                    OverrideRow.site_id == site_id,
+                    or_(OverrideRow.made_at >= made_at, OverrideRow.cancelled_at >= made_at),
+                )
+                .limit(1)
+            )
+            is not None
         )
 
 
@@ -101,10 +151,13 @@ def plans_between(db: Database, site_id: int, begin: dt.datetime, end: dt.dateti
         )
 
 
-def newest_plan(db: Database, site_id: int) -> PlanRow | None:
-    """The plan that was made last."""
+def newest_plan(db: Database, site_id: int, *, adopted: bool = True) -> PlanRow | None:
+    """The plan that came into force last, or with `adopted=False` the one that was made last."""
+    query = select(PlanRow).where(PlanRow.site_id == site_id)
+    if adopted:
+        query = query.where(PlanRow.adopted)
     with db.session() as session:
-        return session.scalar(select(PlanRow).where(PlanRow.site_id == site_id).order_by(PlanRow.id.desc()).limit(1))
+        return session.scalar(query.order_by(PlanRow.id.desc()).limit(1))
 
 
 def current_intents(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, IntentRow]:
@@ -120,6 +173,24 @@ def current_intents(session: Session, site_ids: Sequence[int], now: dt.datetime)
         .order_by(IntentRow.override_id.is_not(None), IntentRow.id)
     )
     return {row.site_id: row for row in rows}
+
+
+def stretches_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[Stretch]:
+    """What is wanted of a site in `[begin, end)`, in order and without overlaps: overrides before plans."""
+    return laid_over(intents_between(db, site_id, begin, end), begin, end)
+
+
+def laid_over(rows: Sequence[IntentRow], begin: dt.datetime, end: dt.datetime) -> list[Stretch]:
+    """Intents by precedence, as `current_intents` has it: each covers those before it, which go on after it."""
+    found: list[Stretch] = []
+    for row in sorted(rows, key=lambda each: (each.override_id is not None, each.id)):
+        first, last = max(row.not_before, begin), min(row.not_after, end)
+        if first >= last:
+            continue
+        left = [Stretch(each.begin, min(each.end, first), each.row) for each in found if each.begin < first]
+        right = [Stretch(max(each.begin, last), each.end, each.row) for each in found if each.end > last]
+        found = [*left, Stretch(first, last, row), *right]
+    return sorted(found, key=lambda each: each.begin)
 
 
 def intents_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[IntentRow]:

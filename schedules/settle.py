@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from adapters.contract import Channel, Telemetry
 from schedules import telemetry
 from schedules.metering import Metered, metered
-from schedules.plans import intent_of, intents_between, plans_between
+from schedules.plans import Stretch, plans_between, stretches_between
 from schedules.sites import WatchedSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, PlanRow, Verdict
 from schedules.store.models import CommandKind
@@ -101,8 +101,8 @@ def settle(
     return Settlement(
         plans=plans_between(db, target.id, begin, end),
         slots=[
-            _slot(row, powers, socs, meter.table["cost_eur"], settling)
-            for row in intents_between(db, target.id, begin, end)
+            _slot(stretch, powers, socs, meter.table["cost_eur"], settling)
+            for stretch in stretches_between(db, target.id, begin, end)
         ],
         metered=meter,
         readings=readings,
@@ -114,13 +114,13 @@ def settle(
     )
 
 
-def _slot(row: IntentRow, powers: pd.Series, socs: pd.Series, costs: pd.Series, settling: dt.timedelta) -> Slot:
-    intent = intent_of(row)
-    settled = powers[(powers.index >= row.not_before + settling) & (powers.index <= row.not_after)]
-    soc = socs[socs.index <= row.not_after].tail(1)
-    cost = costs[(costs.index >= row.not_before) & (costs.index < row.not_after)]
+def _slot(stretch: Stretch, powers: pd.Series, socs: pd.Series, costs: pd.Series, settling: dt.timedelta) -> Slot:
+    intent = stretch.intent
+    settled = powers[(powers.index >= stretch.begin + settling) & (powers.index <= stretch.end)]
+    soc = socs[socs.index <= stretch.end].tail(1)
+    cost = costs[(costs.index >= stretch.begin) & (costs.index < stretch.end)]
     return Slot(
-        intent=row,
+        intent=stretch.row,
         wanted_kw=intent.battery_kw if intent.has_set_point else None,
         seen_kw=float(settled.mean()) if len(settled) else None,
         seen_soc=float(soc.iloc[0]) if len(soc) else None,

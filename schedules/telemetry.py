@@ -59,6 +59,17 @@ def latest(db: Database, site_id: int, channel: Channel) -> Telemetry | None:
     return None if row is None else _from_row(row)
 
 
+def latest_soc_at(db: Database, site_id: int) -> dt.datetime | None:
+    """The vendor's time of the newest state of charge of a site."""
+    with db.session() as session:
+        return session.scalar(
+            select(TelemetryRow.measured_at)
+            .where(TelemetryRow.site_id == site_id, TelemetryRow.soc.is_not(None))
+            .order_by(TelemetryRow.measured_at.desc())
+            .limit(1)
+        )
+
+
 def is_fresh(session: Session, site_id: int, now: dt.datetime) -> bool:
     """Whether a site was seen lately, by the vendor's time."""
     newest = session.scalar(select(func.max(TelemetryRow.measured_at)).where(TelemetryRow.site_id == site_id))

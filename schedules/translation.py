@@ -47,4 +47,5 @@ def translate(plan: Plan, target: ControlledSite) -> Translation:
         stretches = [(segment.first, segment.last, segment.intent) for segment in merging.segments]
     else:
         stretches = [(t, t, intent) for t, intent in enumerate(intents_of(plan, adapter.abilities.modes))]
-    return Translation([intent for *_, intent in stretches], *value.carry_out(stretches))
+    course = value.carry_out(stretches)
+    return Translation([intent for *_, intent in stretches], course.excess_eur, course.soc)

@@ -22,3 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="also plan whole years that take minutes",
     )
+    parser.addoption(
+        "--every-normal-day",
+        action="store_true",
+        help="10,000 instead of 60 ordinary site-days in which plausibility checks must stay silent; takes minutes",
+    )

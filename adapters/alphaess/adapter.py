@@ -46,6 +46,7 @@ class AlphaEssAdapter:
         settling_s=20.0,
         power_cadence_s=mapping.POWER_CADENCE_S,
         state_cadence_s=mapping.RUNNING_CADENCE_S,
+        soc_resolution=float(mapping.SOC_PERCENT_PER_BIT) / 100,
     )
 
     def __init__(

@@ -52,6 +52,8 @@ class Verdict(Enum):
     """The battery does less because it is at an edge or its management allows no more."""
     NOT_EFFECTIVE = "not_effective"
     """The battery does something else."""
+    OPPOSITE = "opposite"
+    """The battery does the very opposite: a sign is turned round between us and it."""
     EXTERNAL = "external"
     """Somebody else told the battery something else."""
     UNKNOWN = "unknown"
@@ -87,6 +89,10 @@ class SiteRow(Base):
     safety: Mapped[SafetyState] = mapped_column(default=SafetyState.NORMAL)
     safety_since: Mapped[dt.datetime | None]
     safety_reason: Mapped[str] = mapped_column(default="")
+    safety_cause_at: Mapped[dt.datetime | None]
+    """When its signs last called for this state; it is left for a better one only a while after."""
+    safety_cleared_at: Mapped[dt.datetime | None]
+    """When a person last said that it may be driven again; signs from before count no more."""
     envelope: Mapped[dict[str, Any] | None]
     """What the battery was seen to allow by state of charge; see `schedules.envelope`."""
 

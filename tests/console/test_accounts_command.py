@@ -47,7 +47,12 @@ def run(tmp_path: Path) -> Run:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "TIDEWATT_KEY": OLD, "TIDEWATT_STORE": f"sqlite:///{tmp_path}/store.sqlite", **environment},
+            env={
+                **os.environ,
+                "TIDEWATT_KEY": OLD,
+                "TIDEWATT_STORE": f"sqlite:///{tmp_path}/store.sqlite",
+                **environment,
+            },
         )
 
     return command

@@ -66,7 +66,8 @@ def test_a_plans_own_intents_lose_nothing(day):
     plan = day.plan()
     own = intents_of(plan)
     value = IntentValue(plan, own)
-    excess_eur, soc = value.carry_out((t, t, intent) for t, intent in enumerate(own))
+    course = value.carry_out((t, t, intent) for t, intent in enumerate(own))
+    excess_eur, soc = course.excess_eur, course.soc
     assert excess_eur == pytest.approx(0, abs=1e-12)
     assert soc == pytest.approx(plan.table["soc"].to_numpy(), abs=0.002), "a hold does not make up for what leaks"
     assert [value.loss_eur(t, t, intent) for t, intent in enumerate(own)] == pytest.approx([0] * 12, abs=1e-12)
@@ -90,12 +91,12 @@ def test_the_excess_is_what_an_account_by_the_hour_comes_to(day, course):
     own_eur, own_soc = carried(day, intents_of(plan), 0.4)
     expected = eur - own_eur - 0.2 * (soc - own_soc) * 10
 
-    found, course = IntentValue(plan, intents_of(plan)).carry_out(stretches)
-    assert found == pytest.approx(expected, abs=1e-9)
-    assert course[-1] == pytest.approx(soc)
+    found = IntentValue(plan, intents_of(plan)).carry_out(stretches)
+    assert found.excess_eur == pytest.approx(expected, abs=1e-9)
+    assert found.soc[-1] == pytest.approx(soc)
     # Stretch by stretch no less is said to be lost.
     losses = sum(IntentValue(plan, intents_of(plan)).loss_eur(*stretch) for stretch in stretches)
-    assert losses >= found - 1e-9
+    assert losses >= found.excess_eur - 1e-9
 
 
 def test_a_higher_peak_is_part_of_the_loss(ask):
@@ -112,7 +113,7 @@ def test_a_higher_peak_is_part_of_the_loss(ask):
     value = IntentValue(plan, intents_of(plan))
     # Without its 2 kW the dear hour draws 3 kW: 2 kW of peak, the energy being worth what it costs.
     assert value.loss_eur(1, 1, hours(plan, "hold", 0.0, 1, 1)) == pytest.approx(4.0 + 2 * 0.2)
-    assert value.carry_out([(0, 2, hours(plan, "hold", 0.0, 0, 2))])[0] == pytest.approx(4.0)
+    assert value.carry_out([(0, 2, hours(plan, "hold", 0.0, 0, 2))]).excess_eur == pytest.approx(4.0)
 
 
 def test_what_the_store_lacks_afterwards_is_dear_and_what_it_has_more_is_worth_nothing(ask):

@@ -92,7 +92,7 @@ def judged(vendor, folder, faults, later=None, soc=0.5, power_kw=CHARGE_KW, pv_k
     [
         pytest.param({}, DONE, id="all is well"),
         pytest.param({"apply_delay_s": 5}, DONE, id="late within settling"),
-        pytest.param({"battery_sign_flipped": True}, WRONG, id="sign flipped"),
+        pytest.param({"battery_sign_flipped": True}, Verdict.OPPOSITE, id="sign flipped"),
         pytest.param({"power_factor": 1000}, WRONG, id="W for kW"),
         pytest.param({"commands_ignored": True}, WRONG, id="ignored"),
         pytest.param({"applied_share": 0.5}, WRONG, id="applied in part"),

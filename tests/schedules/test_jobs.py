@@ -40,7 +40,7 @@ def read_power(bench) -> None:
 
 
 def plan(bench, series, why="test", **options):
-    return plan_site(bench.db, bench.clock, bench.target, series, why, **options)
+    return plan_site(bench.db, bench.clock, bench.target, series, why, **{"threshold": None, **options})
 
 
 def plans(bench) -> list[PlanRow]:
@@ -381,7 +381,7 @@ def test_a_device_with_the_sign_turned_round_is_found_out(bench):
     bench.vendor.power_factor = -1.0
     bench.plan(bench.intent("charge", 2.0, 0, 900))
     run_minutes(bench, 16)
-    assert verdicts(bench) == [Verdict.NOT_EFFECTIVE]
+    assert verdicts(bench) == [Verdict.OPPOSITE]
 
 
 def test_a_verdict_follows_the_latest_readings(bench):
