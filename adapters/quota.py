@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,8 +30,12 @@ class Quota:
 class Page(Protocol):
     """The calls and pauses of an account, during one turn at its ledger."""
 
-    def made(self, kind: str, after: dt.datetime) -> Sequence[dt.datetime]:
-        """When calls of a kind were made after a time, oldest first."""
+    def count(self, kind: str, after: dt.datetime) -> int:
+        """How many calls of a kind were made after a time."""
+        ...
+
+    def latest(self, kind: str, number: int, after: dt.datetime) -> dt.datetime | None:
+        """When the latest call but `number` - 1 was made, if that was after a time."""
         ...
 
     def add(self, kind: str, at: dt.datetime) -> None:
@@ -85,9 +89,14 @@ class MemoryLedger:
 
     look = turn
 
-    def made(self, kind: str, after: dt.datetime) -> Sequence[dt.datetime]:
-        """When calls of a kind were made after a time, oldest first."""
-        return [time for time in self._made[kind] if time > after]
+    def count(self, kind: str, after: dt.datetime) -> int:
+        """How many calls of a kind were made after a time."""
+        return sum(time > after for time in self._made[kind])
+
+    def latest(self, kind: str, number: int, after: dt.datetime) -> dt.datetime | None:
+        """When the latest call but `number` - 1 was made, if that was after a time."""
+        made = sorted(time for time in self._made[kind] if time > after)
+        return made[-number] if len(made) >= number else None
 
     def add(self, kind: str, at: dt.datetime) -> None:
         """Note a call."""
@@ -160,7 +169,7 @@ class Meter:
             if (page.paused_until(kind) or now) > now:
                 return 0
             counts = [
-                max(0, quota.calls - quota.reserved - len(page.made(kind, now - quota.per)))
+                max(0, quota.calls - quota.reserved - page.count(kind, now - quota.per))
                 for quota in self._quotas.get(kind, ())
             ]
         return min(counts, default=None)
@@ -175,9 +184,9 @@ class Meter:
         times = [now, page.paused_until(kind) or now]
         for quota in self._quotas.get(kind, ()):
             calls = quota.calls if urgent else quota.calls - quota.reserved
-            inside = page.made(kind, now - quota.per)
-            if len(inside) >= calls:
-                times.append(inside[-calls] + quota.per)
+            earliest = page.latest(kind, calls, now - quota.per)
+            if earliest is not None:
+                times.append(earliest + quota.per)
         return max(times)
 
     def _longest(self, kind: str) -> dt.timedelta:

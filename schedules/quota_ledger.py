@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -49,11 +49,16 @@ class _AccountPage:
     def __init__(self, session: Session, account_id: int) -> None:
         self._session, self._account_id = session, account_id
 
-    def made(self, kind: str, after: dt.datetime) -> Sequence[dt.datetime]:
-        """When calls of a kind were made after a time, oldest first."""
-        row = QuotaCallRow
-        wanted = select(row.made_at).where(row.account_id == self._account_id, row.kind == kind, row.made_at > after)
-        return self._session.scalars(wanted.order_by(row.made_at)).all()
+    def count(self, kind: str, after: dt.datetime) -> int:
+        """How many calls of a kind were made after a time."""
+        return self._session.scalar(select(func.count()).select_from(QuotaCallRow).where(*self._made(kind, after))) or 0
+
+    def latest(self, kind: str, number: int, after: dt.datetime) -> dt.datetime | None:
+        """When the latest call but `number` - 1 was made, if that was after a time."""
+        newest_first = (
+            select(QuotaCallRow.made_at).where(*self._made(kind, after)).order_by(QuotaCallRow.made_at.desc())
+        )
+        return self._session.scalar(newest_first.offset(number - 1).limit(1))
 
     def add(self, kind: str, at: dt.datetime) -> None:
         """Note a call."""
@@ -73,6 +78,10 @@ class _AccountPage:
     def pause(self, kind: str, until: dt.datetime) -> None:
         """Note a pause."""
         self._session.merge(QuotaPauseRow(account_id=self._account_id, kind=kind, until=until))
+
+    def _made(self, kind: str, after: dt.datetime) -> tuple[ColumnElement[bool], ...]:
+        row = QuotaCallRow
+        return row.account_id == self._account_id, row.kind == kind, row.made_at > after
 
 
 @contextlib.contextmanager

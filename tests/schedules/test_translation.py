@@ -80,20 +80,24 @@ def test_a_day_within_a_hundred_calls_loses_less_than_a_hundredth_of_what_the_pl
         assert one.not_after == following.not_before
 
 
-@pytest.mark.parametrize("restless_eur", [0.0, 0.04])
-def test_a_day_of_a_huawei_owner_fits_the_hundred_control_calls(restless_eur):
+@pytest.mark.parametrize(
+    ("restless_eur", "reserve", "lost"),
+    # On a restless day the default reserve for releases costs 4 % of what the battery earns; half of it under 1 %.
+    [(0.0, {}, 0.01), (0.04, {}, 0.05), (0.04, {"control_reserve": 10}, 0.01)],
+)
+def test_a_day_of_a_huawei_owner_fits_the_hundred_control_calls(restless_eur, reserve, lost):
     """By the adapter's own account of what calls buy; questions about tasks would count too, and none is planned."""
     plan = plan_of(sample_days()[9], restless_eur)
     begin = plan.table.index[0].to_pydatetime()
     settings = {"base_url": "http://127.0.0.1:1", "client_id": "1", "client_secret": "s", "redirect_url": "https://r/"}
-    huawei = create({**settings, "neutral_idle_plants": ["B1"]}, lambda: begin)
+    huawei = create({**settings, **reserve, "neutral_idle_plants": ["B1"]}, lambda: begin)
     translated = translate(plan, target(huawei))
 
     costs = huawei.call_budget(Device("B1", sample_site().battery), begin).costs
     befores = [None, *(intent.mode for intent in translated.intents)]
     calls = sum(costs.calls(*pair) for pair in zip(translated.intents, befores, strict=False))
     assert 5 < calls <= CONTROL_CALLS_PER_DAY
-    assert translated.loss_eur <= 0.01 * (cost_without_battery_eur(plan.problem) - plan.cost_eur)
+    assert translated.loss_eur <= lost * (cost_without_battery_eur(plan.problem) - plan.cost_eur)
 
 
 @pytest.fixture(scope="module")
