@@ -16,7 +16,7 @@ from adapters.contract import AdapterError, Channel, Clock
 from engine import TidewattError
 from schedules import inputs, jobs, safety
 from schedules.dispatch import Dispatcher, Outcome
-from schedules.plans import newest_plan
+from schedules.plans import newest_plan, overridden_since_plan
 from schedules.sites import ControlledSite, WatchedSite
 from schedules.store import Database, ReadRow
 from schedules.telemetry import read_telemetry
@@ -72,13 +72,12 @@ class AccountRunner:
         """Everything that is due now."""
         report = Report()
         await self.read(report)
-        self.judge()
         self.plan(report)
         await self.dispatch(report)
         return report
 
     async def read(self, report: Report) -> None:
-        """Read what the vendor may have news of, and keep it."""
+        """Read what the vendor may have news of, keep it, and judge the sites by it."""
         at_once = asyncio.Semaphore(READS_AT_ONCE)
 
         async def one(target: WatchedSite, channel: Channel) -> None:
@@ -158,6 +157,8 @@ class AccountRunner:
         known_at = inputs.newest_known_at(self._db, target.id)
         if known_at is not None and known_at > plan.made_at:
             return "news of prices or forecasts"
+        if overridden_since_plan(self._db, target.id):
+            return "an override"
         deviation = jobs.soc_deviation(self._db, target)
         if deviation is not None and abs(deviation) > REPLAN_BEYOND_SOC:
             return f"state of charge {deviation:+.1%} off the plan"

@@ -119,10 +119,7 @@ def overridden_since_plan(db: Database, site_id: int) -> bool:
     """Whether a person has set or cancelled an override that the plan in force cannot know of."""
     with db.session() as session:
         made_at = session.scalar(
-            select(PlanRow.made_at)
-            .where(PlanRow.site_id == site_id, PlanRow.adopted)
-            .order_by(PlanRow.id.desc())
-            .limit(1)
+            select(PlanRow.made_at).where(PlanRow.site_id == site_id).order_by(PlanRow.id.desc()).limit(1)
         )
         if made_at is None:
             return False

@@ -204,7 +204,7 @@ class SiteDispatch:
                 reading.load_kw, reading.pv_kw, battery.max_charge_kw, battery.max_discharge_kw
             )
         assert reading.battery_kw is not None
-        return abs(reading.battery_kw - wanted_kw) <= Tolerance().power(wanted_kw)
+        return abs(reading.battery_kw - wanted_kw) <= Tolerance.of(self._abilities).power(wanted_kw)
 
     def _is_due(self, row: IntentRow) -> bool:
         newest = self._standing.newest

@@ -133,7 +133,6 @@ def _reconcile(db: Database, account_id: int | None) -> str:
 
     async def act(runner: AccountRunner, report: Report) -> None:
         await runner.read(report)
-        runner.judge()
         await runner.dispatch(report)
 
     return _with_runner(db, account_id, act)

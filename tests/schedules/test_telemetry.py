@@ -43,7 +43,7 @@ def state(seconds: float, soc: float | None = 0.5) -> Telemetry:
 def store(bench, reading: Telemetry | None, channel: Channel = Channel.POWER, site_id: int | None = None):
     target = bench.target
     vendor = FixedReading(reading)
-    shown = ControlledSite(target.id if site_id is None else site_id, target.site, target.device, vendor)
+    shown = ControlledSite(site_id or target.id, target.account_id, target.site, target.device, vendor)
     return asyncio.run(read_telemetry(bench.db, bench.clock, shown, channel))
 
 
