@@ -51,6 +51,7 @@ JOBS = {
         Job("dispatch", 5.0),
         Job("plan", 30.0, PLAN),
         Job("forget_runs", 600.0, DEFAULT, of_accounts=False),
+        Job("retention", 86_400.0, DEFAULT, of_accounts=False),
     )
 }
 HEARTBEAT_S = 15.0

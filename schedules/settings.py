@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from engine.errors import InputError
 
@@ -33,6 +33,8 @@ class Settings(BaseModel):
     """Where Celery keeps results; empty: SQLite in the folder. The state of things is in the store, not here."""
     beat_lock: SecretStr = SecretStr("")
     """A Redis in which several beats agree who rings; empty: there is one. Two that do not agree cost wake-ups only."""
+    keep_days: Annotated[int, Field(ge=1)] = 400
+    """How long readings and renewals are kept [days]."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("state")

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from adapters.contract import Clock
 from engine.errors import TidewattError
-from schedules import heartbeats, job_runs
+from schedules import heartbeats, job_runs, retention
 from schedules.account_runner import AccountRunner, Report
 from schedules.accounts import open_account
 from schedules.beat import Job
@@ -128,6 +128,12 @@ def _forget_runs(db: Database, _account_id: int | None) -> str:
     return f"{job_runs.forget(db, CLOCK)} rows"
 
 
+def _retention(db: Database, _account_id: int | None) -> str:
+    keep = dt.timedelta(days=Settings.from_environment().keep_days)
+    gone = retention.forget(db, CLOCK(), keep, open_since=CLOCK() - keep)
+    return f"{gone.readings} readings, {gone.renewals} renewals"
+
+
 def _reconcile(db: Database, account_id: int | None) -> str:
     """See where the batteries of an account are, and tell them what is due."""
 
@@ -176,4 +182,5 @@ FUNCTIONS: dict[str, Callable[[Database, int | None], str]] = {
     "dispatch": _dispatch,
     "plan": _plan,
     "forget_runs": _forget_runs,
+    "retention": _retention,
 }
