@@ -148,7 +148,7 @@ def torment(installation: Installation, seconds: float, every_s: float) -> list[
     for number in range(int(seconds // every_s)):
         # Not at once after the last kill: what came again shall have begun something.
         stretch = begin + number * every_s
-        _sleep_until(installation, stretch + every_s / 4)
+        _sleep_until(installation, stretch + every_s / 10)
         done = None
         while done is None and time.monotonic() < stretch + 2 * every_s:
             caller = installation.caller()
