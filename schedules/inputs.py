@@ -24,11 +24,11 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
     Args:
         db: The store.
         clock: The time: when this became known.
-        series: Any of `SERIES` on an aware, regular index.
+        series: Any of `SERIES` on an aware, regular index; NaN where a value is missing.
         site_id: Whose they are; None: everybody's.
 
     Raises:
-        InputError: A column is unknown, a value is none or a negative power, or the index is not aware and regular.
+        InputError: A column is unknown, a value is infinite or a negative power, or the index is not aware and regular.
     """
     unknown = [name for name in series.columns if name not in SERIES]
     if unknown:
@@ -42,7 +42,7 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
         raise InputError("series.index", f"it is not regular at {at.isoformat()}", "resample it to one resolution")
     for name in series.columns:
         for at, value in zip(index, series[name], strict=True):
-            if not math.isfinite(value) or (name in POWERS and value < 0):
+            if math.isinf(value) or (name in POWERS and value < 0):
                 problem = f"value {value:g} at {at.isoformat()}"
                 raise InputError(f"series.{name}", problem, "give finite values, powers from 0 up")
     with db.write() as session:
@@ -120,8 +120,8 @@ def newest(db: Database) -> list[SeriesSummary]:
             row.begins_at,
             row.begins_at + dt.timedelta(seconds=row.step_s * len(row.numbers["values"])),
             row.step_s,
-            min(row.numbers["values"]),
-            max(row.numbers["values"]),
+            min((value for value in row.numbers["values"] if not math.isnan(value)), default=math.nan),
+            max((value for value in row.numbers["values"] if not math.isnan(value)), default=math.nan),
             row.known_at,
         )
         for row, site in found
