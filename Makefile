@@ -35,6 +35,10 @@ bench: $(DEV_READY) ## Measure planning against raw HiGHS and PuLP in one run; o
 bench-peers: $(DEV_READY) ## The same with EMHASS, energy-py-linear, oemof-solph and PyPSA; installs them first
 	$(BIN)/python -m benchmarks --peers
 
+.PHONY: up-proof
+up-proof: $(DEV_READY) ## Kill the workers of an emulated installation for ten minutes; hold its journal against the logs
+	$(BIN)/python -m tests.up_proof --minutes 10 --kill-every-s 60
+
 .PHONY: clean
 clean: ## Remove the virtual environment, runs and caches
 	rm -rf $(VENV) var dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

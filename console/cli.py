@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from console.commands import accounts, devices, emulate, override
+from console.commands import accounts, devices, emulate, inputs, override, sites
 from console.commands.audit import audit
 from console.commands.check import check
 from console.commands.commission import commission
 from console.commands.connect import connect
 from console.commands.control import arm, disarm, kill, status
 from console.commands.demo import demo
+from console.commands.init import init
 from console.commands.metrics import metrics
 from console.commands.plan import plan
 from console.commands.run import beat, up, worker
@@ -34,12 +35,15 @@ app = typer.Typer(
 app.command()(plan)
 app.add_typer(emulate.app, name="emulate")
 app.command()(demo)
+app.command()(init)
 devices.app.command()(connect)
 devices.app.command()(commission)
 app.add_typer(devices.app, name="devices")
 for _command in (up, worker, beat, status, kill, arm, disarm, audit, check, metrics):
     app.command()(_command)
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(sites.app, name="sites")
+app.add_typer(inputs.app, name="inputs")
 app.add_typer(override.app, name="override")
 
 

@@ -52,8 +52,8 @@ def read_site(path: Path) -> Site:
         raise input_error_from(error, prefix=f"{path.name}: ") from None
 
 
-def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS) -> pd.DataFrame:
-    """Read a day (or any horizon) from CSV: `start` with offset, then the columns wanted.
+def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS, *, some_suffice: bool = False) -> pd.DataFrame:
+    """Read a day (or any horizon) from CSV: `start` with offset, then the columns wanted, or with `some_suffice` some.
 
     Returns:
         The columns as numbers, indexed by `start` in UTC. Regularity, gaps and signs are judged by the engine.
@@ -65,6 +65,8 @@ def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS) -> pd.Data
     if not lines:
         raise InputError(path.name, "it is empty", "write a header and one row per interval")
     header = [name.strip() for name in lines[0]]
+    if some_suffice:
+        wanted = tuple(column for column in wanted if column in header) or wanted
     for column in ("start", *wanted):
         if column not in header:
             raise InputError(

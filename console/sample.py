@@ -92,6 +92,28 @@ def sample_series(day: dt.date, step: pd.Timedelta = QUARTER_HOUR) -> pd.DataFra
     return pd.DataFrame({name: hold(column, step).reindex(wanted) for name, column in series.items()})
 
 
+def sample_from(now: dt.datetime, step_min: int) -> pd.DataFrame:
+    """The default day of the sample as 24 hours from an interval's begin on, each at its own time of the UTC day.
+
+    So it goes with what `tidewatt emulate` lets the sample home do at that time.
+
+    Args:
+        now: The time; the first interval is the one that it falls in.
+        step_min: Length of an interval [min]; divides 60.
+
+    Raises:
+        InputError: It does not.
+    """
+    if step_min < 1 or 60 % step_min:
+        raise InputError("step_min", f"value {step_min} does not divide 60", "choose one of 1, 5, 10, 15, 30, 60")
+    step = pd.Timedelta(minutes=step_min)
+    day = sample_series(DEFAULT_DAY, step)
+    index = pd.date_range(pd.Timestamp(now).floor(step), periods=len(day), freq=step, name="start")
+    first = int((index[0] - day.index[0]) // step)
+    places = [(first + number) % len(day) for number in range(len(day))]
+    return pd.DataFrame(day.to_numpy()[places], index=index, columns=day.columns)
+
+
 @dataclass(frozen=True, eq=False)
 class Day:
     """A day of the sample: what is known of it beforehand, and what it turns out to be."""

@@ -92,7 +92,10 @@ class AccountRunner:
                     report.failures.append(problem)
                 self._note_read(target, channel, problem)
 
-        await asyncio.gather(*(one(*due) for due in self._due_reads()))
+        due = self._due_reads()
+        await asyncio.gather(*(one(*each) for each in due))
+        if due:
+            self.judge()
 
     def judge(self) -> None:
         """Hold what was seen against what was asked for, and trust each site as far as that allows."""

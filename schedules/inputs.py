@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+from dataclasses import dataclass
 
 import pandas as pd
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 
 from adapters.contract import Clock
 from engine.errors import InputError
-from schedules.store import Database, SeriesRow
+from schedules.store import Database, SeriesRow, SiteRow
 
 PRICES = ("import_price_eur_per_kwh", "export_price_eur_per_kwh")
 POWERS = ("load_kw", "pv_kw")
@@ -22,11 +24,11 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
     Args:
         db: The store.
         clock: The time: when this became known.
-        series: Any of `SERIES` on an aware, regular index.
+        series: Any of `SERIES` on an aware, regular index; NaN where a value is missing.
         site_id: Whose they are; None: everybody's.
 
     Raises:
-        InputError: A column is unknown, or the index is not aware and regular.
+        InputError: A column is unknown, a value is infinite or a negative power, or the index is not aware and regular.
     """
     unknown = [name for name in series.columns if name not in SERIES]
     if unknown:
@@ -38,6 +40,11 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
     if not (steps == steps[0]).all() or steps[0] <= pd.Timedelta(0):
         at = index[1:][steps != steps[0]][0] if (steps != steps[0]).any() else index[0]
         raise InputError("series.index", f"it is not regular at {at.isoformat()}", "resample it to one resolution")
+    for name in series.columns:
+        for at, value in zip(index, series[name], strict=True):
+            if math.isinf(value) or (name in POWERS and value < 0):
+                problem = f"value {value:g} at {at.isoformat()}"
+                raise InputError(f"series.{name}", problem, "give finite values, powers from 0 up")
     with db.write() as session:
         session.add_all(
             SeriesRow(
@@ -79,6 +86,46 @@ def known(db: Database, site_id: int, now: dt.datetime) -> pd.DataFrame | None:
             found[name] = pd.Series(values, index=index)
     frame = pd.DataFrame(found).dropna()
     return frame if len(frame) > 1 and frame.index.to_series().diff().nunique() == 1 else None
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """A series that plans are made from."""
+
+    name: str
+    site: str | None
+    """Whose it is; None: all sites share it."""
+    begins_at: dt.datetime
+    ends_at: dt.datetime
+    step_s: float
+    least: float
+    most: float
+    known_at: dt.datetime
+
+
+def newest(db: Database) -> list[SeriesSummary]:
+    """The newest of each series, everybody's before those of single sites."""
+    latest = select(func.max(SeriesRow.id)).group_by(SeriesRow.site_id, SeriesRow.name)
+    with db.session() as session:
+        found = session.execute(
+            select(SeriesRow, SiteRow.name)
+            .outerjoin(SiteRow, SeriesRow.site_id == SiteRow.id)
+            .where(SeriesRow.id.in_(latest))
+            .order_by(SeriesRow.site_id.is_not(None), SiteRow.name, SeriesRow.name)
+        ).all()
+    return [
+        SeriesSummary(
+            row.name,
+            site,
+            row.begins_at,
+            row.begins_at + dt.timedelta(seconds=row.step_s * len(row.numbers["values"])),
+            row.step_s,
+            min((value for value in row.numbers["values"] if not math.isnan(value)), default=math.nan),
+            max((value for value in row.numbers["values"] if not math.isnan(value)), default=math.nan),
+            row.known_at,
+        )
+        for row, site in found
+    ]
 
 
 def newest_known_at(db: Database, site_id: int) -> dt.datetime | None:

@@ -50,7 +50,7 @@ class SiteStatus:
 
 
 def sites(session: Session, now: dt.datetime) -> list[SiteStatus]:
-    """All sites by name, in six queries however many they are."""
+    """All sites under accounts by name, in six queries however many they are."""
     of_site = (
         _first(select(PlanRow.id).where(PlanRow.site_id == SiteRow.id, PlanRow.adopted).order_by(PlanRow.id.desc())),
         _first(
@@ -76,7 +76,7 @@ def sites(session: Session, now: dt.datetime) -> list[SiteStatus]:
     found = session.execute(
         select(SiteRow, AccountRow)
         .add_columns(*of_site)
-        .outerjoin(AccountRow, SiteRow.account_id == AccountRow.id)
+        .join(AccountRow, SiteRow.account_id == AccountRow.id)
         .order_by(SiteRow.name)
     ).all()
     plans = _by_id(session, PlanRow, [row[2] for row in found])

@@ -77,5 +77,6 @@ def _limit_kw(session: Session) -> float | None:
         return None
     limits = [] if limit.kw_per_min is None else [limit.kw_per_min]
     if limit.share_per_min is not None:
-        limits.append(limit.share_per_min * (session.scalar(select(func.sum(SiteRow.rated_kw))) or 0.0))
+        fleet_kw = session.scalar(select(func.sum(SiteRow.rated_kw)).where(SiteRow.account_id.is_not(None)))
+        limits.append(limit.share_per_min * (fleet_kw or 0.0))
     return min(limits, default=None)

@@ -8,7 +8,7 @@ alone until a person has looked.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
@@ -199,8 +199,9 @@ def apply(db: Database, clock: Clock, site_id: int, signs: Signs, by: str) -> Sa
     with db.write() as session:
         row = session.get_one(SiteRow, site_id, with_for_update=True)
         state, reason = step(row.safety, row.safety_cause_at, signs, now)
-        wanted, _ = called_for(signs)
-        if SEVERITY.index(wanted) >= SEVERITY.index(row.safety):
+        # A site that was never seen waits for its first reading, and for no calm after it: nothing was wrong.
+        wanted, _ = called_for(replace(signs, state_age_s=signs.state_age_s or 0.0))
+        if wanted is not SafetyState.NORMAL and SEVERITY.index(wanted) >= SEVERITY.index(row.safety):
             row.safety_cause_at = now
         if state is not row.safety:
             row.safety, row.safety_since, row.safety_reason = state, now, reason

@@ -21,9 +21,13 @@ from Crypto.Cipher._mode_gcm import GcmMode
 from sqlalchemy import select
 
 from adapters.contract import ConfigurationError
+from adapters.private_file import write_private
+from schedules.settings import Settings
 from schedules.store import AccountRow, Database, TokenRow
 
 KEY, KEY_FILE = "TIDEWATT_KEY", "TIDEWATT_KEY_FILE"
+KEY_FILE_NAME = "key"
+"""Of the file in the installation's folder that serves where neither is set."""
 KEY_BYTES = 32
 VERSION = b"\x01"
 ID_END, NONCE_END, TAG_END = 9, 21, 37
@@ -48,17 +52,23 @@ class Sealer:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Sealer:
         """The ring in TIDEWATT_KEY, or in the file that TIDEWATT_KEY_FILE names: base64, the newest first.
 
+        Where neither is set it is in the installation's folder.
+
         Raises:
-            ConfigurationError: None or both are set, others may use the file, or a key is none.
+            ConfigurationError: Both are set, there is no key, others may use its file, or it is none.
+            InputError: The environment names no folder.
         """
         text, path = environment.get(KEY, ""), environment.get(KEY_FILE, "")
-        if bool(text) == bool(path):
-            raise ConfigurationError(
-                f"{KEY}, {KEY_FILE}: {'both are' if text else 'none is'} set; set one of them ({WAY_OUT})"
-            )
-        if path:
-            text = _private_text(Path(path))
-        return cls([_decoded(word, KEY_FILE if path else KEY) for word in text.split()])
+        if text and path:
+            raise ConfigurationError(f"{KEY}, {KEY_FILE}: both are set; set one of them")
+        if not text:
+            own = Settings.from_environment(environment).state / KEY_FILE_NAME
+            if not path and not own.exists():
+                raise ConfigurationError(
+                    f"{KEY}, {KEY_FILE}: none is set, and there is no {own}; make one with `tidewatt init`"
+                )
+            text = _private_text(Path(path) if path else own)
+        return cls([_decoded(word, KEY if environment.get(KEY) else KEY_FILE) for word in text.split()])
 
     def seal(self, plain: bytes, place: str) -> bytes:
         """Encrypt for one place, such as `account/3`; nowhere else can it be opened."""
@@ -86,6 +96,32 @@ class Sealer:
     def _cipher(self, header: bytes, nonce: bytes, place: str) -> GcmMode:
         cipher = AES.new(self._ring[header[1:]], AES.MODE_GCM, nonce=nonce, mac_len=TAG_END - NONCE_END)
         return cipher.update(header + place.encode())
+
+
+def make_key(settings: Settings, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Make a key in the installation's folder, for its owner only; one that is there is never touched.
+
+    Returns:
+        The new file; None where there is a key, or the environment has one.
+
+    Raises:
+        InputError: The folder cannot be made.
+        OSError: The file cannot be written.
+    """
+    settings.make_folders()
+    path = settings.state / KEY_FILE_NAME
+    if environment.get(KEY) or environment.get(KEY_FILE) or path.exists():
+        return None
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    write_private(draft, base64.b64encode(os.urandom(KEY_BYTES)).decode() + "\n")
+    try:
+        # Whole and only if there is none: of two that do this at once the second finds the key of the first.
+        os.link(draft, path)
+    except FileExistsError:
+        return None
+    finally:
+        draft.unlink()
+    return path
 
 
 def settings_place(account_id: int) -> str:

@@ -27,3 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="10,000 instead of 60 ordinary site-days in which plausibility checks must stay silent; takes minutes",
     )
+    parser.addoption(
+        "--chaos",
+        action="store_true",
+        help="also run a whole installation on emulated vendors in real time and kill its workers; takes some minutes",
+    )

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from adapters.tokens import TokenStore
 
 app = typer.Typer(
-    help="Import, list and remove vendor accounts. Their credentials are sealed with the key in TIDEWATT_KEY, or in "
-    "the file that TIDEWATT_KEY_FILE names.",
+    help="Import, list and remove vendor accounts. Their credentials are sealed with the key that `tidewatt init` "
+    "makes, or the one in TIDEWATT_KEY, or in the file that TIDEWATT_KEY_FILE names.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,6 +31,9 @@ app = typer.Typer(
 @app.command("import")
 def import_command(
     file: Annotated[Path, typer.Argument(help="Accounts in YAML or JSON: adapter, account, name.")],
+    with_sites: Annotated[
+        bool, typer.Option("--with-sites", help="Add a site, with the sample home's assets, for every device it names.")
+    ] = False,
     store: StoreOption = "",
 ) -> None:
     """Put the accounts of a file into the store, disarmed; those that are there get the file's settings.
@@ -39,8 +42,10 @@ def import_command(
     the store's.
     """
     from console.accounts import read_accounts, refuse_one_name
+    from console.sample import sample_site
     from schedules.accounts import put_account
     from schedules.clock import RealClock
+    from schedules.registration import add_site
     from schedules.seal import Sealer
     from schedules.tokens import DatabaseTokenStore
 
@@ -54,7 +59,13 @@ def import_command(
             if beside.exists():
                 asyncio.run(_take_over(beside, DatabaseTokenStore(db, sealer, clock, number)))
                 err.print(f"accounts: {account.label}: tokens moved from {beside.name} into the store", markup=False)
+            for device in account.devices if with_sites else ():
+                home = sample_site().model_copy(update={"name": f"{account.label} {device}"})
+                add_site(db, clock, home, account.label, device, who)
     err.print(f"accounts: imported {', '.join(account.label for account in found)}", markup=False)
+    if with_sites:
+        count = sum(len(account.devices) for account in found)
+        err.print(f"accounts: {count} sites have the assets of the sample home; see `tidewatt sites list`")
 
 
 @app.command("list")

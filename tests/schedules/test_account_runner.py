@@ -12,7 +12,7 @@ from schedules.account_runner import AccountRunner
 from schedules.dispatch import Outcome
 from schedules.plans import newest_plan
 from schedules.sites import register_watched
-from schedules.store import ReadRow, TelemetryRow
+from schedules.store import ReadRow, SafetyState, SiteRow, TelemetryRow
 from tests.schedules.test_inputs import POWERS, PRICES, hours
 
 
@@ -79,6 +79,31 @@ def test_without_a_state_of_charge_nothing_is_planned_and_nothing_sent(street):
     report = tick(street)
     assert (report.planned, street.vendor.wire) == (0, [])
     assert "never seen" in report.failures[0]
+
+
+def trust(street) -> SafetyState:
+    with street.db.session() as session:
+        return session.get_one(SiteRow, street.target.id).safety
+
+
+def never_seen(street) -> SafetyState:
+    street.vendor.telemetry_is_empty = True
+    tick(street)
+    return trust(street)
+
+
+def test_reading_judges_the_site_and_one_never_seen_is_trusted_from_its_first_reading_on(street):
+    assert never_seen(street) is SafetyState.DEGRADED
+    street.vendor.telemetry_is_empty = False
+    street.move(3600)
+    report = tick(street)
+    assert trust(street) is SafetyState.NORMAL
+    assert report.outcomes == {street.target.id: Outcome.SENT}
+
+
+def test_without_judging_it_would_be_trusted_blindly(street, monkeypatch, without_guard):
+    monkeypatch.setattr(AccountRunner, "read", without_guard(AccountRunner.read, "due"))
+    assert never_seen(street) is SafetyState.NORMAL
 
 
 def test_a_site_that_is_only_watched_is_read(street, site):
