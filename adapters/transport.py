@@ -16,6 +16,7 @@ from typing import Any, Literal
 import httpx
 import stamina
 
+from adapters import last_line
 from adapters.contract import Clock, VendorUnavailableError
 from adapters.quiet import hush
 
@@ -117,11 +118,14 @@ class Transport:
         """Make a call that changes something: sent once, whatever happens.
 
         Raises:
-            NotSentError: It certainly did not arrive.
+            NotSentError: It certainly did not arrive, or the guard of `adapters.last_line` held it back.
             NoAnswerError: It may have arrived.
             RefusedRequestError: The server refused it.
         """
         path = request.path
+        objection = last_line.objection()
+        if objection is not None:
+            raise NotSentError(f"{path}: not sent: {objection}")
         with _named(path):
             response = await self._http().request(
                 request.method,

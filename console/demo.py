@@ -12,7 +12,7 @@ import datetime as dt
 import fcntl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from console.accounts import open_adapter
 from console.emulators import EmulatorProcess
 from console.sample import DEFAULT_DAY, Day, sample_day, sample_site
 from engine import InputError, TidewattError
+from schedules import halts, inputs
+from schedules.account_runner import AccountRunner
 from schedules.clock import SimulatedClock
-from schedules.runner import SiteRunner, SiteWatcher
-from schedules.sites import WatchedSite, register_site, register_watched
+from schedules.sites import ControlledSite, WatchedSite, register_site, register_watched
 from schedules.store import Database
 
 # Commands that lapse are sent again inside their lifetime; nothing else is due more than once a minute.
@@ -50,19 +51,21 @@ class Home:
     """Which of the emulated clouds is its vendor's."""
     target: WatchedSite
     adapter: Any
-    runner: SiteWatcher
+    runner: AccountRunner
+    failures: list[str] = field(default_factory=list)
+    """What went wrong and was survived."""
     lapses_before: int = 0
     """Lapses while nobody was in control, before this process took the battery up."""
 
     @property
-    def driver(self) -> SiteRunner | None:
-        """Who drives it; None: it is only watched."""
-        return self.runner if isinstance(self.runner, SiteRunner) else None
+    def is_driven(self) -> bool:
+        """Whether it is driven; otherwise it is only watched."""
+        return isinstance(self.target, ControlledSite)
 
     @property
     def tick_s(self) -> int:
         """How often something may be due [s]."""
-        lapses = self.driver is not None and self.adapter.abilities.renew_after_s is not None
+        lapses = self.is_driven and self.adapter.abilities.renew_after_s is not None
         return LAPSING_TICK_S if lapses else TICK_S
 
 
@@ -104,11 +107,9 @@ class DayRun:
 
         Raises:
             InterruptedRunError: `stop` said so; the batteries have been told to let go.
-            AdapterError: A battery cannot be read at the start.
         """
         for home in self.homes:
             home.lapses_before = (await self.account_of(home)).get("lapsed", 0)
-            await home.runner.take_up()
         while self.clock() < self.end:
             if stop():
                 raise InterruptedRunError(await self._let_go())
@@ -136,17 +137,25 @@ class DayRun:
         account = self.emulators.accounts[place]
         site = sample_site().model_copy(update={"name": f"home {place + 1}"})
         adapter = open_adapter(self.emulators.ready_file, place + 1, account, self.clock)
-        entry = (self.db, site, adapter, account.adapter, account.devices[0])
+        entry = (self.db, site, adapter, account.adapter, account.devices[0], site.name)
         if not isinstance(adapter, Dispatchable):
             watched = register_watched(*entry)
-            return Home(day, account.adapter, place, watched, adapter, SiteWatcher(self.db, self.clock, watched))
+            runner = AccountRunner(self.db, self.clock, [watched])
+            return Home(day, account.adapter, place, watched, adapter, runner)
         driven = register_site(*entry)
-        runner = SiteRunner(self.db, self.clock, driven, day.series, FINAL_SOC_MIN)
+        halts.arm(self.db, self.clock, site.name, "demo")
+        if inputs.newest_known_at(self.db, driven.id) is None:
+            inputs.publish(self.db, self.clock, day.series[list(inputs.SERIES)], driven.id)
+        runner = AccountRunner(self.db, self.clock, [driven], final_soc_min=FINAL_SOC_MIN)
         return Home(day, account.adapter, place, driven, adapter, runner)
 
     async def _act(self, now: dt.datetime) -> None:
         due = [home for home in self.homes if now.timestamp() % home.tick_s == 0 or now == self.begins_at]
-        await asyncio.gather(*(home.runner.act() for home in due))
+
+        async def act(home: Home) -> None:
+            home.failures += (await home.runner.tick()).failures
+
+        await asyncio.gather(*(act(home) for home in due))
 
     async def _step_to(self, target: dt.datetime) -> None:
         await self.emulators.step_to(target)
@@ -155,8 +164,8 @@ class DayRun:
     async def _let_go(self) -> str:
         """Release the batteries, wait until they show it, and say what is known of them."""
         self._done = True
-        driven = [home for home in self.homes if home.driver is not None]
-        refused = [home for home in driven if home.driver is not None and not await home.driver.release()]
+        driven = [home for home in self.homes if home.is_driven]
+        refused = [home for home in driven if not await home.runner.release()]
         for _ in range(RELEASE_WAITS):
             held = [home for home in driven if not (await self.account_of(home))["released"]]
             if not held:

@@ -113,7 +113,7 @@ async def settle_home(run: DayRun, home: Home) -> tuple[Figures, Settlement]:
     figures = Figures(
         home=home.target.site.name,
         vendor=home.vendor,
-        driven=home.driver is not None,
+        driven=home.is_driven,
         planned_cost_eur=None if first is None else first.cost_eur,
         realised_cost_eur=result.metered.cost_eur,
         cost_without_battery_eur=idle_eur,
@@ -136,7 +136,7 @@ async def settle_home(run: DayRun, home: Home) -> tuple[Figures, Settlement]:
         lapses=lapses,
         lapses_while_nobody_was_in_control=home.lapses_before,
         lapse_s=device["lapse_s"] if lapses else 0.0,
-        failures_survived=len(home.runner.failures),
+        failures_survived=len(home.failures),
     )
     return figures, result
 

@@ -6,6 +6,7 @@ Either is an `adapters.contract.Clock`: calling it tells the time.
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 
 class RealClock:
@@ -14,6 +15,10 @@ class RealClock:
     def __call__(self) -> dt.datetime:
         """Now, aware UTC."""
         return dt.datetime.now(dt.UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that no step of the clock changes."""
+        return time.monotonic()
 
 
 class SimulatedClock:
@@ -27,6 +32,10 @@ class SimulatedClock:
     def __call__(self) -> dt.datetime:
         """The simulated time, aware UTC."""
         return self._now
+
+    def monotonic(self) -> float:
+        """Seconds that have been simulated."""
+        return self._now.timestamp()
 
     def move_to(self, target: dt.datetime) -> None:
         """Let time pass.

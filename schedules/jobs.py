@@ -14,10 +14,7 @@ from schedules import confirmation, telemetry
 from schedules.plans import intent_of, intents_between, newest_plan, put_in_force
 from schedules.sites import ControlledSite
 from schedules.store import Database, IntentRow, Verdict
-from schedules.telemetry import FUTURE_MARGIN
-
-# A state of charge older than this says too little about now to plan from.
-OLDEST_STATE = dt.timedelta(minutes=15)
+from schedules.telemetry import FUTURE_MARGIN, OLDEST
 
 
 class StaleTelemetryError(TidewattError):
@@ -75,7 +72,7 @@ def confirm(db: Database, clock: Clock, target: ControlledSite) -> None:
     abilities = target.adapter.abilities
     # The last reading of an interval may arrive one cadence late.
     grace = dt.timedelta(seconds=abilities.state_cadence_s)
-    with db.session() as session, session.begin():
+    with db.write() as session:
         begun = session.scalars(
             select(IntentRow).where(
                 IntentRow.site_id == target.id,
@@ -118,10 +115,10 @@ def soc_deviation(db: Database, target: ControlledSite) -> float | None:
 def _soc_at(db: Database, now: dt.datetime, target: ControlledSite, series: pd.DataFrame, begin: dt.datetime) -> float:
     """The state of charge to expect at a time: the one seen, carried over what is in force until then."""
     state = telemetry.latest(db, target.id, Channel.STATE)
-    if state is None or state.soc is None or not -FUTURE_MARGIN <= now - state.measured_at <= OLDEST_STATE:
+    if state is None or state.soc is None or not -FUTURE_MARGIN <= now - state.measured_at <= OLDEST:
         seen = "never seen" if state is None or state.soc is None else f"seen at {state.measured_at.isoformat()}"
         raise StaleTelemetryError(
-            f"soc: {seen}, not within {OLDEST_STATE} before {now.isoformat()}; read the device's state before planning"
+            f"soc: {seen}, not within {OLDEST} before {now.isoformat()}; read the device's state before planning"
         )
     battery, soc = target.site.battery, state.soc
     for row in intents_between(db, target.id, state.measured_at, begin):

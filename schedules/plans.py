@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from engine import Plan
 from engine.intent import Intent, IntentMode
@@ -37,7 +39,7 @@ def put_in_force(db: Database, now: dt.datetime, target: ControlledSite, plan: P
     begin = plan.table.index[0].to_pydatetime()
     step = dt.timedelta(hours=plan.problem.step_h)
     prices = zip(plan.problem.import_price, plan.problem.export_price, strict=True)
-    with db.session() as session, session.begin():
+    with db.write() as session:
         row = PlanRow(
             site_id=site_id,
             made_at=now,
@@ -103,6 +105,21 @@ def newest_plan(db: Database, site_id: int) -> PlanRow | None:
     """The plan that was made last."""
     with db.session() as session:
         return session.scalar(select(PlanRow).where(PlanRow.site_id == site_id).order_by(PlanRow.id.desc()).limit(1))
+
+
+def current_intents(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, IntentRow]:
+    """What is wanted of each of some sites now: what a person wants before what a plan does, the newest of each."""
+    rows = session.scalars(
+        select(IntentRow)
+        .where(
+            IntentRow.site_id.in_(site_ids),
+            IntentRow.superseded.is_(False),
+            IntentRow.not_before <= now,
+            IntentRow.not_after > now,
+        )
+        .order_by(IntentRow.override_id.is_not(None), IntentRow.id)
+    )
+    return {row.site_id: row for row in rows}
 
 
 def intents_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[IntentRow]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 
 import pandas as pd
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 
 from adapters.contract import Channel, Clock, Registers, Telemetry, VendorUnavailableError
 from schedules.sites import WatchedSite
@@ -14,6 +15,8 @@ from schedules.store import Database, TelemetryRow
 
 # A vendor's clock may be a little ahead of ours; a reading further ahead carries a wrong zone.
 FUTURE_MARGIN = dt.timedelta(seconds=60)
+# Older than this a reading says too little of now to begin anything on it.
+OLDEST = dt.timedelta(minutes=15)
 REGISTERS = ("import_kwh", "export_kwh", "charge_kwh", "discharge_kwh")
 READINGS = (
     "battery_kw",
@@ -40,7 +43,7 @@ async def read_telemetry(db: Database, clock: Clock, target: WatchedSite, channe
     """
     reading = await target.adapter.read(target.device, channel)
     if reading is not None:
-        _keep(db, clock(), target.id, reading)
+        keep(db, clock(), target.id, reading)
     return reading
 
 
@@ -54,6 +57,12 @@ def latest(db: Database, site_id: int, channel: Channel) -> Telemetry | None:
             .limit(1)
         )
     return None if row is None else _from_row(row)
+
+
+def is_fresh(session: Session, site_id: int, now: dt.datetime) -> bool:
+    """Whether a site was seen lately, by the vendor's time."""
+    newest = session.scalar(select(func.max(TelemetryRow.measured_at)).where(TelemetryRow.site_id == site_id))
+    return newest is not None and now - newest <= OLDEST
 
 
 def between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[Telemetry]:
@@ -84,7 +93,12 @@ def frame(readings: list[Telemetry], channel: Channel) -> pd.DataFrame:
     return table.set_index("measured_at")
 
 
-def _keep(db: Database, received_at: dt.datetime, site_id: int, reading: Telemetry) -> None:
+def keep(db: Database, received_at: dt.datetime, site_id: int, reading: Telemetry) -> None:
+    """Keep a reading; one with a time stamp that is kept already changes nothing.
+
+    Raises:
+        VendorUnavailableError: It is of the future.
+    """
     if reading.measured_at > received_at + FUTURE_MARGIN:
         raise VendorUnavailableError(
             f"measured_at: {reading.measured_at.isoformat()} is in the future (now {received_at.isoformat()}); "
@@ -100,7 +114,7 @@ def _keep(db: Database, received_at: dt.datetime, site_id: int, reading: Telemet
     }
     # Vendors show a reading until they have a new one: the first copy is kept.
     insert = postgresql.insert if db.engine.dialect.name == "postgresql" else sqlite.insert
-    with db.session() as session, session.begin():
+    with db.write() as session:
         session.execute(insert(TelemetryRow).values(row).on_conflict_do_nothing())
 
 

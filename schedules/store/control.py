@@ -70,6 +70,17 @@ class HaltRow(Base):
     lifted_by: Mapped[str] = mapped_column(default="")
 
 
+class RampLimitRow(Base):
+    """The fleet's ramp limit; one row or none."""
+
+    __tablename__ = "ramp_limit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kw_per_min: Mapped[float | None]
+    share_per_min: Mapped[float | None]
+    """Of the fleet's rated power [fraction]."""
+
+
 class OverrideRow(Base):
     """What a person wants of a site for a while; its intents outrank every plan's."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 class Database:
     """A connection pool to a store whose tables are up to date.
 
-    Use it as `with database.session() as session, session.begin(): ...`; everything inside is one transaction.
+    Reads use `with database.session() as session: ...`, writes `with database.write() as session: ...`; what is inside
+    is one transaction.
     """
 
     def __init__(self, url: str) -> None:
@@ -26,12 +29,22 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
         migrate(self.engine)
         self.session: sessionmaker[Session] = sessionmaker(self.engine, expire_on_commit=False)
+        self._writers = sessionmaker(self.engine.execution_options(sqlite_begin="IMMEDIATE"), expire_on_commit=False)
 
     @classmethod
     def at(cls, path: Path) -> Database:
         """A SQLite store in a file; its folder is made."""
         path.parent.mkdir(parents=True, exist_ok=True)
         return cls(f"sqlite:///{path}")
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that writes; on SQLite it waits for its turn before it reads anything.
+
+        One that had read before it first wrote could not wait: what it read might be over.
+        """
+        with self._writers() as session, session.begin():
+            yield session
 
     def close(self) -> None:
         """Close all connections."""
@@ -53,7 +66,7 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     # Two processes that open a new store at once both want to change its mode: wait for the other.
-    cursor.execute("PRAGMA busy_timeout=5000")
+    cursor.execute("PRAGMA busy_timeout=10000")
     # Readers never block the writer, and a crash loses nothing that was committed before it: in WAL mode
     # NORMAL survives a killed process. Only a power cut can lose the last commits; the device's own expiry covers that.
     cursor.execute("PRAGMA journal_mode=WAL")

@@ -81,6 +81,8 @@ class SiteRow(Base):
     """`engine.Site` as JSON."""
     adapter: Mapped[str]
     device_id: Mapped[str]
+    rated_kw: Mapped[float | None]
+    """The larger of its charging and discharging power."""
     account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"), index=True)
     safety: Mapped[SafetyState] = mapped_column(default=SafetyState.NORMAL)
     safety_since: Mapped[dt.datetime | None]
@@ -165,6 +167,7 @@ class CommandRow(Base):
             postgresql_where=text("battery_kw = 0 AND state = 'accepted'"),
         ),
         Index("ix_command_intent", "intent_id", "id"),
+        Index("ix_command_sent_at", "sent_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -183,6 +186,8 @@ class CommandRow(Base):
     """When telemetry, or a release, settled a command whose answer was lost."""
     not_after: Mapped[dt.datetime | None]
     """When its intent is over: it never goes out after that."""
+    step_kw: Mapped[float | None]
+    """How far it moves the set-point, where the fleet has a ramp limit [kW, + more discharge]."""
     epoch: Mapped[int | None]
     """Of the account's lease under which it was written."""
     worker: Mapped[str] = mapped_column(default="")
@@ -190,6 +195,18 @@ class CommandRow(Base):
     retryable: Mapped[bool] = mapped_column(default=False)
     """Of a rejected command: whether the same may be taken a moment later."""
     outcome: Mapped[str] = mapped_column(default="")
+
+
+class ReadRow(Base):
+    """When a channel of a site was asked for last, and how that went."""
+
+    __tablename__ = "read"
+
+    site_id: Mapped[int] = mapped_column(ForeignKey("site.id"), primary_key=True)
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    tried_at: Mapped[dt.datetime]
+    error: Mapped[str] = mapped_column(default="")
+    """Why it failed; empty where it did not."""
 
 
 class TelemetryRow(Base):

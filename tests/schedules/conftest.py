@@ -15,9 +15,9 @@ import sqlite3
 import textwrap
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -49,10 +49,13 @@ from adapters.emulation import LOOPBACK, EmulatedClock, EmulatedSite, EventLog, 
 from engine import Battery, GridConnection, PvArray, Site
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant, PlantCommand, PlantMode
+from schedules import halts
 from schedules.clock import SimulatedClock
 from schedules.dispatch import Dispatcher, Outcome
+from schedules.egress import Egress
 from schedules.sites import register_site
-from schedules.store import CommandRow, Database, IntentRow, PlanRow
+from schedules.store import AccountRow, CommandRow, Database, IntentRow, PlanRow
+from schedules.telemetry import keep
 
 T0 = dt.datetime(2024, 4, 10, 10, 0, tzinfo=dt.UTC)
 LIFETIME_S = 90.0
@@ -323,6 +326,7 @@ class Bench:
         self.path.write_bytes(_empty_store())
         self.clock = SimulatedClock(T0)
         self.battery = FakeBattery(self.clock, soc)
+        self.is_watched = True
         self.vendor = ScriptedVendor(self.clock, self.battery, self._witness)
         self._start_process()
 
@@ -344,7 +348,14 @@ class Bench:
         self.battery.catch_up()
 
     def tick(self) -> Outcome:
-        return asyncio.run(self.dispatcher.tick())
+        self.watch()
+        return asyncio.run(self.dispatcher.tick())[self.target.id]
+
+    def watch(self) -> None:
+        """Keep what the battery last reported, as the job that reads telemetry does all the time."""
+        if self.is_watched:
+            self.battery.catch_up()
+            keep(self.db, self.clock(), self.target.id, replace(self.battery.rows[-1], channel=Channel.POWER, soc=None))
 
     def run(self, seconds: float, every_s: float = 15.0) -> None:
         """Tick now and every so often, the end included."""
@@ -352,6 +363,28 @@ class Bench:
         for _ in range(int(seconds / every_s)):
             self.move(every_s)
             self.tick()
+
+    @contextmanager
+    def hooked(
+        self, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None, step: str = "_open"
+    ) -> Iterator[None]:
+        """Have something happen before or after a step of every call: its journal row opened, or closed."""
+        original = getattr(Egress, step)
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            before()
+            result = original(*arguments, **options)
+            after()
+            return result
+
+        setattr(Egress, step, wrapped)
+        try:
+            yield
+        finally:
+            setattr(Egress, step, original)
+
+    def die(self) -> None:
+        raise Crash
 
     def restart(self) -> None:
         """What is left after a crash: the file, and a new process that knows nothing else."""
@@ -375,7 +408,11 @@ class Bench:
     def _start_process(self) -> None:
         self.db = Database.at(self.path)
         self.target = register_site(self.db, SITE, self.vendor, "scripted", "B1")
-        self.dispatcher = Dispatcher(self.db, self.clock, self.target)
+        halts.arm(self.db, self.clock, "scripted", "test")
+        with self.db.write() as session:
+            # The lease of a process that died has run out by now.
+            session.execute(update(AccountRow).values(lease_until=None))
+        self.dispatcher = Dispatcher(self.db, self.clock, [self.target])
 
     def _witness(self, command: Command, answer: Answer) -> Sent:
         # A connection of its own sees what is committed, and nothing else.

@@ -90,7 +90,7 @@ def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon,
         assert {row.mode for row in set_points} >= {"charge", "discharge"}
         assert {row.verdict for row in set_points} == {Verdict.CONFIRMED}
         assert {row.verdict for row in following} <= {Verdict.CONFIRMED, Verdict.DEVICE_LIMITED}
-        assert run.homes[0].runner.failures == []
+        assert run.homes[0].failures == []
         with run.db.session() as session:
             commands = session.scalars(select(CommandRow).order_by(CommandRow.id)).all()
         assert {row.state for row in commands} == {CommandState.ACCEPTED}

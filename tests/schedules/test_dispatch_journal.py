@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from adapters.contract import Channel, VendorUnavailableError
-from schedules.dispatch import Dispatcher, Outcome
+from schedules import journal
+from schedules.dispatch import Outcome
+from schedules.egress import Egress
+from schedules.site_dispatch import SiteDispatch
 from schedules.store import CommandState
 from schedules.store.models import UNRESOLVED
 from schedules.telemetry import latest
@@ -60,7 +63,7 @@ def test_nothing_is_sent_when_the_journal_cannot_be_written(charging, monkeypatc
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(charging.dispatcher, "_open", full_disk)
+    monkeypatch.setattr(Egress, "_open", full_disk)
     with pytest.raises(OSError, match="no space"):
         charging.tick()
     assert charging.vendor.wire == []
@@ -93,7 +96,7 @@ def test_closing_a_row_twice_raises_and_changes_nothing(charging):
     charging.tick()
     (row,) = charging.journal()
     with pytest.raises(RuntimeError, match="accepted already; the journal is not rewritten"):
-        charging.dispatcher._close(row.id, CommandState.REJECTED, "second thoughts")
+        journal.close(charging.db, charging.clock, row.id, CommandState.REJECTED, "second thoughts")
     (after,) = charging.journal()
     assert (after.state, after.outcome, after.answered_at) == (row.state, row.outcome, row.answered_at)
 
@@ -103,10 +106,10 @@ def test_no_final_state_can_be_left(charging, final):
     charging.vendor.will("lose reply")
     charging.tick()
     (row,) = charging.journal()
-    charging.dispatcher._close(row.id, final, "settled")
+    journal.close(charging.db, charging.clock, row.id, final, "settled")
     for other in CommandState:
         with pytest.raises(RuntimeError, match="not rewritten"):
-            charging.dispatcher._close(row.id, other, "again")
+            journal.close(charging.db, charging.clock, row.id, other, "again")
 
 
 def test_what_was_sent_is_never_touched_when_a_row_is_closed(charging):
@@ -129,17 +132,17 @@ def crash_before_journal(bench, monkeypatch):
     def die(*_):
         raise bench.Crash
 
-    monkeypatch.setattr(bench.dispatcher, "_open", die)
+    monkeypatch.setattr(Egress, "_open", die)
 
 
 def crash_between_journal_and_socket(bench, monkeypatch):
-    write = bench.dispatcher._open
+    write = Egress._open
 
     def write_and_die(*arguments):
         write(*arguments)
         raise bench.Crash
 
-    monkeypatch.setattr(bench.dispatcher, "_open", write_and_die)
+    monkeypatch.setattr(Egress, "_open", write_and_die)
 
 
 def crash_before_the_vendor_has_it(bench, _):
@@ -154,14 +157,14 @@ def crash_after_the_answer_before_commit(bench, monkeypatch):
     def die(*_):
         raise bench.Crash
 
-    monkeypatch.setattr(bench.dispatcher, "_close", die)
+    monkeypatch.setattr(Egress, "_close", die)
 
 
 def crash_after_commit_before_the_intent_is_noted(bench, monkeypatch):
     def die(*_):
         raise bench.Crash
 
-    monkeypatch.setattr(bench.dispatcher, "_note_in_force", die)
+    monkeypatch.setattr(SiteDispatch, "_note_in_force", die)
 
 
 CRASHES = [
@@ -356,7 +359,7 @@ def test_without_the_guard_calls_go_out_over_an_open_row_unread(charging, monkey
     async def nothing_is_unknown(_) -> bool:
         return True
 
-    monkeypatch.setattr(Dispatcher, "resolve_unknown", nothing_is_unknown)
+    monkeypatch.setattr(SiteDispatch, "resolve_unknown", nothing_is_unknown)
     over = send_after_a_crash(charging)
     assert set(over) == {1}, "the crashed row stays open under every later call"
     assert "read" not in charging.vendor.calls

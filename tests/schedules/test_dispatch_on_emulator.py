@@ -14,7 +14,7 @@ from adapters.alphaess.emulated_system import DISPATCH_EVENTS
 from adapters.contract import Channel
 from adapters.emulation import EmulatorControl
 from engine.intent import Intent, IntentMode
-from schedules import jobs
+from schedules import halts, jobs
 from schedules.clock import SimulatedClock
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.sites import register_site
@@ -39,7 +39,8 @@ class OnEmulator:
         self.db = Database.at(self._folder / "store.sqlite")
         self.adapter = self.cloud.adapter(self.clock)
         self.target = register_site(self.db, self._site, self.adapter, "alphaess", self.cloud.serial_number)
-        self.dispatcher = Dispatcher(self.db, self.clock, self.target)
+        halts.arm(self.db, self.clock, "alphaess", "test")
+        self.dispatcher = Dispatcher(self.db, self.clock, [self.target])
 
     async def end_process(self) -> None:
         await self.adapter.close()
@@ -101,6 +102,7 @@ def on_emulator(tmp_path, make_cloud, site) -> Callable[[Callable[[OnEmulator], 
         async def tell() -> None:
             bench = OnEmulator(tmp_path, make_cloud(site, house, BEGIN, 0.5), site)
             try:
+                await read_telemetry(bench.db, bench.clock, bench.target, Channel.POWER)
                 await story(bench)
             finally:
                 await bench.close()
@@ -182,14 +184,14 @@ def test_a_lost_reply_is_read_back_and_the_battery_is_not_told_twice_unread(on_e
     async def story(bench):
         bench.plan(("charge", 2.0, 0, 900))
         bench.cloud.loses_replies = True
-        assert await bench.dispatcher.tick() is Outcome.SENT
+        assert (await bench.dispatcher.tick())[bench.target.id] is Outcome.SENT
         bench.cloud.loses_replies = False
         assert bench.states() == ["unknown"]
         await bench.move(15)
-        assert await bench.dispatcher.tick() is Outcome.WAITING
+        assert (await bench.dispatcher.tick())[bench.target.id] is Outcome.WAITING
         assert bench.events() == ["started"]
         await bench.move(15)
-        assert await bench.dispatcher.tick() is Outcome.SENT
+        assert (await bench.dispatcher.tick())[bench.target.id] is Outcome.SENT
         assert bench.states() == ["seen", "accepted"]
         assert bench.events() == ["started", "renewed"]
 
@@ -241,7 +243,7 @@ def test_a_cloud_that_is_gone_is_a_refusal_that_nothing_is_built_on(on_emulator)
         await bench.dispatcher.tick()
         bench.cloud.stop()
         bench.clock.move_to(bench.clock() + dt.timedelta(seconds=45))
-        assert await bench.dispatcher.tick() is Outcome.SENT
+        assert (await bench.dispatcher.tick())[bench.target.id] is Outcome.SENT
         assert bench.states() == ["accepted", "rejected"]
 
     on_emulator(story)

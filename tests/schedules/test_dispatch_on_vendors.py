@@ -31,7 +31,7 @@ from adapters.emulation import (
 from adapters.token_file import FileTokenStore
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant
-from schedules import jobs
+from schedules import halts, jobs
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.sites import register_site
 from schedules.store import CommandRow, Database, IntentRow, Verdict
@@ -96,7 +96,8 @@ class OnVendor:
         store = (FileTokenStore(self._folder / "tokens"),) if self.vendor == "huawei" else ()
         self.adapter = registry.factory(self.vendor)(self._account, self.clock.now, *store)
         self.target = register_site(self.db, self._site, self.adapter, self.vendor, "NE=1")
-        self.dispatcher = Dispatcher(self.db, self.clock.now, self.target)
+        halts.arm(self.db, self.clock.now, self.vendor, "test")
+        self.dispatcher = Dispatcher(self.db, self.clock.now, [self.target])
 
     async def end_process(self) -> None:
         await self.adapter.close()
@@ -124,7 +125,7 @@ class OnVendor:
             for channel in Channel:
                 await read_telemetry(self.db, self.clock.now, self.target, channel)
             jobs.confirm(self.db, self.clock.now, self.target)
-        return await self.dispatcher.tick()
+        return (await self.dispatcher.tick())[self.target.id]
 
     async def run(self, minutes: int, restarts=()) -> list[float]:
         """Tick each minute, the end excluded; what the battery does in the middle of each half hour [kW]."""

@@ -10,7 +10,10 @@ from itertools import pairwise
 import pytest
 
 from adapters.contract import AdapterError, Channel, IntentRefusedError
-from schedules.dispatch import RELEASE_ATTEMPTS, Dispatcher, Outcome
+from schedules import egress, site_dispatch
+from schedules.dispatch import RELEASE_ATTEMPTS, Outcome
+from schedules.egress import Egress
+from schedules.site_dispatch import JITTER
 from schedules.telemetry import read_telemetry
 
 CHARGE_KW = 2.0
@@ -52,48 +55,37 @@ def test_an_intent_is_still_sent_a_moment_before_its_end(charging):
     assert charging.tick() is Outcome.SENT
 
 
-def slow_journal(bench, monkeypatch, seconds: float) -> None:
-    write = bench.dispatcher._open
-
-    def write_slowly(*arguments):
-        journal_id = write(*arguments)
-        bench.move(seconds)
-        return journal_id
-
-    monkeypatch.setattr(bench.dispatcher, "_open", write_slowly)
-
-
-def test_nothing_is_sent_when_the_journal_took_so_long_that_the_intent_is_over(charging, monkeypatch):
+def test_nothing_is_sent_when_the_journal_took_so_long_that_the_intent_is_over(charging):
     charging.move(890)
-    slow_journal(charging, monkeypatch, 10)
-    assert charging.tick() is Outcome.REFUSED
+    with charging.hooked(after=lambda: charging.move(10)):
+        assert charging.tick() is Outcome.REFUSED
     assert charging.vendor.wire == []
     (row,) = charging.journal()
     assert (row.state.value, row.outcome) == ("rejected", "not sent: the intent's time is over")
 
 
-def test_a_slow_journal_that_is_still_in_time_does_not_stop_a_command(charging, monkeypatch):
+def test_a_slow_journal_that_is_still_in_time_does_not_stop_a_command(charging):
     charging.move(890)
-    slow_journal(charging, monkeypatch, 9)
-    assert charging.tick() is Outcome.SENT
+    with charging.hooked(after=lambda: charging.move(9)):
+        assert charging.tick() is Outcome.SENT
 
 
 def test_without_the_fence_a_command_goes_out_after_its_time(charging, monkeypatch, without_guard):
     charging.move(890)
-    slow_journal(charging, monkeypatch, 10)
-    monkeypatch.setattr(Dispatcher, "_send", without_guard(Dispatcher._send, "not_after"))
-    assert charging.tick() is Outcome.SENT
+    monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "not_after"))
+    with charging.hooked(after=lambda: charging.move(10)):
+        assert charging.tick() is Outcome.SENT
     (sent,) = charging.vendor.wire
     assert sent.window is not None
     assert sent.at >= sent.window[1]
 
 
-def test_a_renewal_that_is_too_late_is_not_sent_either(charging, monkeypatch):
+def test_a_renewal_that_is_too_late_is_not_sent_either(charging):
     charging.move(840)
     charging.tick()
     charging.move(50)
-    slow_journal(charging, monkeypatch, 10)
-    assert charging.tick() is Outcome.REFUSED
+    with charging.hooked(after=lambda: charging.move(10)):
+        assert charging.tick() is Outcome.REFUSED
     assert wire(charging) == [(840.0, "start", -CHARGE_KW)]
 
 
@@ -128,7 +120,8 @@ def test_a_power_that_is_no_number_is_never_sent(charging):
 
 def test_without_the_nameplate_check_the_wrong_unit_goes_out(charging, monkeypatch):
     charging.vendor.power_factor = 1000.0
-    monkeypatch.setattr(Dispatcher, "_refuse_above_nameplate", lambda *_: None)
+    for module in (egress, site_dispatch):
+        monkeypatch.setattr(module, "above_nameplate", lambda *_: None)
     charging.tick()
     assert wire(charging) == [(0.0, "start", -CHARGE_KW * 1000)]
 
@@ -176,24 +169,24 @@ def test_whatever_the_rhythm_of_ticks_renewals_come_well_inside_the_lifetime(cha
     charging.run(870, every_s)
     times = [when for when, _, _ in wire(charging)]
     gaps = [after - before for before, after in pairwise(times)]
-    assert min(gaps) >= 45.0
+    assert min(gaps) >= 45.0 * (1 - JITTER)
     assert max(gaps) < 45.0 + every_s
     assert charging.battery.lapses == []
 
 
 def test_nothing_is_renewed_before_it_is_due(charging):
     charging.tick()
-    charging.move(44.999)
+    charging.move(45.0 * (1 - JITTER) - 0.001)
     assert charging.tick() is Outcome.NOTHING_DUE
-    charging.move(0.001)
+    charging.move(45.0 * JITTER + 0.001)
     assert charging.tick() is Outcome.SENT
 
 
 def test_nothing_is_renewed_once_its_intent_is_over(bench):
-    bench.plan(bench.intent("charge", CHARGE_KW, 0, 100), bench.intent("hold", 0.0, 100, 200))
-    bench.run(240, every_s=5.0)
+    bench.plan(bench.intent("charge", CHARGE_KW, 0, 105), bench.intent("hold", 0.0, 105, 200))
+    bench.run(240, every_s=15.0)
     driving = [(when, power) for when, kind, power in wire(bench) if kind != "release"]
-    assert driving == [(0.0, -2.0), (45.0, -2.0), (90.0, -2.0), (100.0, 0.0), (145.0, 0.0), (190.0, 0.0)]
+    assert driving == [(0.0, -2.0), (45.0, -2.0), (90.0, -2.0), (105.0, 0.0), (150.0, 0.0), (195.0, 0.0)]
 
 
 def test_a_command_that_ends_by_itself_is_not_renewed(charging):
@@ -264,13 +257,12 @@ def test_a_device_that_has_lapsed_by_itself_is_not_released_again(charging):
     assert [kind for _, kind, _ in wire(charging)] == ["start"]
 
 
-def test_a_command_that_went_out_late_is_still_let_go_at_the_end_of_its_intent(bench, monkeypatch):
+def test_a_command_that_went_out_late_is_still_let_go_at_the_end_of_its_intent(bench):
     # The lease runs from when the vendor has the command, not from when its row was begun.
-    bench.plan(bench.intent("discharge", 3.0, 0, 110))
-    slow_journal(bench, monkeypatch, 100)
-    bench.tick()
-    monkeypatch.undo()
-    bench.move(15)
+    bench.plan(bench.intent("discharge", 3.0, 0, 95))
+    with bench.hooked(after=lambda: bench.move(15)):
+        bench.tick()
+    bench.move(80)
     bench.tick()
     assert bench.battery.lapses_at is None
 

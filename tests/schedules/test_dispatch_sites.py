@@ -22,7 +22,7 @@ def neighbour(make_bench, bench, tmp_path):
     made.battery._clock = made.vendor.clock = bench.clock
     renamed = made.target.site.model_copy(update={"name": "neighbour"})
     made.target = register_site(made.db, renamed, made.vendor, "scripted", "B1")
-    made.dispatcher = Dispatcher(made.db, made.clock, made.target)
+    made.dispatcher = Dispatcher(made.db, made.clock, [made.target])
     assert made.target.id != bench.target.id
     return made
 

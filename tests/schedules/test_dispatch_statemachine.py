@@ -19,7 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from adapters.contract import AdapterError
 from engine.intent import Intent, IntentMode
 from engine.plant import PlantMode
-from schedules.dispatch import Dispatcher, Outcome
+from schedules.dispatch import Outcome
+from schedules.egress import Egress
+from schedules.site_dispatch import JITTER, SiteDispatch
 from schedules.store.models import UNRESOLVED, CommandKind, CommandState
 
 INTERVAL_S = 180
@@ -106,43 +108,26 @@ class DispatchUnderFaults(RuleBasedStateMachine):
             self.bench.move(15)
         self.bench.vendor.telemetry_fails = False
 
-    @rule(seconds=st.integers(1, 240))
+    @rule(seconds=st.integers(1, 17) | st.integers(18, 240))
     def the_journal_is_slow(self, seconds):
-        dispatcher = self.bench.dispatcher
-        write = dispatcher._open
-
-        def write_slowly(*arguments):
-            journal_id = write(*arguments)
+        def take_time():
             self.bench.move(seconds)
             # The device then holds the command for longer than the row's time says; test_dispatch_rules has that case.
             self.lease_is_known_from = self.bench.clock() + dt.timedelta(seconds=90)
-            return journal_id
 
-        dispatcher._open = write_slowly
-        self._tick()
-        del dispatcher._open
+        with self.bench.hooked(after=take_time):
+            self._tick()
 
     @rule(point=st.sampled_from(["before journal", "after journal", "crash before", "crash after", "before commit"]))
     def the_process_dies(self, point):
-        dispatcher, crash = self.bench.dispatcher, self.bench.Crash
-        write = dispatcher._open
-
-        def die(*_):
-            raise crash
-
-        def write_and_die(*arguments):
-            write(*arguments)
-            raise crash
-
-        if point == "before journal":
-            dispatcher._open = die
-        elif point == "after journal":
-            dispatcher._open = write_and_die
-        elif point == "before commit":
-            dispatcher._close = die
-        else:
+        places = {
+            "before journal": {"before": self.bench.die},
+            "after journal": {"after": self.bench.die},
+            "before commit": {"before": self.bench.die, "step": "_close"},
+        }
+        if point not in places:
             self.bench.vendor.will(point)
-        with suppress(crash):
+        with suppress(self.bench.Crash), self.bench.hooked(**places.get(point, {})):
             self._tick()
         self.bench.vendor.script.clear()
         self.bench.restart()
@@ -195,7 +180,9 @@ class DispatchUnderFaults(RuleBasedStateMachine):
         for before, row in pairwise(journal):
             held = before.state is CommandState.ACCEPTED and before.intent_id == row.intent_id
             if held and row.kind is not CommandKind.RELEASE:
-                assert (row.sent_at - before.sent_at).total_seconds() >= 45.0, "renewed before it was due"
+                assert (row.sent_at - before.sent_at).total_seconds() >= 45.0 * (1 - JITTER), (
+                    "renewed before it was due"
+                )
 
     def teardown(self):
         try:
@@ -261,24 +248,24 @@ def test_the_machine_notices_a_dispatcher_that_does_not_read_back(make_bench, mo
     async def nothing_is_unknown(_) -> bool:
         return True
 
-    monkeypatch.setattr(Dispatcher, "resolve_unknown", nothing_is_unknown)
+    monkeypatch.setattr(SiteDispatch, "resolve_unknown", nothing_is_unknown)
     with pytest.raises(AssertionError, match="fate is unknown"):
         run_state_machine_as_test(lambda: DispatchUnderFaults(make_bench), settings=SETTINGS)
 
 
 def test_the_machine_notices_a_dispatcher_without_the_fence_before_the_socket(make_bench, monkeypatch, without_guard):
-    monkeypatch.setattr(Dispatcher, "_send", without_guard(Dispatcher._send, "not_after"))
+    monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "not_after"))
     with pytest.raises(AssertionError, match="outside its intent's time"):
         run_state_machine_as_test(lambda: DispatchUnderFaults(make_bench), settings=SETTINGS)
 
 
 def test_the_machine_notices_a_dispatcher_that_renews_at_every_tick(make_bench, monkeypatch):
-    monkeypatch.setattr(Dispatcher, "_is_due", lambda *_: True)
+    monkeypatch.setattr(SiteDispatch, "_is_due", lambda *_: True)
     with pytest.raises(AssertionError, match="renewed before it was due"):
         run_state_machine_as_test(lambda: DispatchUnderFaults(make_bench), settings=SETTINGS)
 
 
 def test_the_machine_notices_a_dispatcher_that_never_lets_go(make_bench, monkeypatch):
-    monkeypatch.setattr(Dispatcher, "_drives", lambda *_: False)
+    monkeypatch.setattr(SiteDispatch, "_drives", lambda *_: False)
     with pytest.raises(AssertionError, match="not let go"):
         run_state_machine_as_test(lambda: DispatchUnderFaults(make_bench), settings=SETTINGS)

@@ -14,7 +14,7 @@ from adapters.testing import installed
 from adapters.testing.bench import BATTERY, Bench
 from engine import GridConnection, PvArray, Site
 from engine.intent import Intent, IntentMode
-from schedules import jobs
+from schedules import halts, jobs
 from schedules.dispatch import Dispatcher
 from schedules.sites import register_site
 from schedules.store import Database, IntentRow, Verdict
@@ -38,7 +38,8 @@ class Charge:
         self.bench = bench
         self.db = Database.at(folder / "store.sqlite")
         self.target = register_site(self.db, SITE, bench.adapter, bench.subject.name, bench.site.device_id)
-        self.dispatcher = Dispatcher(self.db, bench.clock.now, self.target)
+        halts.arm(self.db, bench.clock.now, bench.subject.name, "test")
+        self.dispatcher = Dispatcher(self.db, bench.clock.now, [self.target])
         abilities = bench.adapter.abilities
         self.lasts_s = abilities.settling_s + STATES * abilities.state_cadence_s
 

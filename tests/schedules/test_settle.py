@@ -18,7 +18,7 @@ def keep(bench, quarters: int, import_kwh: float) -> None:
     """A state read at the end of so many quarters of an hour."""
     at = bench.T0 + quarters * QUARTER
     registers = Registers(import_kwh=import_kwh, export_kwh=0.0, charge_kwh=0.0, discharge_kwh=0.0)
-    telemetry._keep(bench.db, at, bench.target.id, Telemetry(Channel.STATE, at, registers=registers))
+    telemetry.keep(bench.db, at, bench.target.id, Telemetry(Channel.STATE, at, registers=registers))
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_only_the_dispatcher_sends_and_only_the_vendors_adapter_dispatches(sourc
         if not (path.startswith("engine/") and name in ENGINE_WORDS)
     }
     assert users == {
-        ("send", "schedules/dispatch.py"),
+        ("send", "schedules/egress.py"),
         ("send", "adapters/commissioning.py"),
         ("send", "console/commission.py"),  # tells what commissioning sends, and hands it on
         ("remote_dispatch", "adapters/alphaess/adapter.py"),
@@ -90,7 +90,7 @@ def test_only_the_dispatcher_sends_and_only_the_vendors_adapter_dispatches(sourc
 
 
 def test_the_dispatcher_sends_in_one_place(sources):
-    assert len(writes_in(sources["schedules/dispatch.py"])) == 1
+    assert len(writes_in(sources["schedules/egress.py"])) == 1
 
 
 def test_no_schedule_commissions(sources):

@@ -1,0 +1,142 @@
+"""The one way out: the only caller of a vendor write, and the last to say no.
+
+Before a call is made it is journalled, in a transaction that holds the account's row. Whatever may stand against it is
+asked there: epoch, time, rating, kill switch, arming, how far the site is trusted, the age of what is known of it, the
+fleet's ramp. It is asked once more directly before the socket, as a login or a stalled process may lie between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from adapters import last_line
+from adapters.contract import Accepted, Clock, Command, Rejected
+from schedules import halts, journal, leases, ramp, telemetry
+from schedules.leases import Lease
+from schedules.sites import ControlledSite
+from schedules.store import CommandRow, CommandState, Database, IntentRow, SafetyState, SiteRow
+from schedules.store.models import CommandKind
+
+# Longest that a call takes, its time-out included; a lease that ends sooner is over for it [s].
+CALL_S = 12.0
+# How the outcome of a command begins that the last line held back.
+NOT_SENT = "not sent: "
+
+
+@dataclass(frozen=True)
+class Order:
+    """A command on its way out."""
+
+    target: ControlledSite
+    command: Command
+    kind: CommandKind
+    intent_id: int | None = None
+    """None for a release that no intent asked for."""
+
+    @property
+    def is_new_set_point(self) -> bool:
+        """Whether it makes the battery charge or discharge that did not do so by our word."""
+        return self.kind is CommandKind.START and self.command.battery_kw != 0
+
+
+class Egress:
+    """What one worker sends to one account under one lease."""
+
+    def __init__(self, db: Database, clock: Clock, lease: Lease, worker: str) -> None:
+        self._db, self._clock, self._lease, self._worker = db, clock, lease, worker
+
+    async def carry_out(self, order: Order) -> CommandRow | str:
+        """Make one vendor call, once.
+
+        Returns:
+            Its journal row with what became of it; or why it was held back before it was journalled, or is another
+            worker's by now.
+        """
+        opened = self._open(order)
+        if isinstance(opened, str):
+            return opened
+        # Opening the journal may have taken long.
+        objection = self._objection_now(order, opened)
+        if objection is not None:
+            return self._close(opened, CommandState.REJECTED, f"{NOT_SENT}{objection}", retryable=True)
+        with last_line.guarded(lambda: self._objection_now(order, opened)):
+            receipt = await order.target.adapter.send(order.command)
+        if isinstance(receipt, Accepted):
+            return self._close(opened, CommandState.ACCEPTED, receipt.vendor_reference)
+        if isinstance(receipt, Rejected):
+            return self._close(opened, CommandState.REJECTED, receipt.reason, receipt.retryable)
+        return self._close(opened, CommandState.UNKNOWN, receipt.reason)
+
+    def _open(self, order: Order) -> CommandRow | str:
+        with self._db.write() as session:
+            if not leases.extend(session, self._clock, self._lease):
+                return leases.LOST
+            intent = None if order.intent_id is None else session.get_one(IntentRow, order.intent_id)
+            step_kw = ramp.step_kw(session, self._clock(), order.target, order.command.battery_kw)
+            objection = self._objection(session, order, intent)
+            if objection is None and order.kind is CommandKind.START:
+                objection = ramp.objection(session, self._clock(), step_kw)
+            if objection is not None:
+                return objection
+            return journal.write_ahead(
+                session,
+                self._clock(),
+                order.target.id,
+                order.command,
+                order.kind,
+                order.intent_id,
+                None if intent is None else intent.not_after,
+                step_kw,
+                self._lease,
+                self._worker,
+            )
+
+    def _objection_now(self, order: Order, row: CommandRow) -> str | None:
+        with self._db.session() as session:
+            intent = None if row.intent_id is None else session.get_one(IntentRow, row.intent_id)
+            return self._objection(session, order, intent)
+
+    def _objection(self, session: Session, order: Order, intent: IntentRow | None) -> str | None:
+        """Why a command may not go out now; None: nothing stands against it."""
+        now, command = self._clock(), order.command
+        if not leases.is_in_force(session, self._clock, self._lease, CALL_S):
+            return leases.LOST
+        if intent is not None and now >= intent.not_after:
+            return "the intent's time is over"
+        if intent is not None and intent.superseded:
+            return "a newer plan has replaced the intent"
+        overload = above_nameplate(order.target, command)
+        if overload is not None:
+            return overload
+        if command.releases:
+            return None
+        halted = halts.objection(session, order.target.id)
+        if halted is not None:
+            return halted
+        safety = session.get_one(SiteRow, order.target.id).safety
+        if safety in (SafetyState.FALLBACK, SafetyState.QUARANTINED):
+            return f"the site is in {safety.value}"
+        if order.is_new_set_point and safety is SafetyState.DEGRADED:
+            return f"the site is {safety.value}: nothing new is begun"
+        if order.is_new_set_point and not telemetry.is_fresh(session, order.target.id, now):
+            return "telemetry is too old to begin anything"
+        return None
+
+    def _close(self, row: CommandRow, state: CommandState, outcome: str, retryable: bool = False) -> CommandRow | str:
+        try:
+            return journal.close(self._db, self._clock, row.id, state, outcome, retryable)
+        except journal.SettledError:
+            # Whoever took the account over while this worker slept has read back what became of it.
+            return leases.LOST
+
+
+def above_nameplate(target: ControlledSite, command: Command) -> str | None:
+    """How a command exceeds the battery's rating; None: it does not."""
+    battery = target.site.battery
+    rating_kw = battery.max_charge_kw if command.battery_kw < 0 else battery.max_discharge_kw
+    # A watt of rounding is no overload; what is no number is below nothing.
+    if abs(command.battery_kw) <= rating_kw + 0.001:
+        return None
+    return f"battery_kw: {command.battery_kw:+g} is above the nameplate of {rating_kw:g} kW; correct the adapter"

@@ -1,0 +1,259 @@
+"""What is due for one site: which call, if any, brings its device to what is wanted of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from adapters.contract import Abilities, AdapterError, Channel, Clock, Command, IntentRefusedError, Telemetry
+from engine.intent import Intent, IntentMode, self_consumption_kw
+from schedules import halts, journal, leases
+from schedules.confirmation import Tolerance
+from schedules.egress import NOT_SENT, Egress, Order, above_nameplate
+from schedules.journal import Standing
+from schedules.plans import current_intents, intent_of
+from schedules.sites import ControlledSite
+from schedules.store import CommandRow, CommandState, Database, IntentRow, SafetyState, SiteRow
+from schedules.store.models import CommandKind
+from schedules.telemetry import latest, read_telemetry
+
+# How long to wait before repeating what was refused, where commands do not lapse [s].
+REFUSED_AGAIN_S = 60.0
+# Limits that the battery management reported are believed for so many of the vendor's cadences.
+LIMITS_HOLD_CADENCES = 3
+# Renewals of a fleet that began at one price edge drift apart by up to this part of their period.
+JITTER = 0.2
+GOLDEN = 0.6180339887498949
+
+
+class Outcome(Enum):
+    """What a tick did for a site."""
+
+    NOTHING_DUE = "nothing due"
+    SENT = "sent"
+    WAITING = "waiting for telemetry to resolve an unknown command"
+    REFUSED = "refused before sending"
+    HELD = "held back: halted, disarmed, not trusted, or too fast for the fleet"
+    NOT_OURS = "another worker has the account"
+
+
+class LeaseLostError(AdapterError):
+    """Another worker has taken the account over."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the store knows of a site at a tick."""
+
+    standing: Standing
+    intent: IntentRow | None
+    held: str | None
+    """Why nobody may drive it; None: it may be driven."""
+
+    @property
+    def wanted(self) -> IntentRow | None:
+        """What it is to do, as far as it may."""
+        return None if self.held else self.intent
+
+
+def situations(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, Situation]:
+    """The situation of each of some sites, in a handful of queries however many they are."""
+    standing = journal.standings(session, site_ids, now)
+    intents = current_intents(session, site_ids, now)
+    held = halts.objections(session, site_ids)
+    hands_off = (SafetyState.FALLBACK, SafetyState.QUARANTINED)
+    untrusted = session.execute(
+        select(SiteRow.id, SiteRow.safety).where(SiteRow.id.in_(site_ids), SiteRow.safety.in_(hands_off))
+    )
+    for site_id, safety in untrusted:
+        held.setdefault(site_id, f"the site is in {safety.value}")
+    return {number: Situation(standing[number], intents.get(number), held.get(number)) for number in site_ids}
+
+
+class SiteDispatch:
+    """One site at one tick."""
+
+    def __init__(
+        self, db: Database, clock: Clock, target: ControlledSite, egress: Egress, situation: Situation
+    ) -> None:
+        self.target = target
+        self._db, self._clock, self._egress = db, clock, egress
+        self._now_known = situation
+
+    async def tick(self) -> Outcome:
+        """Do what is due."""
+        row = self._now_known.wanted
+        if row is None and self._drives() and not self._has_just_tried_to_release():
+            # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
+            await self.release()
+            return Outcome.SENT
+        if not await self.resolve_unknown():
+            return Outcome.WAITING
+        if row is None:
+            return Outcome.HELD if self._now_known.held else Outcome.NOTHING_DUE
+        newest = self._standing.newest
+        intent = intent_of(row)
+        idles = intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives()
+        if not idles and not self._is_due(row):
+            return Outcome.NOTHING_DUE
+        try:
+            command = self._translate(intent)
+        except IntentRefusedError as error:
+            self._note_refusal(row.id, str(error))
+            if self._drives():
+                # What the device still does belongs to an intent that is over.
+                await self.release()
+            return Outcome.REFUSED
+        if idles:
+            # Nothing needs to be sent for it, but the device has to be one that then follows the house.
+            self._note_in_force(row.id)
+            return Outcome.NOTHING_DUE
+        moves = self._standing.moves(self._abilities, self._clock())
+        answer = await self._send(replace(command, replaces=moves), self._kind(row, command), row.id)
+        if answer is not None and answer.state is CommandState.ACCEPTED:
+            self._note_in_force(row.id)
+        refused = answer is None or (answer.state is CommandState.REJECTED and not answer.retryable)
+        if refused and newest is not None and newest.intent_id != row.id and self._drives():
+            # The device still does what an older intent wanted, and cannot be told what this one wants.
+            await self.release()
+        if answer is None:
+            return Outcome.HELD
+        return Outcome.REFUSED if answer.outcome.startswith(NOT_SENT) else Outcome.SENT
+
+    async def release(self) -> bool:
+        """Send one release; once accepted it settles whatever came before it."""
+        answer = await self._send(self.target.adapter.release(self.target.device), CommandKind.RELEASE, None)
+        if answer is None or answer.state is not CommandState.ACCEPTED:
+            return False
+        for row in self._standing.unresolved:
+            self._close(row, CommandState.SUPERSEDED, f"released by command {answer.id}")
+        self._look_again()
+        return True
+
+    async def resolve_unknown(self) -> bool:
+        """Settle every command whose fate nobody knows; whether none is left."""
+        unresolved = self._standing.unresolved
+        if not unresolved:
+            return True
+        reading = await read_telemetry(self._db, self._clock, self.target, Channel.POWER)
+        settling = dt.timedelta(seconds=self._abilities.settling_s)
+        settled = True
+        for row in unresolved:
+            if reading is None or reading.battery_kw is None or reading.measured_at < row.sent_at + settling:
+                settled = False
+                continue
+            seen = self._shows(reading, row)
+            self._close(
+                row,
+                CommandState.SEEN if seen else CommandState.NOT_SEEN,
+                f"read back {reading.battery_kw:+.3f} kW at {reading.measured_at.isoformat()}",
+            )
+            if seen and row.intent_id is not None:
+                self._note_in_force(row.intent_id)
+        self._look_again()
+        return settled
+
+    @property
+    def _standing(self) -> Standing:
+        return self._now_known.standing
+
+    @property
+    def _abilities(self) -> Abilities:
+        return self.target.adapter.abilities
+
+    def _drives(self) -> bool:
+        return self._standing.drives(self._abilities, self._clock())
+
+    def _has_just_tried_to_release(self) -> bool:
+        """Whether a release without success is so young that another would only hammer."""
+        newest = self._standing.newest
+        if newest is None or newest.kind is not CommandKind.RELEASE or newest.retryable:
+            return False
+        refused = newest.state is CommandState.REJECTED
+        wait_s = (self._abilities.renew_after_s or REFUSED_AGAIN_S) if refused else self._abilities.settling_s
+        return self._age_s(newest) < wait_s
+
+    def _translate(self, intent: Intent) -> Command:
+        adapter, device = self.target.adapter, self.target.device
+        if intent.mode not in adapter.abilities.modes:
+            raise IntentRefusedError(f"mode: {intent.mode.value} is beyond this vendor; plan without it")
+        state = latest(self._db, self.target.id, Channel.STATE)
+        oldest = self._clock() - LIMITS_HOLD_CADENCES * dt.timedelta(seconds=adapter.abilities.state_cadence_s)
+        if state is not None and state.measured_at < oldest:
+            state = None  # what the battery allowed then says nothing of now
+        command = adapter.translate(intent, device, state)
+        overload = above_nameplate(self.target, command)
+        if overload is not None:
+            raise IntentRefusedError(overload)
+        return command
+
+    def _shows(self, reading: Telemetry, row: CommandRow) -> bool:
+        """Whether a reading shows what a command asks for; a release shows as a battery that follows the house."""
+        wanted_kw = row.battery_kw
+        if row.kind is CommandKind.RELEASE:
+            if reading.load_kw is None or reading.pv_kw is None:
+                return False
+            battery = self.target.site.battery
+            wanted_kw = self_consumption_kw(
+                reading.load_kw, reading.pv_kw, battery.max_charge_kw, battery.max_discharge_kw
+            )
+        assert reading.battery_kw is not None
+        return abs(reading.battery_kw - wanted_kw) <= Tolerance().power(wanted_kw)
+
+    def _is_due(self, row: IntentRow) -> bool:
+        newest = self._standing.newest
+        if newest is None:
+            return True
+        renew_after_s = self._abilities.renew_after_s
+        own = newest if newest.intent_id == row.id else self._newest_of(row.id)
+        if own is not None and own.state is CommandState.REJECTED and not own.retryable:
+            # What was refused will be refused again: not more often than a renewal would come.
+            return self._age_s(own) >= (renew_after_s or REFUSED_AGAIN_S)
+        if newest.intent_id != row.id or newest.state is not CommandState.ACCEPTED:
+            return True
+        if newest.kind is CommandKind.RELEASE or renew_after_s is None:
+            return False
+        return self._age_s(newest) >= renew_after_s * (1 - JITTER * (self.target.id * GOLDEN % 1))
+
+    def _age_s(self, command: CommandRow) -> float:
+        return (self._clock() - command.sent_at).total_seconds()
+
+    def _kind(self, row: IntentRow, command: Command) -> CommandKind:
+        if command.releases:
+            return CommandKind.RELEASE
+        newest = self._standing.newest
+        renews = newest is not None and newest.intent_id == row.id and row.in_force_at is not None
+        return CommandKind.RENEW if renews else CommandKind.START
+
+    async def _send(self, command: Command, kind: CommandKind, intent_id: int | None) -> CommandRow | None:
+        """One call; None: it was held back."""
+        answer = await self._egress.carry_out(Order(self.target, command, kind, intent_id))
+        if answer == leases.LOST:
+            raise LeaseLostError(answer)
+        self._look_again()
+        return None if isinstance(answer, str) else answer
+
+    def _look_again(self) -> None:
+        with self._db.session() as session:
+            self._now_known = situations(session, [self.target.id], self._clock())[self.target.id]
+
+    def _newest_of(self, intent_id: int) -> CommandRow | None:
+        with self._db.session() as session:
+            return journal.newest_of_intent(session, intent_id)
+
+    def _close(self, row: CommandRow, state: CommandState, outcome: str) -> None:
+        journal.close(self._db, self._clock, row.id, state, outcome)
+
+    def _note_in_force(self, intent_id: int) -> None:
+        with self._db.write() as session:
+            row = session.get_one(IntentRow, intent_id)
+            row.in_force_at = row.in_force_at or self._clock()
+
+    def _note_refusal(self, intent_id: int, reason: str) -> None:
+        with self._db.write() as session:
+            session.get_one(IntentRow, intent_id).refusal = reason
