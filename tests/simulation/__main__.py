@@ -47,7 +47,7 @@ SHOWN = 3
 def main() -> int:
     """Run what was asked for; 1 where the whole protocol broke an invariant."""
     options = _options()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if options.replay is not None:
         return _replay(console, options)
     rows: list[tuple[str | None, int]] = [(options.without, options.site_days)]
@@ -124,8 +124,8 @@ def _rate(count: int, site_days: float) -> str:
 
 def _explain(console: Console, figures: Figures, most: int = SHOWN) -> None:
     console.print(
-        f"{figures.orders} orders, {figures.releases} releases, {figures.ticks} ticks, {figures.faults} process faults; "
-        f"longest at a wrong set-point: {figures.longest_wrong_at or 'never'}"
+        f"{figures.orders} orders, {figures.releases} releases, {figures.ticks} ticks, {figures.faults} process "
+        f"faults; longest at a wrong set-point: {figures.longest_wrong_at or 'never'}"
     )
     for error, count in figures.errors.most_common():
         console.print(f"unforeseen, {count} times: {error}", markup=False)

@@ -15,8 +15,8 @@ from tests.simulation.invariants import Figures, judge
 from tests.simulation.world import Setup, World
 
 SITES = 6
-DAYS = 1
-SITE_DAYS = 3 * SITES * DAYS
+HOURS = 24.0
+SITE_DAYS = 3 * SITES
 """Of one history."""
 
 _empty: list[bytes] = []
@@ -31,7 +31,7 @@ class History:
     without: str | None = None
     """The guard that is taken away."""
     sites: int = SITES
-    days: int = DAYS
+    hours: float = HOURS
 
 
 def unfold(history: History) -> Figures:
@@ -41,7 +41,7 @@ def unfold(history: History) -> Figures:
         if not _empty:
             _empty.append(subject.empty_store(folder / "empty.sqlite"))
         expires = history.without != guards.DEVICE_EXPIRY
-        setup = Setup(history.seed, MIXES[history.mix], history.days, history.sites, expires)
+        setup = Setup(history.seed, MIXES[history.mix], history.hours, history.sites, expires)
         world = World(setup, folder, _empty[0])
         world.run()
         return judge(world)

@@ -96,7 +96,9 @@ class Device:
         battery = self.site.battery
         while self._time < time:
             power_kw = self.moments[-1].battery_kw
-            flow_kw = -power_kw * battery.charge_efficiency if power_kw < 0 else -power_kw / battery.discharge_efficiency
+            flow_kw = (
+                -power_kw * battery.charge_efficiency if power_kw < 0 else -power_kw / battery.discharge_efficiency
+            )
             until = min(time, (self._time // QUARTER_S + 1) * QUARTER_S, self._order.ends_at)
             edge = battery.max_soc if flow_kw > 0 else battery.min_soc
             if flow_kw:

@@ -7,7 +7,7 @@ from enum import Enum
 from random import Random
 
 from tests.simulation.scheduler import Fault
-from tests.simulation.steps import BEFORE_COMMIT, POINTS
+from tests.simulation.steps import BEFORE_COMMIT, POINTS, STATEMENT
 
 HOUR_S = 3600.0
 DAY_S = 86400.0
@@ -32,6 +32,14 @@ class Fate(Enum):
     """Done, and over after a third of its time."""
 
 
+class Phase(Enum):
+    """What the batteries of an account are about when its tick comes."""
+
+    BEGINS = "begins"
+    MOVES = "moves"
+    RESTS = "rests"
+
+
 @dataclass(frozen=True)
 class TelemetryFault:
     """Telemetry of one site is no good for a while."""
@@ -52,8 +60,13 @@ class Mix:
     """Of the ticks that begin a stretch, for each step of the protocol."""
     pause: float = 0.03
     pause_mean_s: float = 240.0
-    idle_share: float = 0.05
-    """Of those rates, at every other tick; there are many of them."""
+    statement: float = 0.02
+    """Of the ticks that begin a stretch: the process is held up before one of its database statements."""
+    statement_mean_s: float = 1.0
+    moving_share: float = 0.05
+    """Of those rates, at the other ticks while batteries move by our word; there are many of them."""
+    idle_share: float = 0.02
+    """And at all other ticks."""
     ignored: float = 0.03
     reply_lost: float = 0.05
     request_lost: float = 0.005
@@ -94,9 +107,9 @@ class Mix:
             drawn -= share
         return Fate.DONE
 
-    def fault(self, rng: Random, begins_something: bool) -> Fault | None:
+    def fault(self, rng: Random, phase: Phase) -> Fault | None:
         """What befalls the process of one tick."""
-        share = 1.0 if begins_something else self.idle_share
+        share = {Phase.BEGINS: 1.0, Phase.MOVES: self.moving_share, Phase.RESTS: self.idle_share}[phase]
         for point in POINTS:
             drawn = rng.random()
             if drawn < share * self.crash:
@@ -104,6 +117,8 @@ class Mix:
             # One that is stopped in a transaction would hold SQLite's lock of the whole file, and stop everybody.
             if drawn < share * (self.crash + self.pause) and point != BEFORE_COMMIT:
                 return Fault(point, rng.expovariate(1 / self.pause_mean_s))
+        if rng.random() < share * self.statement:
+            return Fault(STATEMENT, rng.expovariate(1 / self.statement_mean_s), rng.randint(1, 12))
         return None
 
     def redeliveries(self, rng: Random) -> int:
@@ -112,22 +127,25 @@ class Mix:
         return 9 if rng.random() < 0.1 else 1
 
 
-# Ticks come in pairs, most processes stall, and every second one just before a plan's edge: what a soak of ordinary days
+# Ticks come in pairs, most processes stall, and ticks fall just before the edges of plans: what a soak of ordinary days
 # does not tell apart.
 ADVERSARIAL = Mix(
     redelivered=0.5,
     crash=0.01,
-    pause=0.08,
+    pause=0.05,
     pause_mean_s=40.0,
-    idle_share=0.7,
+    statement=0.5,
+    statement_mean_s=8.0,
+    moving_share=0.7,
     token_expired=0.3,
     outage=0.0,
     kill_switch=1.0,
     telemetry=0.3,
     early=0.9,
 )
-CALM = Mix(**dict.fromkeys(Mix.__dataclass_fields__, 0.0) | {"pause_mean_s": 1.0})
+CALM = Mix(**dict.fromkeys(Mix.__dataclass_fields__, 0.0) | {"pause_mean_s": 1.0, "statement_mean_s": 1.0})
 REFERENCE = Mix(
+    statement=0.0,
     request_lost=0.0,
     refused=0.0,
     partial=0.0,
@@ -154,5 +172,3 @@ def telemetry_faults(rng: Random, mix: Mix, days: int) -> list[TelemetryFault]:
             kind = rng.choice(("failing", "absent", "stale", "frozen", "sentinel"))
             faults.append(TelemetryFault(since, since + rng.uniform(600.0, 3 * HOUR_S), kind))
     return faults
-
-

@@ -68,5 +68,3 @@ def without(guard: str | None) -> Iterator[None]:
         for owner, name, replacement in GUARDS[guard] if guard else ():
             stack.enter_context(patch.object(owner, name, replacement))
         yield
-
-

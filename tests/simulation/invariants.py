@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from adapters.contract import Accepted, Unknown
 from tests.simulation.device import Device, Moment
@@ -118,7 +119,7 @@ def judge(world: World) -> Figures:
             reads[read.site].append(read)
         found = list(_quota(account.cloud))
         for name, device in account.cloud.devices.items():
-            figures.site_days += world.setup.days
+            figures.site_days += world.end / DAY_S
             requests, demand = by_site[name], account.demands[name]
             figures.orders += sum(1 for one in requests if one.order is not None)
             figures.releases += sum(1 for one in requests if one.order is None)
@@ -198,7 +199,7 @@ class _Site:
         halts = sorted(edge for halt in self.world.halts for edge in (halt.since, halt.until))
         edges = sorted({0.0, *(one.begin for one in wanted), *(one.time for one in moments), *halts, self.world.end})
         at_wanted = at_moment = 0
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             if begin >= self.world.end:
                 break
             while at_wanted + 1 < len(wanted) and wanted[at_wanted + 1].begin <= begin:
@@ -243,7 +244,7 @@ class _Site:
 
     def _once(self) -> Iterator[tuple[str, float, str]]:
         lifetime_s = self.account.cloud.make.abilities.renew_after_s
-        for one, again in zip(self.requests, self.requests[1:], strict=False):
+        for one, again in pairwise(self.requests):
             same = one.order is not None and (one.order, one.slot_end) == (again.order, again.slot_end)
             if not same or not _is_accepted(one, again.opened):
                 continue

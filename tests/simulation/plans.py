@@ -91,12 +91,12 @@ class Demand:
         return NOTHING
 
 
-def pattern(rng: Random, make: Make) -> list[tuple[int, int, IntentMode]]:
+def pattern(rng: Random, make: Make, quarters: int) -> list[tuple[int, int, IntentMode]]:
     """When the batteries of an account move in a day: prices are the same for all of them [quarters]."""
     drawn = []
     lapses = make.abilities.renew_after_s is not None
     for _ in range(2 if lapses else STRETCHES):
-        first = rng.randrange(1, 95)
+        first = rng.randrange(1, quarters - 1)
         mode = rng.choice((IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.DISCHARGE, IntentMode.HOLD))
         drawn.append((first, min(96, first + rng.randint(1, LONGEST[lapses])), mode))
     return drawn
@@ -107,11 +107,10 @@ def day_plan(
 ) -> list[Intent]:
     """One site's intents from a time to the end of a day."""
     quarters: list[tuple[IntentMode, float] | None] = [None] * 96
-    for first, end, mode in drawn:
+    for first, end, drawn_mode in drawn:
         if rng.random() < 0.1:
             continue
-        if mode is IntentMode.HOLD and IntentMode.HOLD not in make.abilities.modes:
-            mode = IntentMode.CHARGE
+        mode = drawn_mode if drawn_mode in make.abilities.modes else IntentMode.CHARGE
         rated_kw = battery.max_charge_kw if mode is IntentMode.CHARGE else battery.max_discharge_kw
         power_kw = 0.0 if mode is IntentMode.HOLD else round(rng.uniform(0.2, 1.0) * rated_kw, 2)
         for quarter in range(first, end):

@@ -13,7 +13,7 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 START = dt.datetime(2024, 4, 10, tzinfo=dt.UTC)
@@ -83,6 +83,8 @@ class Fault:
     point: str
     stopped_s: float | None
     """SIGSTOP for so long [s]; None: kill -9."""
+    times: int = 1
+    """How often the point is passed before that happens."""
 
 
 class Process:
@@ -95,6 +97,10 @@ class Process:
         self.is_free = True
         self.fault: Fault | None = None
         """What befalls the process when its job next passes a point."""
+        self.connections: dict[int, Any] = {}
+        """The driver's connections that it holds; the database ends what a dead process had open on them."""
+        self.is_writing = False
+        """Whether it is in a transaction that holds SQLite's lock of the whole file."""
         self.committed: str | None = None
         """The point that the transaction which is being committed reaches; see `steps`."""
         self._scheduler = scheduler
@@ -105,9 +111,7 @@ class Process:
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._thread.start()
 
-    def begin(
-        self, job: Callable[[], Coroutine[Any, Any, None]], done: Callable[[BaseException | None], None]
-    ) -> None:
+    def begin(self, job: Callable[[], Coroutine[Any, Any, None]], done: Callable[[BaseException | None], None]) -> None:
         """Start a job now; `done` is told what it raised, in the process's own thread."""
         assert self.is_free
         self.is_free = False
@@ -119,12 +123,19 @@ class Process:
         self._scheduler.at(self._scheduler.now + max(0.0, seconds), self._resume_at(self._turn))
         self._give_way()
 
-    def passes(self, point: str) -> None:
-        """From within: the job is at a named point; whatever is to befall it there does."""
+    def lives(self) -> None:
+        """From within: what is dead does nothing more, not even when its coroutines are closed."""
         if self.is_dead:
             raise Crash
+
+    def passes(self, point: str) -> None:
+        """From within: the job is at a named point; whatever is to befall it there does."""
+        self.lives()
         fault = self.fault
         if fault is None or fault.point != point:
+            return
+        if fault.times > 1:
+            self.fault = replace(fault, times=fault.times - 1)
             return
         self.fault = None
         if fault.stopped_s is None:
@@ -178,6 +189,9 @@ class Process:
             except Crash as crash:
                 self.is_dead, failure = True, crash
                 loop.bury()
+                for connection in self.connections.values():
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
             except Exception as error:
                 failure = error
             self._job = self.fault = None
@@ -209,7 +223,7 @@ class _VirtualLoop(asyncio.BaseEventLoop):
             self._process.sleep(timeout)
         return []
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, _executor: Any, func: Any, *args: Any) -> Any:
         """In virtual time a thread beside the loop is a call."""
         future = self.create_future()
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, Pool, event
 from sqlalchemy.orm import Session
 
 from tests.simulation.scheduler import this_process
@@ -20,6 +20,8 @@ AFTER_REPLY = "after reply"
 BEFORE_COMMIT = "before commit"
 READING_BACK = "during read-back"
 RELEASING = "during release"
+STATEMENT = "before a statement"
+"""Any of the database's: where two processes can come between what the other read and what it writes."""
 POINTS = (
     BEFORE_LEASE,
     AFTER_LEASE,
@@ -38,6 +40,8 @@ def watch_the_database() -> None:
         event.listen(Engine, "before_cursor_execute", _before_statement)
         event.listen(Engine, "commit", _before_commit)
         event.listen(Engine, "rollback", _rolled_back)
+        event.listen(Pool, "checkout", _checked_out)
+        event.listen(Pool, "checkin", _checked_in)
         event.listen(Session, "after_commit", _after_commit)
 
 
@@ -45,7 +49,11 @@ def _before_statement(connection: Any, _cursor: Any, statement: str, *_: Any) ->
     process = this_process()
     if process is None:
         return
-    process.passes("statement")  # what is dead writes nothing, not even when its coroutines are closed
+    process.lives()
+    if statement == "BEGIN IMMEDIATE":
+        process.is_writing = True
+    if not process.is_writing:  # it would stop everybody else too
+        process.passes(STATEMENT)
     if statement.startswith("INSERT INTO command"):
         connection.info["step"] = AFTER_SENDING
     elif statement.startswith("UPDATE account"):
@@ -58,7 +66,7 @@ def _before_commit(connection: Any) -> None:
     process = this_process()
     if process is None:
         return
-    process.passes("commit")
+    process.lives()
     step = connection.info.pop("step", None)
     process.committed = None
     if step == BEFORE_COMMIT:
@@ -69,10 +77,28 @@ def _before_commit(connection: Any) -> None:
 
 def _after_commit(_: Any) -> None:
     process = this_process()
-    if process is not None and process.committed is not None:
+    if process is None:
+        return
+    process.is_writing = False
+    if process.committed is not None:
         step, process.committed = process.committed, None
         process.passes(step)
 
 
 def _rolled_back(connection: Any) -> None:
     connection.info.pop("step", None)
+    process = this_process()
+    if process is not None:
+        process.is_writing = False
+
+
+def _checked_out(connection: Any, *_: Any) -> None:
+    process = this_process()
+    if process is not None:
+        process.connections[id(connection)] = connection
+
+
+def _checked_in(connection: Any, _: Any) -> None:
+    process = this_process()
+    if process is not None:
+        process.connections.pop(id(connection), None)

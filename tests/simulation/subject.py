@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import event, update
 
-from adapters.contract import AdapterError, Channel
 from engine.intent import Intent
-from schedules import halts, jobs
-from schedules.dispatch import Dispatcher
+from schedules import halts
+from schedules.account_runner import AccountRunner, Report
 from schedules.sites import ControlledSite, register_site
 from schedules.store import Database, HaltScope, IntentRow, PlanRow
-from schedules.telemetry import read_telemetry
 from tests.simulation import steps
 from tests.simulation.scheduler import Process, ProcessClock, moment
 from tests.simulation.vendors import Cloud, adapter_of
@@ -45,22 +44,17 @@ class Worker:
 
     def __init__(self, db: Database, cloud: Cloud, process: Process, targets: Sequence[ControlledSite]) -> None:
         adapter = adapter_of(cloud, process)
-        self._db, self._process = db, process
-        self._targets = [
-            ControlledSite(target.id, target.account_id, target.site, target.device, adapter) for target in targets
-        ]
-        self._dispatcher = Dispatcher(db, process.clock, self._targets, process.name)
+        self._runner = AccountRunner(
+            db, process.clock, [replace(target, adapter=adapter) for target in targets], process.name
+        )
 
-    async def tick(self, reads: bool) -> None:
-        """One delivery of the account's tick."""
+    async def tick(self, reads: bool) -> list[str]:
+        """One delivery of the account's tick, the whole or the light one; what went wrong and was survived."""
         if reads:
-            for target in self._targets:
-                try:
-                    await read_telemetry(self._db, self._process.clock, target, Channel.STATE)
-                except AdapterError:
-                    continue
-                jobs.confirm(self._db, self._process.clock, target)
-        await self._dispatcher.tick()
+            return (await self._runner.tick()).failures
+        report = Report()
+        await self._runner.dispatch(report)
+        return report.failures
 
 
 def register(db: Database, clock: ProcessClock, cloud: Cloud, process: Process) -> list[ControlledSite]:
@@ -82,9 +76,7 @@ def lift(db: Database, clock: ProcessClock, halt: int) -> None:
     halts.lift(db, clock, halt, "simulation")
 
 
-def put_plan(
-    db: Database, site_id: int, made_at: float, begin: float, end: float, intents: Sequence[Intent]
-) -> None:
+def put_plan(db: Database, site_id: int, made_at: float, begin: float, end: float, intents: Sequence[Intent]) -> None:
     """Put a plan in force as `schedules.plans.put_in_force` does, without solving for it."""
     begins_at = moment(begin)
     with db.write() as session:
@@ -122,4 +114,3 @@ def put_plan(
             )
             for intent in intents
         )
-

@@ -14,7 +14,7 @@ from adapters.contract import AdapterError
 from schedules.sites import ControlledSite
 from tests.simulation import plans, subject
 from tests.simulation.device import QUARTER_S, Device, House, Order, site_of
-from tests.simulation.faults import DAY_S, HOUR_S, Mix, telemetry_faults
+from tests.simulation.faults import DAY_S, HOUR_S, Mix, Phase, telemetry_faults
 from tests.simulation.plans import Demand
 from tests.simulation.scheduler import Crash, Process, ProcessClock, Scheduler
 from tests.simulation.vendors import LAPSING, LIFETIME_S, MAKES, Cloud
@@ -38,7 +38,7 @@ class Setup:
 
     seed: int
     mix: Mix
-    days: int = 2
+    hours: float = 24.0
     sites: int = 6
     """Of each account."""
     expires: bool = True
@@ -72,7 +72,8 @@ class World:
         self.setup, self.mix = setup, setup.mix
         self.rng = Random(setup.seed)
         self.scheduler = Scheduler()
-        self.end = setup.days * DAY_S
+        self.end = setup.hours * HOUR_S
+        self.days = math.ceil(self.end / DAY_S)
         self.halts: list[Halt] = []
         self.errors: list[tuple[float, str, str]] = []
         """Ticks that the product ended with an exception which its words do not foresee: when, whose, what."""
@@ -85,7 +86,7 @@ class World:
         self._born = 0
         self._processes = [self._new_process() for _ in range(WORKERS)]
         self._in_memory: dict[tuple[str, str], subject.Worker] = {}
-        self._queue: list[tuple[Account, bool, bool]] = []
+        self._queue: list[tuple[Account, bool, Phase]] = []
         self._outages = self._draw_outages()
         self.accounts = [self._open_account(number) for number in range(len(MAKES))]
         self._draw_the_rest()
@@ -118,18 +119,24 @@ class World:
         targets = subject.register(self._db, self._clock, cloud, self._processes[0])
         account = Account(cloud, targets, {name: Demand() for name in devices})
         for name in devices:
-            cloud.telemetry_faults[name] = telemetry_faults(rng, self.mix, self.setup.days)
-        for day in range(self.setup.days):
+            cloud.telemetry_faults[name] = telemetry_faults(rng, self.mix, self.days)
+        for day in range(self.days):
             self._at(max(0.0, day * DAY_S - rng.uniform(600, 7200)), lambda day=day: self._plan_day(account, day))
             for target in targets:
                 if rng.random() < self.mix.replan:
-                    self._at((day + rng.random()) * DAY_S, lambda target=target: self._replan(account, target))
+                    self._at(
+                        (day + rng.random()) * min(DAY_S, self.end), lambda target=target: self._replan(account, target)
+                    )
                 if rng.random() < self.mix.user:
-                    self._at((day + rng.random()) * DAY_S, lambda target=target: self._use_app(account, target))
+                    self._at(
+                        (day + rng.random()) * min(DAY_S, self.end),
+                        lambda target=target: self._use_app(account, target),
+                    )
         return account
 
     def _plan_day(self, account: Account, day: int) -> None:
-        drawn = plans.pattern(self.rng, account.cloud.make)
+        quarters = min(96, int((self.end - day * DAY_S) // QUARTER_S))
+        drawn = plans.pattern(self.rng, account.cloud.make, quarters)
         for target in account.targets:
             self._put_plan(account, target, day, day * DAY_S, drawn)
 
@@ -137,8 +144,8 @@ class World:
         now = self.scheduler.now
         begin = (now // QUARTER_S + 1) * QUARTER_S
         day = int(begin // DAY_S)
-        if day < self.setup.days and int(now // DAY_S) == day:
-            self._put_plan(account, target, day, begin, plans.pattern(self.rng, account.cloud.make))
+        if day < self.days and int(now // DAY_S) == day:
+            self._put_plan(account, target, day, begin, plans.pattern(self.rng, account.cloud.make, 96))
 
     def _put_plan(self, account: Account, target: ControlledSite, day: int, begin: float, drawn: Any) -> None:
         now, name = self.scheduler.now, target.device.device_id
@@ -157,9 +164,9 @@ class World:
 
     def _draw_outages(self) -> list[tuple[float, float]]:
         outages = []
-        for day in range(self.setup.days):
+        for day in range(self.days):
             if self.rng.random() < self.mix.outage:
-                since = (day + self.rng.random()) * DAY_S
+                since = (day + self.rng.random()) * min(DAY_S, self.end)
                 outages.append((since, since + self.rng.uniform(0.5, 3.0) * HOUR_S))
         return outages
 
@@ -168,12 +175,12 @@ class World:
         for since, until in self._outages:
             self._at(since, self._kill_all)
             self._at(until, self._come_back)
-        for day in range(self.setup.days):
+        for day in range(self.days):
             if rng.random() < self.mix.kill_switch:
-                self._at((day + rng.random()) * DAY_S, self._pull)
+                self._at((day + rng.random()) * min(DAY_S, self.end), self._pull)
             for place in range(WORKERS):
                 if rng.random() < self.mix.clock_step:
-                    self._at((day + rng.random()) * DAY_S, lambda place=place: self._step_clock(place))
+                    self._at((day + rng.random()) * min(DAY_S, self.end), lambda place=place: self._step_clock(place))
 
     def _pull(self) -> None:
         now = self.scheduler.now
@@ -237,7 +244,7 @@ class World:
         # Once before an edge, so that what is known of the sites is fresh there.
         before = edge - READ_AHEAD_S
         if 0.0 < edge - now < READ_AHEAD_S and self.rng.random() < self.mix.early:
-            self._at(edge - self.rng.uniform(0.0, 10.0), lambda: self._put(account, False, True))
+            self._at(edge - self.rng.uniform(0.0, 10.0), lambda: self._put(account, False, Phase.BEGINS))
         times = [before if before > now else edge + self.rng.uniform(0.0, 2.0), now + IDLE_EVERY_S]
         if account.cloud.make is LAPSING:
             for name, device in account.cloud.devices.items():
@@ -258,28 +265,30 @@ class World:
         if reads:
             account.read_at = now
         wanted = [demand.wanted_at(now) for demand in account.demands.values()]
-        begins = any(now - one.begin < 60.0 for one in wanted)
-        self._put(account, reads, begins)
+        phase = Phase.MOVES if any(one.power_kw is not None for one in wanted) else Phase.RESTS
+        if any(now - one.begin < 60.0 for one in wanted):
+            phase = Phase.BEGINS
+        self._put(account, reads, phase)
         for _ in range(self.mix.redeliveries(rng)):
             later = now + (0.0 if rng.random() < 0.5 else rng.uniform(0.0, 120.0))
-            self._at(later, lambda: self._put(account, False, begins))
+            self._at(later, lambda: self._put(account, False, phase))
 
-    def _put(self, account: Account, reads: bool, begins: bool) -> None:
+    def _put(self, account: Account, reads: bool, phase: Phase) -> None:
         if self._is_out() or len(self._queue) > 30:
             return
-        self._queue.append((account, reads, begins))
+        self._queue.append((account, reads, phase))
         self._assign()
 
     def _assign(self) -> None:
         free = [process for process in self._processes if process.is_free and not process.is_dead]
         self.rng.shuffle(free)
         while self._queue and free:
-            account, reads, begins = self._queue.pop(0)
-            self._start(free.pop(), account, reads, begins)
+            account, reads, phase = self._queue.pop(0)
+            self._start(free.pop(), account, reads, phase)
 
-    def _start(self, process: Process, account: Account, reads: bool, begins: bool) -> None:
+    def _start(self, process: Process, account: Account, reads: bool, phase: Phase) -> None:
         self.ticks += 1
-        fault = self.mix.fault(self.rng, begins)
+        fault = self.mix.fault(self.rng, phase)
         process.fault = fault
         if fault is not None:
             kind = "killed" if fault.stopped_s is None else f"stopped {fault.stopped_s:.0f} s"
@@ -290,7 +299,8 @@ class World:
 
         async def job() -> None:
             process.passes("before lease")
-            await worker.tick(reads)
+            if await worker.tick(reads):
+                account.unsure_until = self.scheduler.now + UNSURE_S
 
         def done(failure: BaseException | None) -> None:
             now = self.scheduler.now
@@ -303,12 +313,14 @@ class World:
                 if place is not None:
                     self._processes[place] = self._new_process()
                     # What a lost worker had is delivered again.
-                    self._at(now + self.rng.uniform(1.0, 10.0), lambda: self._put(account, reads, begins))
+                    self._at(now + self.rng.uniform(1.0, 10.0), lambda: self._put(account, reads, phase))
             elif failure is not None:
                 account.unsure_until = now + UNSURE_S
                 if not isinstance(failure, AdapterError):
                     frames = traceback.extract_tb(failure.__traceback__)
-                    place = next((f"{f.filename}:{f.lineno}" for f in reversed(frames) if "schedules" in f.filename), "")
+                    place = next(
+                        (f"{f.filename}:{f.lineno}" for f in reversed(frames) if "schedules" in f.filename), ""
+                    )
                     self.errors.append((now, process.name, f"{type(failure).__name__} at {place}: {failure}"[:300]))
             news = account.cloud.wire[sent:]
             if any(request.receipt.__class__.__name__ != "Accepted" for request in news):
@@ -338,5 +350,3 @@ class World:
 
     def _at(self, time: float, action: Callable[[], None]) -> None:
         self.scheduler.at(time, action)
-
-
