@@ -140,7 +140,7 @@ ADVERSARIAL = Mix(
     token_expired=0.3,
     outage=0.0,
     kill_switch=1.0,
-    telemetry=0.3,
+    telemetry=1.0,
     early=0.9,
 )
 CALM = Mix(**dict.fromkeys(Mix.__dataclass_fields__, 0.0) | {"pause_mean_s": 1.0, "statement_mean_s": 1.0})

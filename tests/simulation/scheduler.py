@@ -11,8 +11,10 @@ import asyncio
 import datetime as dt
 import heapq
 import itertools
+import sqlite3
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,8 +101,8 @@ class Process:
         """What befalls the process when its job next passes a point."""
         self.connections: dict[int, Any] = {}
         """The driver's connections that it holds; the database ends what a dead process had open on them."""
-        self.is_writing = False
-        """Whether it is in a transaction that holds SQLite's lock of the whole file."""
+        self.writes_on: Any = None
+        """The connection on which it holds SQLite's lock of the whole file."""
         self.committed: str | None = None
         """The point that the transaction which is being committed reaches; see `steps`."""
         self._scheduler = scheduler
@@ -189,9 +191,7 @@ class Process:
             except Crash as crash:
                 self.is_dead, failure = True, crash
                 loop.bury()
-                for connection in self.connections.values():
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
+                self._drop_connections()
             except Exception as error:
                 failure = error
             self._job = self.fault = None
@@ -202,6 +202,12 @@ class Process:
                 self._go.acquire()
         loop.close()
         self._scheduler.back.release()
+
+    def _drop_connections(self) -> None:
+        for connection in self.connections.values():
+            with suppress(sqlite3.ProgrammingError):  # closed already
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
 
 class _VirtualLoop(asyncio.BaseEventLoop):

@@ -51,8 +51,8 @@ def _before_statement(connection: Any, _cursor: Any, statement: str, *_: Any) ->
         return
     process.lives()
     if statement == "BEGIN IMMEDIATE":
-        process.is_writing = True
-    if not process.is_writing:  # it would stop everybody else too
+        process.writes_on = connection
+    if process.writes_on is None:  # it would stop everybody else too
         process.passes(STATEMENT)
     if statement.startswith("INSERT INTO command"):
         connection.info["step"] = AFTER_SENDING
@@ -73,23 +73,23 @@ def _before_commit(connection: Any) -> None:
         process.passes(step)
     else:
         process.committed = step
+    if process.writes_on is connection:
+        process.writes_on = None
 
 
 def _after_commit(_: Any) -> None:
     process = this_process()
-    if process is None:
-        return
-    process.is_writing = False
-    if process.committed is not None:
+    if process is not None and process.committed is not None:
         step, process.committed = process.committed, None
         process.passes(step)
 
 
 def _rolled_back(connection: Any) -> None:
-    connection.info.pop("step", None)
+    if not connection.invalidated:
+        connection.info.pop("step", None)
     process = this_process()
-    if process is not None:
-        process.is_writing = False
+    if process is not None and process.writes_on is connection:
+        process.writes_on = None
 
 
 def _checked_out(connection: Any, *_: Any) -> None:
