@@ -20,6 +20,10 @@ demo: $(RUN_READY) ## Plan a real day for five homes, run it on emulated batteri
 test: $(DEV_READY) ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+.PHONY: sim
+sim: $(DEV_READY) ## Simulate 20,000 site-days of control with everything that can go wrong, then take each guard away
+	$(BIN)/python -m tests.simulation --ablation 600
+
 .PHONY: check
 check: $(DEV_READY) ## Lint, check formatting, types and the import rules
 	$(BIN)/ruff check .

@@ -1,0 +1,62 @@
+"""Many histories, in several processes; each is its seed's and nothing else's."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.simulation import guards, subject
+from tests.simulation.faults import MIXES
+from tests.simulation.invariants import Figures, judge
+from tests.simulation.world import Setup, World
+
+SITES = 6
+HOURS = 24.0
+SITE_DAYS = 3 * SITES
+"""Of one history."""
+
+_empty: list[bytes] = []
+
+
+@dataclass(frozen=True)
+class History:
+    """One history to unfold."""
+
+    seed: int
+    mix: str = "ordinary"
+    without: str | None = None
+    """The guard that is taken away."""
+    sites: int = SITES
+    hours: float = HOURS
+
+
+def unfold(history: History) -> Figures:
+    """Let one history happen, and judge it."""
+    with tempfile.TemporaryDirectory(dir=_memory()) as name, guards.without(history.without):
+        folder = Path(name)
+        if not _empty:
+            _empty.append(subject.empty_store(folder / "empty.sqlite"))
+        expires = history.without != guards.DEVICE_EXPIRY
+        setup = Setup(history.seed, MIXES[history.mix], history.hours, history.sites, expires)
+        world = World(setup, folder, _empty[0])
+        world.run()
+        return judge(world)
+
+
+def unfold_all(histories: Sequence[History], processes: int) -> Iterator[tuple[History, Figures]]:
+    """Unfold histories in processes of their own, as they come."""
+    os.environ["PYTHONHASHSEED"] = "0"  # the order of a set is no part of the seed otherwise
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=50) as pool:
+        yield from pool.imap_unordered(_told, histories)
+
+
+def _told(history: History) -> tuple[History, Figures]:
+    return history, unfold(history)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None

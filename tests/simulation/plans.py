@@ -1,0 +1,134 @@
+"""What the sites are to do, drawn at random, and what was wanted at any moment whatever the store says."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from random import Random
+
+from engine.assets import Battery
+from engine.intent import Intent, IntentMode
+from tests.simulation.device import QUARTER_S
+from tests.simulation.faults import DAY_S
+from tests.simulation.scheduler import moment, seconds_of
+from tests.simulation.vendors import Make
+
+# Stretches of a day that move the battery, and their longest length in quarters of an hour. A lapsing order is sent
+# again every 45 s: days of such sites are shorter, so that they do not take all the time there is.
+STRETCHES = 4
+LONGEST = {True: 1, False: 4}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A stretch of a plan."""
+
+    begin: float
+    end: float
+    power_kw: float | None
+    """The set-point [kW, + discharges]; None: follow the house."""
+
+
+NOTHING = Wanted(float("-inf"), float("inf"), None)
+
+
+@dataclass
+class Demand:
+    """All plans of one site."""
+
+    plans: list[tuple[float, float, list[Wanted]]] = field(default_factory=list)
+    """When made, from when on, and what [s]."""
+
+    def add(self, made: float, begin: float, intents: list[Intent]) -> None:
+        stretches = [
+            Wanted(
+                seconds_of(intent.not_before),
+                seconds_of(intent.not_after),
+                intent.battery_kw if intent.has_set_point else None,
+            )
+            for intent in intents
+        ]
+        self.plans.append((made, begin, stretches))
+
+    def timeline(self, end: float) -> list[Wanted]:
+        """What was wanted, without gaps: of each moment, by the newest plan that had begun."""
+        whole: list[Wanted] = []
+        for place, (_, begin, stretches) in enumerate(self.plans):
+            until = self.plans[place + 1][1] if place + 1 < len(self.plans) else end
+            time = begin
+            for one in stretches:
+                if one.begin >= until:
+                    break
+                if one.begin > time:
+                    whole.append(Wanted(time, one.begin, None))
+                whole.append(Wanted(one.begin, min(one.end, until), one.power_kw))
+                time = min(one.end, until)
+            if time < until:
+                whole.append(Wanted(time, until, None))
+        if whole and whole[0].begin > 0:
+            whole.insert(0, Wanted(0.0, whole[0].begin, None))
+        return whole
+
+    def next_edge(self, now: float) -> float:
+        """The next time at which something else is wanted."""
+        edges = sorted(edge for _, _, stretches in self.plans for one in stretches for edge in (one.begin, one.end))
+        place = bisect_right(edges, now)
+        return edges[place] if place < len(edges) else float("inf")
+
+    def moves_soon(self, now: float, ahead_s: float) -> bool:
+        """Whether a set-point is wanted now or soon."""
+        return any(
+            one.power_kw is not None and one.begin - ahead_s <= now < one.end
+            for _, _, stretches in self.plans[-2:]
+            for one in stretches
+        )
+
+    def wanted_at(self, time: float) -> Wanted:
+        """What is wanted now."""
+        for _made, begin, stretches in reversed(self.plans):
+            if begin <= time:
+                return next((one for one in stretches if one.begin <= time < one.end), NOTHING)
+        return NOTHING
+
+
+def pattern(rng: Random, make: Make, quarters: int) -> list[tuple[int, int, IntentMode]]:
+    """When the batteries of an account move in a day: prices are the same for all of them [quarters]."""
+    drawn = []
+    lapses = make.abilities.renew_after_s is not None
+    for _ in range(2 if lapses else STRETCHES):
+        first = rng.randrange(1, quarters - 1)
+        mode = rng.choice((IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.DISCHARGE, IntentMode.HOLD))
+        drawn.append((first, min(96, first + rng.randint(1, LONGEST[lapses])), mode))
+    return drawn
+
+
+def day_plan(
+    rng: Random, make: Make, battery: Battery, day: int, begin: float, drawn: list[tuple[int, int, IntentMode]]
+) -> list[Intent]:
+    """One site's intents from a time to the end of a day."""
+    quarters: list[tuple[IntentMode, float] | None] = [None] * 96
+    for first, end, drawn_mode in drawn:
+        if rng.random() < 0.1:
+            continue
+        mode = drawn_mode if drawn_mode in make.abilities.modes else IntentMode.CHARGE
+        rated_kw = battery.max_charge_kw if mode is IntentMode.CHARGE else battery.max_discharge_kw
+        power_kw = 0.0 if mode is IntentMode.HOLD else round(rng.uniform(0.2, 1.0) * rated_kw, 2)
+        for quarter in range(first, end):
+            quarters[quarter] = mode, power_kw
+    intents = []
+    follows = rng.random() < 0.15  # one plan says so in words, another just has nothing
+    start = day * DAY_S
+    quarter = max(0, int((begin - start) // QUARTER_S))
+    while quarter < 96:
+        wanted = quarters[quarter]
+        end = quarter + 1
+        if wanted is None:
+            while end < 96 and quarters[end] is None:
+                end += 1
+        times = moment(start + quarter * QUARTER_S), moment(start + end * QUARTER_S)
+        if wanted is not None:
+            intents.append(Intent(wanted[0], wanted[1], *times))
+        elif follows:
+            intents.append(Intent(IntentMode.SELF_CONSUMPTION, 0.0, *times))
+        quarter = end
+    return intents

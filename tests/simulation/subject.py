@@ -1,0 +1,116 @@
+"""The code under test, and how it is put together: the one file that knows the product's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import event, update
+
+from engine.intent import Intent
+from schedules import halts
+from schedules.account_runner import AccountRunner, Report
+from schedules.sites import ControlledSite, register_site
+from schedules.store import Database, HaltScope, IntentRow, PlanRow
+from tests.simulation import steps
+from tests.simulation.scheduler import Process, ProcessClock, moment
+from tests.simulation.vendors import Cloud, adapter_of
+
+
+def open_store(path: Path, empty: bytes) -> Database:
+    """A store in a file in memory: no disc to wait for, and no waiting for a lock in real time."""
+    path.write_bytes(empty)
+    db = Database.at(path)
+    db.engine.dispose()
+    steps.watch_the_database()
+
+    @event.listens_for(db.engine, "connect")
+    def _(connection, _record):
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA busy_timeout=0")
+
+    return db
+
+
+def empty_store(path: Path) -> bytes:
+    """A store that was migrated once, for every world to begin with."""
+    Database.at(path).close()
+    return path.read_bytes()
+
+
+class Worker:
+    """What one process holds in memory for one account."""
+
+    def __init__(self, db: Database, cloud: Cloud, process: Process, targets: Sequence[ControlledSite]) -> None:
+        adapter = adapter_of(cloud, process)
+        self._runner = AccountRunner(
+            db, process.clock, [replace(target, adapter=adapter) for target in targets], process.name
+        )
+
+    async def tick(self, reads: bool) -> list[str]:
+        """One delivery of the account's tick, the whole or the light one; what went wrong and was survived."""
+        if reads:
+            return (await self._runner.tick()).failures
+        report = Report()
+        await self._runner.dispatch(report)
+        return report.failures
+
+
+def register(db: Database, clock: ProcessClock, cloud: Cloud, process: Process) -> list[ControlledSite]:
+    """Put an account with its sites into the store, and arm it."""
+    targets = [
+        register_site(db, device.site, adapter_of(cloud, process), cloud.make.name, name, cloud.name)
+        for name, device in cloud.devices.items()
+    ]
+    halts.arm(db, clock, cloud.name, "simulation")
+    return targets
+
+
+def pull(db: Database, clock: ProcessClock) -> int:
+    """A person stops everything."""
+    return halts.pull(db, clock, HaltScope.GLOBAL, "", "simulated", "simulation")
+
+
+def lift(db: Database, clock: ProcessClock, halt: int) -> None:
+    halts.lift(db, clock, halt, "simulation")
+
+
+def put_plan(db: Database, site_id: int, made_at: float, begin: float, end: float, intents: Sequence[Intent]) -> None:
+    """Put a plan in force as `schedules.plans.put_in_force` does, without solving for it."""
+    begins_at = moment(begin)
+    with db.write() as session:
+        plan = PlanRow(
+            site_id=site_id,
+            made_at=moment(made_at),
+            begins_at=begins_at,
+            ends_at=moment(end),
+            initial_soc=0.5,
+            cost_eur=0.0,
+            cost_without_battery_eur=0.0,
+            solver="simulation",
+            intervals=[],
+            why="simulation",
+        )
+        session.add(plan)
+        session.flush()
+        of_site = IntentRow.site_id == site_id
+        session.execute(update(IntentRow).where(of_site, IntentRow.not_before >= begins_at).values(superseded=True))
+        session.execute(
+            update(IntentRow)
+            .where(of_site, IntentRow.superseded.is_(False), IntentRow.not_after > begins_at)
+            .values(not_after=begins_at)
+        )
+        session.add_all(
+            IntentRow(
+                site_id=site_id,
+                plan_id=plan.id,
+                mode=intent.mode.value,
+                power_kw=intent.power_kw,
+                until_soc=intent.until_soc,
+                not_before=intent.not_before,
+                not_after=intent.not_after,
+                superseded=False,
+            )
+            for intent in intents
+        )

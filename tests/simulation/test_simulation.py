@@ -1,0 +1,71 @@
+"""A slice of the simulation: the protocol holds, a seed is a whole history, and a guard that is taken away shows."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from tests.simulation.campaign import History, unfold
+from tests.simulation.guards import DEVICE_EXPIRY
+from tests.simulation.invariants import (
+    BLIND,
+    DOUBLED,
+    HALTED,
+    LATE,
+    OLD_TELEMETRY,
+    OVERLAP,
+    PAST_END,
+    Figures,
+)
+
+SITES = 2
+HOURS = 4.0
+# Histories of the adversarial mix in which a missing guard is looked for, until it shows.
+SEEDS = range(6)
+
+
+@cache
+def adversarial(seed: int, guard: str | None) -> Figures:
+    return unfold(History(seed, "adversarial", guard, SITES, HOURS))
+
+
+def breaches(figures: Figures) -> set[str]:
+    return {violation.invariant for violation in figures.violations}
+
+
+def test_ordinary_days_break_nothing():
+    figures = Figures()
+    for seed in range(4):
+        figures.add(unfold(History(seed, sites=4)))
+    assert figures.site_days == 48
+    assert figures.orders > 500
+    assert figures.faults > 50
+    assert not figures.violations
+    assert figures.fallback_share < 0.025
+
+
+def test_a_seed_is_a_whole_history():
+    history = History(1, "adversarial", sites=1, hours=HOURS)
+    one, again = unfold(history), unfold(history)
+    assert one.orders > 0
+    assert one == again
+
+
+@pytest.mark.parametrize(
+    ("guard", "invariant"),
+    [
+        ("fence", DOUBLED),
+        ("lease and fence", OVERLAP),
+        ("deadline", LATE),
+        (DEVICE_EXPIRY, PAST_END),
+        ("read-back", BLIND),
+        ("kill switch", HALTED),
+        ("age of telemetry", OLD_TELEMETRY),
+        ("nothing twice", DOUBLED),
+    ],
+)
+def test_a_guard_that_is_taken_away_shows(guard, invariant):
+    seed = next((seed for seed in SEEDS if invariant in breaches(adversarial(seed, guard))), None)
+    assert seed is not None, "no history shows it"
+    assert invariant not in breaches(adversarial(seed, None))

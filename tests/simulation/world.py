@@ -1,0 +1,352 @@
+"""One seeded history: accounts of three vendors, worker processes, a beat, and everything that can go wrong."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from adapters.contract import AdapterError
+from schedules.sites import ControlledSite
+from tests.simulation import plans, subject
+from tests.simulation.device import QUARTER_S, Device, House, Order, site_of
+from tests.simulation.faults import DAY_S, HOUR_S, Mix, Phase, telemetry_faults
+from tests.simulation.plans import Demand
+from tests.simulation.scheduler import Crash, Process, ProcessClock, Scheduler
+from tests.simulation.vendors import LAPSING, LIFETIME_S, MAKES, Cloud
+
+WORKERS = 3
+# The beat rings on such a grid while something may be due at any moment [s].
+GRID_S = 5.0
+# It rings so often while an answer is missing [s].
+UNSURE_EVERY_S = 20.0
+UNSURE_S = 150.0
+# And so often when nothing is due at all [s].
+IDLE_EVERY_S = 1800.0
+# Sites are read so long before something begins, and so often while it goes on [s].
+READ_AHEAD_S = 60.0
+READ_EVERY_S = 600.0
+
+
+@dataclass
+class Setup:
+    """What a world is made of."""
+
+    seed: int
+    mix: Mix
+    hours: float = 24.0
+    sites: int = 6
+    """Of each account."""
+    expires: bool = True
+
+
+@dataclass
+class Halt:
+    """A kill switch was pulled and lifted at these times [s]."""
+
+    since: float
+    until: float
+
+
+@dataclass
+class Account:
+    """An account as the world sees it."""
+
+    cloud: Cloud
+    targets: list[ControlledSite]
+    demands: dict[str, Demand]
+    read_at: float = -1e9
+    unsure_until: float = 0.0
+    rings_at: float = -1.0
+    outages: list[tuple[float, float]] = field(default_factory=list)
+
+
+class World:
+    """A history that unfolds from its seed."""
+
+    def __init__(self, setup: Setup, folder: Path, empty: bytes) -> None:
+        self.setup, self.mix = setup, setup.mix
+        self.rng = Random(setup.seed)
+        self.scheduler = Scheduler()
+        self.end = setup.hours * HOUR_S
+        self.days = math.ceil(self.end / DAY_S)
+        self.halts: list[Halt] = []
+        self.errors: list[tuple[float, str, str]] = []
+        """Ticks that the product ended with an exception which its words do not foresee: when, whose, what."""
+        self.faults: list[tuple[float, str, str]] = []
+        """What befell the processes: when, whom, what."""
+        self.ticks = 0
+        self._clock = ProcessClock(self.scheduler)
+        self._db = subject.open_store(folder / f"{setup.seed}.sqlite", empty)
+        self._path = folder / f"{setup.seed}.sqlite"
+        self._born = 0
+        self._processes = [self._new_process() for _ in range(WORKERS)]
+        self._in_memory: dict[tuple[str, str], subject.Worker] = {}
+        self._queue: list[tuple[Account, bool, Phase]] = []
+        self._outages = self._draw_outages()
+        self.accounts = [self._open_account(number) for number in range(len(MAKES))]
+        self._draw_the_rest()
+
+    def run(self) -> None:
+        """Let it all happen."""
+        try:
+            for account in self.accounts:
+                self._ring_at(account, self.rng.uniform(0.0, 5.0))
+            self.scheduler.run_until(self.end)
+        finally:
+            for process in self._processes:
+                process.kill()
+            self._db.close()
+            for path in self._path.parent.glob(f"{self._path.name}*"):
+                path.unlink()
+        for account in self.accounts:
+            for device in account.cloud.devices.values():
+                device.advance(self.end)
+
+    # What there is
+
+    def _open_account(self, number: int) -> Account:
+        rng, make = self.rng, MAKES[number]
+        devices = {}
+        for place in range(self.setup.sites):
+            name = f"{make.name} {place}"
+            devices[name] = Device(site_of(name, rng), House(rng), rng.uniform(0.2, 0.9))
+        cloud = Cloud(self.scheduler, rng, self.mix, f"account {number}", make, devices, self.setup.expires)
+        targets = subject.register(self._db, self._clock, cloud, self._processes[0])
+        account = Account(cloud, targets, {name: Demand() for name in devices})
+        for name in devices:
+            cloud.telemetry_faults[name] = telemetry_faults(rng, self.mix, self.days)
+        for day in range(self.days):
+            self._at(max(0.0, day * DAY_S - rng.uniform(600, 7200)), lambda day=day: self._plan_day(account, day))
+            for target in targets:
+                if rng.random() < self.mix.replan:
+                    self._at(
+                        (day + rng.random()) * min(DAY_S, self.end), lambda target=target: self._replan(account, target)
+                    )
+                if rng.random() < self.mix.user:
+                    self._at(
+                        (day + rng.random()) * min(DAY_S, self.end),
+                        lambda target=target: self._use_app(account, target),
+                    )
+        return account
+
+    def _plan_day(self, account: Account, day: int) -> None:
+        quarters = min(96, int((self.end - day * DAY_S) // QUARTER_S))
+        drawn = plans.pattern(self.rng, account.cloud.make, quarters)
+        for target in account.targets:
+            self._put_plan(account, target, day, day * DAY_S, drawn)
+
+    def _replan(self, account: Account, target: ControlledSite) -> None:
+        now = self.scheduler.now
+        begin = (now // QUARTER_S + 1) * QUARTER_S
+        day = int(begin // DAY_S)
+        if day < self.days and int(now // DAY_S) == day:
+            self._put_plan(account, target, day, begin, plans.pattern(self.rng, account.cloud.make, 96))
+
+    def _put_plan(self, account: Account, target: ControlledSite, day: int, begin: float, drawn: Any) -> None:
+        now, name = self.scheduler.now, target.device.device_id
+        intents = plans.day_plan(self.rng, account.cloud.make, target.site.battery, day, begin, drawn)
+        subject.put_plan(self._db, target.id, now, begin, (day + 1) * DAY_S, intents)
+        account.demands[name].add(now, begin, intents)
+
+    def _use_app(self, account: Account, target: ControlledSite) -> None:
+        battery = target.site.battery
+        power_kw = self.rng.uniform(-battery.max_charge_kw, battery.max_discharge_kw)
+        until = self.scheduler.now + self.rng.uniform(0.5, 2.0) * HOUR_S
+        order = Order(self.rng.choice((None, power_kw)), until, is_ours=False)
+        account.cloud.devices[target.device.device_id].take(self.scheduler.now, order)
+
+    # What goes wrong with the machines
+
+    def _draw_outages(self) -> list[tuple[float, float]]:
+        outages = []
+        for day in range(self.days):
+            if self.rng.random() < self.mix.outage:
+                since = (day + self.rng.random()) * min(DAY_S, self.end)
+                outages.append((since, since + self.rng.uniform(0.5, 3.0) * HOUR_S))
+        return outages
+
+    def _draw_the_rest(self) -> None:
+        rng = self.rng
+        for since, until in self._outages:
+            self._at(since, self._kill_all)
+            self._at(until, self._come_back)
+        for day in range(self.days):
+            if rng.random() < self.mix.kill_switch:
+                self._at((day + rng.random()) * min(DAY_S, self.end), self._pull)
+            for place in range(WORKERS):
+                if rng.random() < self.mix.clock_step:
+                    self._at((day + rng.random()) * min(DAY_S, self.end), lambda place=place: self._step_clock(place))
+
+    def _pull(self) -> None:
+        now = self.scheduler.now
+        length_s = self.rng.uniform(300.0, HOUR_S)
+        number = subject.pull(self._db, self._clock)
+        self.halts.append(Halt(now, now + length_s))
+        self._note("operator", "kill switch")
+
+        def lift() -> None:
+            subject.lift(self._db, self._clock, number)
+            for account in self.accounts:
+                self._ring_at(account, self.scheduler.now)
+
+        self._at(now + length_s, lift)
+        for account in self.accounts:
+            self._ring_at(account, now + self.rng.uniform(0.0, 5.0))
+
+    def _step_clock(self, place: int) -> None:
+        clock = self._processes[place].clock
+        clock.offset_s = self.rng.uniform(-2.0, 2.0)
+        self._note(self._processes[place].name, f"clock {clock.offset_s:+.1f} s")
+
+        def mend() -> None:
+            clock.offset_s = 0.0
+
+        self._at(self.scheduler.now + HOUR_S, mend)
+
+    def _kill_all(self) -> None:
+        self._note("control plane", "out")
+        self._queue.clear()
+        for place, process in enumerate(self._processes):
+            process.kill()
+            self._processes[place] = self._new_process()
+
+    def _come_back(self) -> None:
+        self._note("control plane", "back")
+        for account in self.accounts:
+            self._ring_at(account, self.scheduler.now + self.rng.uniform(0.0, 5.0))
+
+    def _is_out(self) -> bool:
+        return any(since <= self.scheduler.now < until for since, until in self._outages)
+
+    # Beat, broker, workers
+
+    def _ring_at(self, account: Account, time: float) -> None:
+        account.rings_at = time
+
+        def ring() -> None:
+            if account.rings_at != time:
+                return
+            self._deliver(account)
+            # Whatever becomes of this tick, the beat rings on.
+            self._ring_at(account, self._next_ring(account))
+
+        self._at(time, ring)
+
+    def _next_ring(self, account: Account) -> float:
+        """When something can be due: an edge of a plan, a renewal, an answer that is missing; at last, a look."""
+        now = self.scheduler.now
+        edge = min(demand.next_edge(now) for demand in account.demands.values())
+        # Once before an edge, so that what is known of the sites is fresh there.
+        before = edge - READ_AHEAD_S
+        if 0.0 < edge - now < READ_AHEAD_S and self.rng.random() < self.mix.early:
+            self._at(edge - self.rng.uniform(0.0, 10.0), lambda: self._put(account, False, Phase.BEGINS))
+        times = [before if before > now else edge + self.rng.uniform(0.0, 2.0), now + IDLE_EVERY_S]
+        if account.cloud.make is LAPSING:
+            for name, device in account.cloud.devices.items():
+                wanted = account.demands[name].wanted_at(now)
+                if wanted.power_kw is not None:
+                    due = device.order.ends_at - LIFETIME_S * 0.6 if device.order.power_kw is not None else now
+                    times.append(max(now + GRID_S, (due // GRID_S + 1) * GRID_S))
+        if now < account.unsure_until:
+            times.append(now + UNSURE_EVERY_S)
+        return min(times)
+
+    def _deliver(self, account: Account) -> None:
+        if self._is_out():
+            return
+        now, rng = self.scheduler.now, self.rng
+        moves = any(demand.moves_soon(now, READ_AHEAD_S) for demand in account.demands.values())
+        reads = now - account.read_at >= (READ_EVERY_S - READ_AHEAD_S if moves else IDLE_EVERY_S)
+        if reads:
+            account.read_at = now
+        wanted = [demand.wanted_at(now) for demand in account.demands.values()]
+        phase = Phase.MOVES if any(one.power_kw is not None for one in wanted) else Phase.RESTS
+        if any(now - one.begin < 60.0 for one in wanted):
+            phase = Phase.BEGINS
+        self._put(account, reads, phase)
+        for _ in range(self.mix.redeliveries(rng)):
+            later = now + (0.0 if rng.random() < 0.5 else rng.uniform(0.0, 120.0))
+            self._at(later, lambda: self._put(account, False, phase))
+
+    def _put(self, account: Account, reads: bool, phase: Phase) -> None:
+        if self._is_out() or len(self._queue) > 30:
+            return
+        self._queue.append((account, reads, phase))
+        self._assign()
+
+    def _assign(self) -> None:
+        free = [process for process in self._processes if process.is_free and not process.is_dead]
+        self.rng.shuffle(free)
+        while self._queue and free:
+            account, reads, phase = self._queue.pop(0)
+            self._start(free.pop(), account, reads, phase)
+
+    def _start(self, process: Process, account: Account, reads: bool, phase: Phase) -> None:
+        self.ticks += 1
+        fault = self.mix.fault(self.rng, phase)
+        process.fault = fault
+        if fault is not None:
+            kind = "killed" if fault.stopped_s is None else f"stopped {fault.stopped_s:.0f} s"
+            self._note(process.name, f"{kind} {fault.point} in {account.cloud.name}")
+            account.unsure_until = self.scheduler.now + UNSURE_S
+        worker = self._worker(process, account)
+        sent = len(account.cloud.wire)
+
+        async def job() -> None:
+            process.passes("before lease")
+            if await worker.tick(reads):
+                account.unsure_until = self.scheduler.now + UNSURE_S
+
+        def done(failure: BaseException | None) -> None:
+            now = self.scheduler.now
+            if isinstance(failure, Crash):
+                account.unsure_until = now + UNSURE_S
+                for request in account.cloud.wire[sent:]:
+                    if request.worker == process.name:
+                        request.heard = math.inf  # nobody is left who knows the answer
+                place = self._processes.index(process) if process in self._processes else None
+                if place is not None:
+                    self._processes[place] = self._new_process()
+                    # What a lost worker had is delivered again.
+                    self._at(now + self.rng.uniform(1.0, 10.0), lambda: self._put(account, reads, phase))
+            elif failure is not None:
+                account.unsure_until = now + UNSURE_S
+                if not isinstance(failure, AdapterError):
+                    frames = traceback.extract_tb(failure.__traceback__)
+                    place = next(
+                        (f"{f.filename}:{f.lineno}" for f in reversed(frames) if "schedules" in f.filename), ""
+                    )
+                    self.errors.append((now, process.name, f"{type(failure).__name__} at {place}: {failure}"[:300]))
+            news = account.cloud.wire[sent:]
+            if any(request.receipt.__class__.__name__ != "Accepted" for request in news):
+                account.unsure_until = now + UNSURE_S
+            self._at(now, self._assign)
+            self._at(now, lambda: self._ring_sooner(account))
+
+        process.begin(job, done)
+
+    def _ring_sooner(self, account: Account) -> None:
+        time = self._next_ring(account)
+        if time < account.rings_at or account.rings_at < self.scheduler.now:
+            self._ring_at(account, time)
+
+    def _worker(self, process: Process, account: Account) -> subject.Worker:
+        key = process.name, account.cloud.name
+        if key not in self._in_memory:
+            self._in_memory[key] = subject.Worker(self._db, account.cloud, process, account.targets)
+        return self._in_memory[key]
+
+    def _new_process(self) -> Process:
+        self._born += 1
+        return Process(self.scheduler, f"worker {self._born}")
+
+    def _note(self, whom: str, what: str) -> None:
+        self.faults.append((self.scheduler.now, whom, what))
+
+    def _at(self, time: float, action: Callable[[], None]) -> None:
+        self.scheduler.at(time, action)
