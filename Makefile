@@ -20,6 +20,10 @@ demo: $(RUN_READY) ## Plan a real day for five homes, run it on emulated batteri
 test: $(DEV_READY) ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+.PHONY: chaos
+chaos: $(DEV_READY) ## Kill, stall and restart a real installation 200 times, then look for what must not be; takes 14 minutes
+	$(BIN)/python -m tests.chaos --kills 200 --seed 1
+
 .PHONY: check
 check: $(DEV_READY) ## Lint, check formatting, types and the import rules
 	$(BIN)/ruff check .

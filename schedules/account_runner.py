@@ -92,7 +92,11 @@ class AccountRunner:
                     report.failures.append(problem)
                 self._note_read(target, channel, problem)
 
-        await asyncio.gather(*(one(*due) for due in self._due_reads()))
+        due = self._due_reads()
+        await asyncio.gather(*(one(*each) for each in due))
+        if due:
+            # No news is news, too: what was not heard of for long is trusted less.
+            self.judge()
 
     def judge(self) -> None:
         """Hold what was seen against what was asked for, and trust each site as far as that allows."""

@@ -27,3 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="10,000 instead of 60 ordinary site-days in which plausibility checks must stay silent; takes minutes",
     )
+    parser.addoption(
+        "--chaos",
+        action="store_true",
+        help="also kill, stall and restart the processes of a real installation ten times; takes two minutes. The whole "
+        "of it, 200 times: make chaos",
+    )

@@ -12,7 +12,7 @@ from schedules.account_runner import AccountRunner
 from schedules.dispatch import Outcome
 from schedules.plans import newest_plan
 from schedules.sites import register_watched
-from schedules.store import ReadRow, TelemetryRow
+from schedules.store import ReadRow, SafetyState, SiteRow, TelemetryRow
 from tests.schedules.test_inputs import POWERS, PRICES, hours
 
 
@@ -87,3 +87,12 @@ def test_a_site_that_is_only_watched_is_read(street, site):
     assert (report.read, report.outcomes) == (2, {})
     with street.db.session() as session:
         assert {row.site_id for row in session.scalars(select(TelemetryRow))} == {watched.id}
+
+
+def test_a_site_is_judged_when_there_was_to_be_news_of_it(street):
+    tick(street)
+    street.vendor.telemetry_is_empty = True
+    street.move(3 * 300 + 60)
+    tick(street)
+    with street.db.session() as session:
+        assert session.get_one(SiteRow, street.target.id).safety is SafetyState.DEGRADED
