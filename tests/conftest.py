@@ -30,6 +30,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos",
         action="store_true",
-        help="also kill, stall and restart the processes of a real installation ten times; takes two minutes. The whole "
-        "of it, 200 times: make chaos",
+        help="also kill, stall and restart the processes of a real installation ten times; takes two minutes; "
+        "200 times: make chaos",
     )

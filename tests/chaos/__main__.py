@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tests.chaos.run import Outcome, run
@@ -38,7 +39,7 @@ def show(outcome: Outcome) -> None:
         table.add_column("")
         table.add_column("", justify="right")
         for name, value in rows.items():
-            table.add_row(name, _written(value))
+            table.add_row(escape(name), _written(value))
         console.print(table)
     for invariant, found in outcome.findings.violations.items():
         for text in found[:10]:

@@ -117,8 +117,8 @@ def arrivals_of(log: Sequence[Mapping[str, Any]]) -> list[Arrival]:
     return [_arrival(event) for event in log if event["event"] in ARRIVALS]
 
 
-def starts_of(db: Database) -> dict[str, list[tuple[int, str, float]]]:
-    """What each site was told to begin, once each: which of its intents, mode, power [kW]."""
+def starts_of(db: Database, until: dt.datetime) -> dict[str, list[tuple[int, str, float]]]:
+    """What each site was told to begin of what begins before a time: which of its intents, mode, power [kW]."""
     with db.session() as session:
         names = {row.id: row.name for row in session.scalars(select(SiteRow))}
         intents = {row.id: row for row in session.scalars(select(IntentRow).order_by(IntentRow.not_before))}
@@ -133,7 +133,7 @@ def starts_of(db: Database) -> dict[str, list[tuple[int, str, float]]]:
                 continue
             intent = intents[call.intent_id]
             start = (place[intent.id], intent.mode, intent.power_kw)
-            if start not in found[names[call.site_id]]:
+            if intent.not_before < until and start not in found[names[call.site_id]]:
                 found[names[call.site_id]].append(start)
     return found
 

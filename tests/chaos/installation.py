@@ -56,7 +56,7 @@ class Installation:
 
     def __init__(self, folder: Path, store_url: str, broker_url: str, lost_share: float = 0.0) -> None:
         self.folder = folder
-        (folder / "state").mkdir(parents=True)
+        (folder / "state").mkdir()
         key = base64.b64encode(secrets.token_bytes(32)).decode()
         self._environment = {
             **os.environ,
@@ -71,13 +71,24 @@ class Installation:
         self.workers: list[Kept] = []
         self.beats: list[Kept] = []
         self.clock = RealClock()
+        self._sealer = Sealer.from_environment({"TIDEWATT_KEY": key})
+        self._lost_share = lost_share
         self.db = Database(store_url)
-        self._start("-m", "tests.chaos.vendors", str(folder), str(lost_share))
-        ready = folder / "ready.json"
+
+    def open_vendors(self) -> None:
+        """Start the vendors' clouds, and put accounts and sites into the store."""
+        self._start("-m", "tests.chaos.vendors", str(self.folder), str(self._lost_share))
+        ready = self.folder / "ready.json"
         wait_until(ready.exists, "vendors that listen")
-        self._register(json.loads(ready.read_text()), Sealer.from_environment({"TIDEWATT_KEY": key}))
+        for vendor, settings in json.loads(ready.read_text()).items():
+            put_account(self.db, self._sealer, self.clock, vendor, vendor, settings, "chaos")
+            adapter = registry.build(vendor, settings, self.clock)
+            for number in range(SITES[vendor]):
+                register_site(self.db, site_of(vendor, number), adapter, vendor, device_id(vendor, number), vendor)
+            halts.arm(self.db, self.clock, vendor, "chaos")
 
     def start(self, workers: int, beats: int) -> None:
+        """Start so many workers and beats."""
         for number in range(workers):
             arguments = ("worker", "--name", f"w{number}", "--queues", QUEUES, "--concurrency", str(CHILDREN))
             self.workers.append(self._keep(arguments))
@@ -136,14 +147,6 @@ class Installation:
             )
         self._groups.append(process)
         return process
-
-    def _register(self, accounts: dict[str, Any], sealer: Sealer) -> None:
-        for vendor, settings in accounts.items():
-            put_account(self.db, sealer, self.clock, vendor, vendor, settings, "chaos")
-            adapter = registry.build(vendor, settings, self.clock)
-            for number in range(SITES[vendor]):
-                register_site(self.db, site_of(vendor, number), adapter, vendor, device_id(vendor, number), vendor)
-            halts.arm(self.db, self.clock, vendor, "chaos")
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

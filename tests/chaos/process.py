@@ -29,8 +29,8 @@ claim, finish = job_runs.claim, job_runs.finish
 
 
 @functools.wraps(claim)
-def traced_claim(db: Any, clock: Any, job: str, slot: Any, *rest: Any) -> Claim:
-    found = claim(db, clock, job, slot, *rest)
+def traced_claim(db: Any, clock: Any, job: str, slot: Any, *rest: Any, **options: Any) -> Claim:
+    found = claim(db, clock, job, slot, *rest, **options)
     if found is Claim.OURS:
         trace("began", job, slot.isoformat())
     return found

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +24,10 @@ from tests.chaos.installation import Installation, wait_until
 from tests.chaos.servers import PostgreSql, Valkey
 
 # Workers are up by then, and have read what begins anything [s].
-WARM_UP_S = 25.0
-COMPARED_S = 75.0
+WARM_UP_S = 35.0
+COMPARED_S = 90.0
+# What begins so late in it may not have been started under both yet.
+STARTED_WITHIN = dt.timedelta(seconds=20)
 CALM_S = 65.0
 HALT_MINUTE_S = 60.0
 # Calls whose answer is lost, among all that change something.
@@ -106,24 +107,17 @@ def run(kills: int, seed: int, keep: str | None = None, *, compares: bool = True
 
 def _compare_beats(folder: Path, postgresql: PostgreSql, seed: int, outcome: Outcome) -> None:
     """The same plans at the same time, undisturbed, under one beat and under three: the same starts."""
-    begin = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=WARM_UP_S + 10)
-
-    def undisturbed(beats: int) -> dict[str, list[tuple[int, str, float]]]:
-        own = folder / f"beats-{beats}"
-        own.mkdir()
-        with ExitStack() as stack:
-            valkey = Valkey(own)
-            stack.callback(valkey.stop)
-            installation = Installation(own / "installation", postgresql.new_database(), valkey.url)
-            stack.callback(installation.end)
+    begin = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=WARM_UP_S)
+    with ExitStack() as stack:
+        both = []
+        for beats in (1, 3):
+            installation, _ = _installed(stack, folder / f"beats-{beats}", postgresql)
             put_plans(installation.db, installation.clock, seed, begin, 10 * COMPARED_S)
             installation.start(workers=1, beats=beats)
-            until = (begin - dt.datetime.now(dt.UTC)).total_seconds() + COMPARED_S
-            time.sleep(max(0.0, until))
-            return checker.starts_of(installation.db)
-
-    with ThreadPoolExecutor(2) as pool:
-        one, three = pool.map(undisturbed, (1, 3))
+            both.append(installation)
+        time.sleep(max(0.0, (begin - dt.datetime.now(dt.UTC)).total_seconds()) + COMPARED_S)
+        until = begin + dt.timedelta(seconds=COMPARED_S) - STARTED_WITHIN
+        one, three = (checker.starts_of(each.db, until) for each in both)
     differ = [f"{site}: {one[site]} under one, {three[site]} under three" for site in one if one[site] != three[site]]
     outcome.starts = sum(map(len, one.values()))
     outcome.findings.note("three beats unlike one", differ)
@@ -131,15 +125,22 @@ def _compare_beats(folder: Path, postgresql: PostgreSql, seed: int, outcome: Out
         outcome.findings.note("three beats unlike one", [f"only {outcome.starts} starts to compare"])
 
 
-def _disturb(
-    folder: Path, postgresql: PostgreSql, kills: int, seed: int, halts_too: bool, outcome: Outcome
-) -> None:
+def _installed(
+    stack: ExitStack, folder: Path, postgresql: PostgreSql, lost_share: float = 0.0
+) -> tuple[Installation, Valkey]:
+    folder.mkdir()
+    valkey = Valkey(folder)
+    stack.callback(valkey.stop)
+    installation = Installation(folder, postgresql.new_database(), valkey.url, lost_share)
+    stack.callback(installation.end)
+    installation.open_vendors()
+    return installation, valkey
+
+
+def _disturb(folder: Path, postgresql: PostgreSql, kills: int, seed: int, halts_too: bool, outcome: Outcome) -> None:
     expected_s = kills * sum(PAUSE_S) / 2
     with ExitStack() as stack:
-        valkey = Valkey(folder)
-        stack.callback(valkey.stop)
-        installation = Installation(folder / "installation", postgresql.new_database(), valkey.url, LOST_SHARE)
-        stack.callback(installation.end)
+        installation, valkey = _installed(stack, folder / "disturbed", postgresql, LOST_SHARE)
         begin = installation.clock() + dt.timedelta(seconds=5)
         put_plans(installation.db, installation.clock, seed, begin, 2 * expected_s + 600)
         installation.start(workers=2, beats=3)
