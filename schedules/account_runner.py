@@ -94,14 +94,15 @@ class AccountRunner:
 
         due = self._due_reads()
         await asyncio.gather(*(one(*each) for each in due))
-        if due:
-            self.judge()
+        # No news is news, too: what was not heard of for long is trusted less.
+        for target in {target.id: target for target, _ in due}.values():
+            self._judge(target)
 
-    def judge(self) -> None:
-        """Hold what was seen against what was asked for, and trust each site as far as that allows."""
-        for target in self._driven:
+    def _judge(self, target: WatchedSite) -> None:
+        """Hold what was seen against what was asked for, and trust the site as far as that allows."""
+        if isinstance(target, ControlledSite):
             jobs.confirm(self._db, self._clock, target, self._worker)
-            safety.apply(self._db, self._clock, target.id, safety.signs_of(self._db, self._clock, target), self._worker)
+        safety.apply(self._db, self._clock, target.id, safety.signs_of(self._db, self._clock, target), self._worker)
 
     def plan(self, report: Report) -> None:
         """Plan the sites that have no plan, are off it, or of whose inputs there is news."""

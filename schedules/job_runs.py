@@ -42,7 +42,14 @@ class Claim(Enum):
 
 
 def claim(
-    db: Database, clock: Clock, job: str, slot: dt.datetime, message: str, worker: str, account_id: int | None = None
+    db: Database,
+    clock: Clock,
+    job: str,
+    slot: dt.datetime,
+    message: str,
+    worker: str,
+    account_id: int | None = None,
+    busy_s: float = BUSY_S,
 ) -> Claim:
     """Try to be the one who does a job's slot.
 
@@ -54,10 +61,11 @@ def claim(
         message: What asks for it; the same one coming again means that the worker died that had it.
         worker: Who asks.
         account_id: For the event, if it has to be left alone.
+        busy_s: How long the next slot waits for one that is under way [s].
     """
     try:
         with db.write() as session:
-            return _claim(session, clock(), job, slot, message, worker, account_id)
+            return _claim(session, clock(), job, slot, message, worker, account_id, busy_s)
     except IntegrityError:
         return Claim.TAKEN  # by somebody in the same moment
 
@@ -98,7 +106,14 @@ def forget(db: Database, clock: Clock) -> int:
 
 
 def _claim(
-    session: Session, now: dt.datetime, job: str, slot: dt.datetime, message: str, worker: str, account_id: int | None
+    session: Session,
+    now: dt.datetime,
+    job: str,
+    slot: dt.datetime,
+    message: str,
+    worker: str,
+    account_id: int | None,
+    busy_s: float,
 ) -> Claim:
     newest = session.scalars(
         select(JobRunRow)
@@ -116,7 +131,7 @@ def _claim(
     row = next((row for row in newest if row.slot == slot), None)
     if row is not None and (row.finished_at is not None or not has_died(row)):
         return Claim.TAKEN
-    busy_since = now - dt.timedelta(seconds=BUSY_S)
+    busy_since = now - dt.timedelta(seconds=busy_s)
     if any(row.finished_at is None and row.started_at > busy_since and row.message != message for row in newest):
         return Claim.TAKEN
     since_one_ended = takewhile(lambda row: row.finished_at is None, newest)

@@ -51,7 +51,8 @@ def turns(job: Job, message: str) -> list[Turn]:
     db, now = database(), CLOCK()
     slot = job.slot(now)
     name = f"{job.name}/all"
-    if job_runs.claim(db, CLOCK, name, slot, message, worker()) is not Claim.OURS:
+    # Calling up takes a moment and may overlap: one that the store's restart broke off must not hold up the next slots.
+    if job_runs.claim(db, CLOCK, name, slot, message, worker(), busy_s=0.0) is not Claim.OURS:
         return []
     with db.session() as session:
         accounts = session.execute(select(AccountRow.id, AccountRow.adapter).order_by(AccountRow.id)).all()

@@ -30,5 +30,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chaos",
         action="store_true",
-        help="also run a whole installation on emulated vendors in real time and kill its workers; takes some minutes",
+        help="also kill, stall and restart the processes of real installations; takes some minutes; "
+        "the whole: make chaos, make up-proof",
     )

@@ -112,3 +112,12 @@ def test_a_site_that_is_only_watched_is_read(street, site):
     assert (report.read, report.outcomes) == (2, {})
     with street.db.session() as session:
         assert {row.site_id for row in session.scalars(select(TelemetryRow))} == {watched.id}
+
+
+def test_a_site_is_judged_when_there_was_to_be_news_of_it(street):
+    tick(street)
+    street.vendor.telemetry_is_empty = True
+    street.move(3 * 300 + 60)
+    tick(street)
+    with street.db.session() as session:
+        assert session.get_one(SiteRow, street.target.id).safety is SafetyState.DEGRADED

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from schedules import job_runs
+from schedules import job_runs, work
+from schedules.beat import JOBS
 from schedules.clock import SimulatedClock
 from schedules.job_runs import Claim
-from schedules.store import Database, EventRow, JobRunRow
+from schedules.store import AccountRow, Database, EventRow, JobRunRow
 
 NOW = dt.datetime(2026, 2, 3, 10, 0, 7, tzinfo=dt.UTC)
 SLOT = dt.datetime(2026, 2, 3, 10, 0, tzinfo=dt.UTC)
@@ -127,3 +128,16 @@ def test_old_rows_are_forgotten_but_the_newest_of_each_job_stays(db: Database, c
     assert job_runs.forget(db, clock) == 2
     with db.session() as session:
         assert session.scalars(select(JobRunRow.slot)).all() == [SLOT + dt.timedelta(seconds=30)]
+
+
+def test_a_call_up_that_broke_off_does_not_hold_up_the_next_slot(
+    db: Database, clock: SimulatedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "CLOCK", clock)
+    monkeypatch.setattr(work, "database", lambda: db)
+    with db.write() as session:
+        session.add(AccountRow(name="one", adapter="alphaess"))
+    assert claim(db, clock, job="reconcile/all") is Claim.OURS  # and then its worker was gone
+    assert work.turns(JOBS["reconcile"], "of the same slot") == []
+    clock.move_to(SLOT + dt.timedelta(seconds=15))
+    assert len(work.turns(JOBS["reconcile"], "of the next slot")) == 1

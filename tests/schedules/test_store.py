@@ -11,7 +11,7 @@ import pytest
 from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, inspect, select, text
+from sqlalchemy import MetaData, create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from schedules.store import CommandRow, Database, PlanRow, SiteRow
@@ -373,3 +373,16 @@ def test_an_error_of_the_database_does_not_show_what_was_to_be_written(db):
     with pytest.raises(IntegrityError) as fault:
         add(db, SiteRow(name="canary-site", assets={}, adapter="x", device_id="canary-device", account_id=99))
     assert "canary" not in str(fault.value)
+
+
+def test_a_server_that_was_started_again_costs_nobody_a_failure(postgres_url):
+    store = Database(postgres_url)
+    with store.session() as session:
+        backend = session.scalar(text("SELECT pg_backend_pid()"))
+    other = create_engine(postgres_url)
+    with other.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:backend, 10000)"), {"backend": backend})
+    other.dispose()
+    with store.session() as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    store.close()

