@@ -1,9 +1,9 @@
 """A whole installation on emulated vendors in real time, its workers killed again and again, held against the logs.
 
 Run it with `python -m tests.up_proof --minutes 10 --kill-every-s 60`, or `make up-proof`. Everything goes through the
-`tidewatt` command, as a person would do it. A kill falls into a vendor call wherever one is under way that minute: the
-emulators answer late or never, so that the call may have arrived and nobody knows. The exit code says whether the journal and the
-emulators' own logs agree on every call: none doubled, none lost, none after its intent was over.
+`tidewatt` command, as a person would do it. A kill falls into a vendor call wherever one is under way in its minute:
+the emulators answer late or never, so that the call may have arrived and nobody knows. The exit code says whether the
+journal and the emulators' own logs agree on every call: none doubled, none lost, none after its intent was over.
 """
 
 from __future__ import annotations
