@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
-from adapters.contract import AdapterError, Channel, Clock
+from adapters.contract import AdapterError, Channel, Clock, QuotaExceededError
 from engine import TidewattError
 from schedules import inputs, jobs, safety
 from schedules.dispatch import Dispatcher, Outcome
@@ -86,6 +86,10 @@ class AccountRunner:
                 problem = ""
                 try:
                     await read_telemetry(self._db, self._clock, target, channel)
+                except QuotaExceededError as error:
+                    # Nobody was asked: it stays due, and is asked for once the vendor's limit allows.
+                    report.failures.append(str(error))
+                    return
                 except AdapterError as error:
                     # Missing is missing: the gap shows, and nothing is planned from a guess.
                     problem = str(error)

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from tests.chaos.installation import Installation
 from tests.chaos.servers import PostgreSql, Valkey
 
+# A worker takes seconds to start and a server is away for seconds; more of those, and nothing would ever run.
 WEIGHTS = {
-    "kill child": 40,
-    "kill worker": 14,
-    "stall child": 20,
-    "stall worker": 10,
-    "restart valkey": 8,
-    "restart postgresql": 8,
+    "kill child": 60,
+    "kill worker": 6,
+    "stall child": 22,
+    "stall worker": 5,
+    "restart valkey": 3.5,
+    "restart postgresql": 3.5,
 }
-PAUSE_S = (1.5, 3.2)
+PAUSE_S = (1.8, 2.9)
 STALL_S = (5.0, 40.0)
 AWAY_S = (1.0, 10.0)
 # What is at work is hit more often than what waits.

@@ -166,7 +166,6 @@ def _minute_with_halt(installation: Installation, disturber: Disturber) -> dt.da
         if number == half:
             pulled.append(_pull(installation))
 
-    disturber.wait(CALM_S)
     disturber.run(2 * half, time.monotonic() + 3 * HALT_MINUTE_S, pull)
     disturber.wait(CALM_S)
     return pulled[0]

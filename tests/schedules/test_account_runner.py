@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy import select
 
+from adapters.contract import QuotaExceededError
 from schedules import inputs
 from schedules.account_runner import AccountRunner
 from schedules.dispatch import Outcome
@@ -62,6 +63,20 @@ def test_a_read_that_fails_is_told_not_repeated_at_once_and_stops_no_renewal(str
     assert tick(street).read == 0
     with street.db.session() as session:
         assert "scripted: no telemetry" in {row.error for row in session.scalars(select(ReadRow))}
+
+
+def test_a_read_that_the_vendors_limit_forbids_stays_due_until_it_allows(street, monkeypatch):
+    async def refused(*_: object) -> None:
+        raise QuotaExceededError("read", street.at(20))
+
+    with monkeypatch.context() as limited:
+        limited.setattr(street.vendor, "read", refused)
+        assert tick(street).read == 2
+        with street.db.session() as session:
+            assert session.scalars(select(ReadRow)).all() == []
+    street.move(20)
+    report = tick(street)
+    assert (report.read, report.failures) == (2, [])
 
 
 def test_news_of_prices_makes_a_new_plan(street):
