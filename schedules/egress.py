@@ -21,6 +21,8 @@ from schedules.store.models import CommandKind
 
 # Longest that a call takes, its time-out included; a lease that ends sooner is over for it [s].
 CALL_S = 12.0
+# So soon after its row a call is on the wire or held back: its effect is looked for from then on [s].
+SOCKET_WITHIN_S = 5.0
 # How the outcome of a command begins that the last line held back.
 NOT_SENT = "not sent: "
 
@@ -57,19 +59,21 @@ class Egress:
         opened = self._open(order)
         if isinstance(opened, str):
             return opened
+        row, begun = opened
         # Opening the journal may have taken long.
-        objection = self._objection_now(order, opened)
+        objection = self._objection_now(order, row, begun)
         if objection is not None:
-            return self._close(opened, CommandState.REJECTED, f"{NOT_SENT}{objection}", retryable=True)
-        with last_line.guarded(lambda: self._objection_now(order, opened)):
+            return self._close(row, CommandState.REJECTED, f"{NOT_SENT}{objection}", retryable=True)
+        with last_line.guarded(lambda: self._objection_now(order, row, begun)):
             receipt = await order.target.adapter.send(order.command)
         if isinstance(receipt, Accepted):
-            return self._close(opened, CommandState.ACCEPTED, receipt.vendor_reference)
+            return self._close(row, CommandState.ACCEPTED, receipt.vendor_reference)
         if isinstance(receipt, Rejected):
-            return self._close(opened, CommandState.REJECTED, receipt.reason, receipt.retryable)
-        return self._close(opened, CommandState.UNKNOWN, receipt.reason)
+            return self._close(row, CommandState.REJECTED, receipt.reason, receipt.retryable)
+        return self._close(row, CommandState.UNKNOWN, receipt.reason)
 
-    def _open(self, order: Order) -> CommandRow | str:
+    def _open(self, order: Order) -> tuple[CommandRow, float] | str:
+        """The journal row, and when it was written by monotonic time [s]; or why there is none."""
         with self._db.write() as session:
             if not leases.extend(session, self._clock, self._lease):
                 return leases.LOST
@@ -80,7 +84,7 @@ class Egress:
                 objection = ramp.objection(session, self._clock(), step_kw)
             if objection is not None:
                 return objection
-            return journal.write_ahead(
+            row = journal.write_ahead(
                 session,
                 self._clock(),
                 order.target.id,
@@ -92,11 +96,15 @@ class Egress:
                 self._lease,
                 self._worker,
             )
+            return row, leases.monotonic(self._clock)
 
-    def _objection_now(self, order: Order, row: CommandRow) -> str | None:
+    def _objection_now(self, order: Order, row: CommandRow, begun: float) -> str | None:
         with self._db.session() as session:
             intent = None if row.intent_id is None else session.get_one(IntentRow, row.intent_id)
-            return self._objection(session, order, intent)
+            objection = self._objection(session, order, intent)
+        if objection is None and leases.monotonic(self._clock) - begun > SOCKET_WITHIN_S:
+            return f"it took longer than {SOCKET_WITHIN_S:g} s from the journal to the socket"
+        return objection
 
     def _objection(self, session: Session, order: Order, intent: IntentRow | None) -> str | None:
         """Why a command may not go out now; None: nothing stands against it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -13,7 +14,7 @@ from adapters.contract import Abilities, AdapterError, Channel, Clock, Command, 
 from engine.intent import Intent, IntentMode, self_consumption_kw
 from schedules import halts, journal, leases
 from schedules.confirmation import Tolerance
-from schedules.egress import NOT_SENT, Egress, Order, above_nameplate
+from schedules.egress import NOT_SENT, SOCKET_WITHIN_S, Egress, Order, above_nameplate
 from schedules.journal import Standing
 from schedules.plans import current_intents, intent_of
 from schedules.sites import ControlledSite
@@ -104,7 +105,8 @@ class SiteDispatch:
             return Outcome.REFUSED
         if idles:
             # Nothing needs to be sent for it, but the device has to be one that then follows the house.
-            self._note_in_force(row.id)
+            if row.in_force_at is None:
+                self._note_in_force(row.id)
             return Outcome.NOTHING_DUE
         moves = self._standing.moves(self._abilities, self._clock())
         answer = await self._send(replace(command, replaces=moves), self._kind(row, command), row.id)
@@ -134,7 +136,8 @@ class SiteDispatch:
         if not unresolved:
             return True
         reading = await read_telemetry(self._db, self._clock, self.target, Channel.POWER)
-        settling = dt.timedelta(seconds=self._abilities.settling_s)
+        # The socket may have opened so much later than the row was written.
+        settling = dt.timedelta(seconds=SOCKET_WITHIN_S + self._abilities.settling_s)
         settled = True
         for row in unresolved:
             if reading is None or reading.battery_kw is None or reading.measured_at < row.sent_at + settling:
@@ -244,7 +247,9 @@ class SiteDispatch:
             return journal.newest_of_intent(session, intent_id)
 
     def _close(self, row: CommandRow, state: CommandState, outcome: str) -> None:
-        journal.close(self._db, self._clock, row.id, state, outcome)
+        # Somebody else may have found out first, while this process slept.
+        with suppress(journal.SettledError):
+            journal.close(self._db, self._clock, row.id, state, outcome)
 
     def _note_in_force(self, intent_id: int) -> None:
         with self._db.write() as session:

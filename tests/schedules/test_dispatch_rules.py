@@ -12,7 +12,7 @@ import pytest
 from adapters.contract import AdapterError, Channel, IntentRefusedError
 from schedules import egress, site_dispatch
 from schedules.dispatch import RELEASE_ATTEMPTS, Outcome
-from schedules.egress import Egress
+from schedules.egress import SOCKET_WITHIN_S, Egress
 from schedules.site_dispatch import JITTER
 from schedules.telemetry import read_telemetry
 
@@ -65,15 +65,15 @@ def test_nothing_is_sent_when_the_journal_took_so_long_that_the_intent_is_over(c
 
 
 def test_a_slow_journal_that_is_still_in_time_does_not_stop_a_command(charging):
-    charging.move(890)
-    with charging.hooked(after=lambda: charging.move(9)):
+    charging.move(895)
+    with charging.hooked(after=lambda: charging.move(4)):
         assert charging.tick() is Outcome.SENT
 
 
 def test_without_the_fence_a_command_goes_out_after_its_time(charging, monkeypatch, without_guard):
-    charging.move(890)
+    charging.move(897)
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "not_after"))
-    with charging.hooked(after=lambda: charging.move(10)):
+    with charging.hooked(after=lambda: charging.move(4)):
         assert charging.tick() is Outcome.SENT
     (sent,) = charging.vendor.wire
     assert sent.window is not None
@@ -260,9 +260,9 @@ def test_a_device_that_has_lapsed_by_itself_is_not_released_again(charging):
 def test_a_command_that_went_out_late_is_still_let_go_at_the_end_of_its_intent(bench):
     # The lease runs from when the vendor has the command, not from when its row was begun.
     bench.plan(bench.intent("discharge", 3.0, 0, 95))
-    with bench.hooked(after=lambda: bench.move(15)):
+    with bench.hooked(after=lambda: bench.move(4)):
         bench.tick()
-    bench.move(80)
+    bench.move(91)
     bench.tick()
     assert bench.battery.lapses_at is None
 
@@ -451,6 +451,7 @@ def test_an_unknown_command_waits_for_telemetry_newer_than_itself_and_settling(c
 
 
 def test_a_reading_exactly_at_the_end_of_settling_decides(charging):
+    charging.vendor.abilities = replace(charging.vendor.abilities, settling_s=20.0 - SOCKET_WITHIN_S)
     charging.vendor.will("lose request")
     charging.tick()
     charging.move(20)

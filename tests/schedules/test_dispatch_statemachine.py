@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -19,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from adapters.contract import AdapterError
 from engine.intent import Intent, IntentMode
 from engine.plant import PlantMode
+from schedules import egress
 from schedules.dispatch import Outcome
 from schedules.egress import Egress
 from schedules.site_dispatch import JITTER, SiteDispatch
@@ -255,6 +257,7 @@ def test_the_machine_notices_a_dispatcher_that_does_not_read_back(make_bench, mo
 
 def test_the_machine_notices_a_dispatcher_without_the_fence_before_the_socket(make_bench, monkeypatch, without_guard):
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "not_after"))
+    monkeypatch.setattr(egress, "SOCKET_WITHIN_S", math.inf)
     with pytest.raises(AssertionError, match="outside its intent's time"):
         run_state_machine_as_test(lambda: DispatchUnderFaults(make_bench), settings=SETTINGS)
 

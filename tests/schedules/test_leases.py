@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 from threading import Thread
 
 import pytest
 
-from schedules import leases
+from schedules import egress, leases
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.egress import CALL_S, Egress, Order
 from schedules.leases import LEASE_S, LOST
@@ -114,35 +115,36 @@ def test_a_command_is_never_journalled_under_an_epoch_that_is_over(charging):
     lease = take(charging)
     charging.move(LEASE_S)
     take(charging, "two")
-    egress = Egress(charging.db, charging.clock, lease, "one")
-    assert asyncio.run(egress.carry_out(order(charging))) == LOST
+    sender = Egress(charging.db, charging.clock, lease, "one")
+    assert asyncio.run(sender.carry_out(order(charging))) == LOST
     assert charging.journal() == []
 
 
 def test_without_the_fence_both_workers_send(charging, monkeypatch, without_guard):
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "is_in_force"))
+    monkeypatch.setattr(egress, "SOCKET_WITHIN_S", math.inf)
     lease = take(charging)
-    egress = Egress(charging.db, charging.clock, lease, "one")
+    sender = Egress(charging.db, charging.clock, lease, "one")
 
     def stall():
         charging.move(LEASE_S + 1)
         take(charging, "two")
 
     with charging.hooked(after=stall):
-        asyncio.run(egress.carry_out(order(charging)))
+        asyncio.run(sender.carry_out(order(charging)))
     assert len(charging.vendor.wire) == 1, "the guard is what holds it back"
 
 
 def test_with_the_fence_it_does_not(charging):
     lease = take(charging)
-    egress = Egress(charging.db, charging.clock, lease, "one")
+    sender = Egress(charging.db, charging.clock, lease, "one")
 
     def stall():
         charging.move(LEASE_S + 1)
         take(charging, "two")
 
     with charging.hooked(after=stall):
-        asyncio.run(egress.carry_out(order(charging)))
+        asyncio.run(sender.carry_out(order(charging)))
     assert charging.vendor.wire == []
 
 
