@@ -139,7 +139,9 @@ def receipt_of(event: Mapping[str, object]) -> Receipt | None:
     what, device_id = event.get("event"), event.get("sn")
     if what not in RECEIVED or not isinstance(device_id, str):
         return None
-    kind = "sent" if what in LEASED else f"{what} {event.get('kind', event.get('name', ''))}"
+    # One call of ours may be several of the vendor's, each another thing: a running task stopped, the next one started.
+    details = (str(event[name]) for name in ("kind", "name", "switch") if name in event)
+    kind = "sent" if what in LEASED else " ".join([str(what), *details])
     return Receipt(device_id, dt.datetime.fromisoformat(str(event["at"])), kind)
 
 

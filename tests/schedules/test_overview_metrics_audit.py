@@ -155,3 +155,16 @@ def test_calls_of_two_workers_at_once_are_told(db: Database, site_id: int) -> No
     add_command(db, site_id, NOW, answered_at=NOW + seconds(5))
     add_command(db, site_id, NOW + seconds(2), worker="two")
     assert tally(db).overlapping == 1
+
+
+def test_what_a_vendor_logs_of_one_call_is_told_apart(db: Database, site_id: int) -> None:
+    """A call that replaces a running task stops that first; the same thing twice is doubled all the same."""
+    add_command(db, site_id, NOW)
+    stop, start = (
+        audit.receipt_of({"event": "task", "sn": DEVICE, "switch": switch, "at": (NOW + seconds(0.1)).isoformat()})
+        for switch in (0, 1)
+    )
+    assert stop is not None
+    assert start is not None
+    assert tally(db, stop, start).is_clean
+    assert tally(db, stop, start, start).doubled == 1

@@ -86,7 +86,7 @@ def test_a_key_file_that_others_may_use_is_refused(key_file, mode):
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({"TIDEWATT_STATE": "/nowhere"}, "none is set, and there is no /nowhere/key; run `tidewatt init`"),
+        ({"TIDEWATT_STATE": "/nowhere"}, "none is set, and there is no /nowhere/key; make one with `tidewatt init`"),
         ({"TIDEWATT_KEY": text_of(NEW), "TIDEWATT_KEY_FILE": "x"}, "both are set"),
         ({"TIDEWATT_KEY": "canary-no-base64"}, "TIDEWATT_KEY: holds no base64"),
         ({"TIDEWATT_KEY": base64.b64encode(b"canary").decode()}, "TIDEWATT_KEY: holds no base64 of 32 bytes"),
