@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from adapters.contract import AdapterError
 from engine.intent import Intent, IntentMode
 from engine.plant import PlantMode
-from schedules import egress
+from schedules import egress, leases
 from schedules.dispatch import Outcome
 from schedules.egress import Egress
 from schedules.site_dispatch import JITTER, SiteDispatch
@@ -257,7 +257,9 @@ def test_the_machine_notices_a_dispatcher_that_does_not_read_back(make_bench, mo
 
 def test_the_machine_notices_a_dispatcher_without_the_fence_before_the_socket(make_bench, monkeypatch, without_guard):
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "not_after"))
+    # What else would hold back a call that took that long.
     monkeypatch.setattr(egress, "SOCKET_WITHIN_S", math.inf)
+    monkeypatch.setattr(leases, "LEASE_S", 1000.0)
     with pytest.raises(AssertionError, match="outside its intent's time"):
         run_state_machine_as_test(lambda: DispatchUnderFaults(make_bench), settings=SETTINGS)
 
