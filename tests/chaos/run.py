@@ -151,7 +151,7 @@ def _disturb(folder: Path, postgresql: PostgreSql, kills: int, seed: int, halts_
         disturber.run(kills, begun + 3 * expected_s + 60)
         outcome.seconds = time.monotonic() - begun
         pulled_at = _minute_with_halt(installation, disturber) if halts_too else None
-        disturber.wait(CALM_S if not halts_too else 5.0)
+        _recover(installation, disturber)
         ended_at = installation.clock()
         _judge(installation, disturber, pulled_at, ended_at, outcome)
 
@@ -167,8 +167,19 @@ def _minute_with_halt(installation: Installation, disturber: Disturber) -> dt.da
             pulled.append(_pull(installation))
 
     disturber.run(2 * half, time.monotonic() + 3 * HALT_MINUTE_S, pull)
-    disturber.wait(CALM_S)
     return pulled[0]
+
+
+def _recover(installation: Installation, disturber: Disturber) -> None:
+    """Wait until every account was reconciled after the last disturbance, but no longer than that may take."""
+    until = time.monotonic() + CALM_S
+    last = [(disturber.made[-1].kind, disturber.made[-1].at)]
+    while time.monotonic() < until:
+        disturber.wait(1.0)
+        findings = Findings()
+        checker.check_recovery(last, installation.traces(), len(VENDORS), findings)
+        if findings.is_clean:
+            return
 
 
 def _pull(installation: Installation) -> dt.datetime:
