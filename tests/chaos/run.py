@@ -56,6 +56,7 @@ class Outcome:
 
     def figures(self) -> dict[str, Any]:
         recoveries = sorted(self.findings.recoveries_s) or [0.0]
+        driven = sorted(self.findings.driven_again_s) or [0.0]
         return {
             "disturbances": self.kinds.total(),
             **{f"  {kind}": count for kind, count in sorted(self.kinds.items())},
@@ -68,6 +69,8 @@ class Outcome:
             "recovery, median [s]": recoveries[len(recoveries) // 2],
             "recovery, 95 % [s]": recoveries[int(len(recoveries) * 0.95)],
             "recovery, longest [s]": recoveries[-1],
+            "until all accounts are driven, median [s]": driven[len(driven) // 2],
+            "until all accounts are driven, longest [s]": driven[-1],
             "starts compared, one beat and three": self.starts,
             "releases after the kill switch": self.halted_releases,
             **{f"ended by itself: {what}": count for what, count in self.restarted.items()},

