@@ -21,7 +21,7 @@ from console.accounts import open_adapter
 from console.emulators import EmulatorProcess
 from console.sample import DEFAULT_DAY, Day, sample_day, sample_site
 from engine import InputError, TidewattError
-from schedules import halts, inputs
+from schedules import halts, inputs, leases
 from schedules.account_runner import AccountRunner
 from schedules.clock import SimulatedClock
 from schedules.sites import ControlledSite, WatchedSite, register_site, register_watched
@@ -93,6 +93,8 @@ class DayRun:
         self.begins_at = now
         self.clock = SimulatedClock(now)
         self.db = Database.at(folder / "tidewatt.sqlite")
+        # The folder's lock says that nobody else is at work; a killed run has given nothing back.
+        leases.break_all(self.db)
         self.homes = [self._home(place, day_of(place)) for place in range(len(emulators.accounts))]
         self.begin, self.end = self.homes[0].day.begin, self.homes[0].day.end
         self._done = False

@@ -85,6 +85,12 @@ def is_in_force(session: Session, clock: Clock, lease: Lease, margin_s: float) -
     return epoch == lease.epoch
 
 
+def break_all(db: Database) -> None:
+    """End every lease at once; only where it is certain that no other process works on the store."""
+    with db.write() as session:
+        session.execute(update(AccountRow).values(lease_until=None, lease_owner=None))
+
+
 def give_back(db: Database, lease: Lease) -> None:
     """Let others take the account at once."""
     with db.write() as session:

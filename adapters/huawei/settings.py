@@ -42,7 +42,7 @@ class Settings(AccountSettings):
     """Whether the API account is under the old policy (section 6.2)."""
     status_polls_count: bool = True
     """Whether questions about tasks count as control calls; the document does not say."""
-    control_reserve: Annotated[int, Field(ge=0, le=50)] = 10
+    control_reserve: Annotated[int, Field(ge=0, le=50)] = 20
     """Control calls of a day that only releases may use."""
     polls_per_task: Annotated[int, Field(ge=0, le=20)] = 0
     """How often a schedule reckons to ask about each task. Telemetry shows what a battery does, sooner and for no

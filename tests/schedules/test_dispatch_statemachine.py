@@ -261,7 +261,9 @@ def test_the_machine_notices_a_dispatcher_without_the_fence_before_the_socket(ma
     monkeypatch.setattr(egress, "SOCKET_WITHIN_S", math.inf)
     monkeypatch.setattr(leases, "LEASE_S", 1000.0)
     with pytest.raises(AssertionError, match="outside its intent's time"):
-        run_state_machine_as_test(lambda: DispatchUnderFaults(make_bench), settings=SETTINGS)
+        run_state_machine_as_test(
+            lambda: DispatchUnderFaults(make_bench), settings=settings(SETTINGS, max_examples=200)
+        )
 
 
 def test_the_machine_notices_a_dispatcher_that_renews_at_every_tick(make_bench, monkeypatch):

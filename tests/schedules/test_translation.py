@@ -83,7 +83,7 @@ def test_a_day_within_a_hundred_calls_loses_less_than_a_hundredth_of_what_the_pl
 @pytest.mark.parametrize(
     ("restless_eur", "reserve", "lost"),
     # On a restless day the default reserve for releases costs 4 % of what the battery earns; half of it under 1 %.
-    [(0.0, {}, 0.01), (0.04, {}, 0.01), (0.04, {"control_reserve": 20}, 0.05)],
+    [(0.0, {}, 0.01), (0.04, {}, 0.05), (0.04, {"control_reserve": 10}, 0.01)],
 )
 def test_a_day_of_a_huawei_owner_fits_the_hundred_control_calls(restless_eur, reserve, lost):
     """By the adapter's own account of what calls buy; questions about tasks would count too, and none is planned."""

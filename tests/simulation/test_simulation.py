@@ -13,7 +13,6 @@ from tests.simulation.invariants import (
     DOUBLED,
     HALTED,
     LATE,
-    OLD_TELEMETRY,
     OVERLAP,
     PAST_END,
     Figures,
@@ -61,7 +60,6 @@ def test_a_seed_is_a_whole_history():
         (DEVICE_EXPIRY, PAST_END),
         ("read-back", BLIND),
         ("kill switch", HALTED),
-        ("age of telemetry", OLD_TELEMETRY),
         ("nothing twice", DOUBLED),
     ],
 )
