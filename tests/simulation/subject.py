@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import event, update
 
 from engine.intent import Intent
-from schedules import halts
+from schedules import halts, overrides
 from schedules.account_runner import AccountRunner, Report
 from schedules.sites import ControlledSite, register_site
 from schedules.store import Database, HaltScope, IntentRow, PlanRow
@@ -56,6 +56,10 @@ class Worker:
         await self._runner.dispatch(report)
         return report.failures
 
+    async def release(self) -> None:
+        """Somebody has all batteries let go of by hand."""
+        await self._runner.release()
+
 
 def register(db: Database, clock: ProcessClock, cloud: Cloud, process: Process) -> list[ControlledSite]:
     """Put an account with its sites into the store, and arm it."""
@@ -67,13 +71,22 @@ def register(db: Database, clock: ProcessClock, cloud: Cloud, process: Process) 
     return targets
 
 
-def pull(db: Database, clock: ProcessClock) -> int:
-    """A person stops everything."""
-    return halts.pull(db, clock, HaltScope.GLOBAL, "", "simulated", "simulation")
+def pull(db: Database, clock: ProcessClock, scope: HaltScope, name: str) -> int:
+    """A person stops what is in a scope."""
+    return halts.pull(db, clock, scope, name, "simulated", "simulation")
 
 
 def lift(db: Database, clock: ProcessClock, halt: int) -> None:
     halts.lift(db, clock, halt, "simulation")
+
+
+def set_override(db: Database, clock: ProcessClock, site: str, intent: Intent) -> int:
+    """A person wants something else for a while."""
+    return overrides.set_override(db, clock, site, intent, "simulation", "simulated").id
+
+
+def cancel_override(db: Database, clock: ProcessClock, override: int) -> None:
+    overrides.cancel(db, clock, override, "simulation")
 
 
 def put_plan(db: Database, site_id: int, made_at: float, begin: float, end: float, intents: Sequence[Intent]) -> None:
@@ -94,13 +107,9 @@ def put_plan(db: Database, site_id: int, made_at: float, begin: float, end: floa
         )
         session.add(plan)
         session.flush()
-        of_site = IntentRow.site_id == site_id
-        session.execute(update(IntentRow).where(of_site, IntentRow.not_before >= begins_at).values(superseded=True))
-        session.execute(
-            update(IntentRow)
-            .where(of_site, IntentRow.superseded.is_(False), IntentRow.not_after > begins_at)
-            .values(not_after=begins_at)
-        )
+        of_plans = (IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.override_id.is_(None))
+        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_before >= begins_at).values(superseded=True))
+        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_after > begins_at).values(not_after=begins_at))
         session.add_all(
             IntentRow(
                 site_id=site_id,

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from adapters.contract import AdapterError
 from schedules.sites import ControlledSite
-from tests.simulation import plans, subject
+from tests.simulation import plans
 from tests.simulation.device import QUARTER_S, Device, House, Order, site_of
 from tests.simulation.faults import DAY_S, HOUR_S, Mix, Phase, telemetry_faults
-from tests.simulation.plans import Demand
-from tests.simulation.scheduler import Crash, Process, ProcessClock, Scheduler
+from tests.simulation.scheduler import Process
+from tests.simulation.stage import WORKERS, Account, Ended, Stage
 from tests.simulation.vendors import LAPSING, LIFETIME_S, MAKES, Cloud
 
-WORKERS = 3
 # The beat rings on such a grid while something may be due at any moment [s].
 GRID_S = 5.0
 # It rings so often while an answer is missing [s].
@@ -44,51 +41,19 @@ class Setup:
     expires: bool = True
 
 
-@dataclass
-class Halt:
-    """A kill switch was pulled and lifted at these times [s]."""
-
-    since: float
-    until: float
-
-
-@dataclass
-class Account:
-    """An account as the world sees it."""
-
-    cloud: Cloud
-    targets: list[ControlledSite]
-    demands: dict[str, Demand]
-    read_at: float = -1e9
-    unsure_until: float = 0.0
-    rings_at: float = -1.0
-    outages: list[tuple[float, float]] = field(default_factory=list)
-
-
-class World:
+class World(Stage):
     """A history that unfolds from its seed."""
 
     def __init__(self, setup: Setup, folder: Path, empty: bytes) -> None:
+        super().__init__(folder / f"{setup.seed}.sqlite", empty)
         self.setup, self.mix = setup, setup.mix
         self.rng = Random(setup.seed)
-        self.scheduler = Scheduler()
         self.end = setup.hours * HOUR_S
         self.days = math.ceil(self.end / DAY_S)
-        self.halts: list[Halt] = []
-        self.errors: list[tuple[float, str, str]] = []
-        """Ticks that the product ended with an exception which its words do not foresee: when, whose, what."""
-        self.faults: list[tuple[float, str, str]] = []
-        """What befell the processes: when, whom, what."""
-        self.ticks = 0
-        self._clock = ProcessClock(self.scheduler)
-        self._db = subject.open_store(folder / f"{setup.seed}.sqlite", empty)
-        self._path = folder / f"{setup.seed}.sqlite"
-        self._born = 0
-        self._processes = [self._new_process() for _ in range(WORKERS)]
-        self._in_memory: dict[tuple[str, str], subject.Worker] = {}
         self._queue: list[tuple[Account, bool, Phase]] = []
         self._outages = self._draw_outages()
-        self.accounts = [self._open_account(number) for number in range(len(MAKES))]
+        for number in range(len(MAKES)):
+            self._furnish(number)
         self._draw_the_rest()
 
     def run(self) -> None:
@@ -98,31 +63,26 @@ class World:
                 self._ring_at(account, self.rng.uniform(0.0, 5.0))
             self.scheduler.run_until(self.end)
         finally:
-            for process in self._processes:
-                process.kill()
-            self._db.close()
-            for path in self._path.parent.glob(f"{self._path.name}*"):
-                path.unlink()
+            self.close()
         for account in self.accounts:
             for device in account.cloud.devices.values():
                 device.advance(self.end)
 
     # What there is
 
-    def _open_account(self, number: int) -> Account:
+    def _furnish(self, number: int) -> None:
         rng, make = self.rng, MAKES[number]
         devices = {}
         for place in range(self.setup.sites):
             name = f"{make.name} {place}"
             devices[name] = Device(site_of(name, rng), House(rng), rng.uniform(0.2, 0.9))
         cloud = Cloud(self.scheduler, rng, self.mix, f"account {number}", make, devices, self.setup.expires)
-        targets = subject.register(self._db, self._clock, cloud, self._processes[0])
-        account = Account(cloud, targets, {name: Demand() for name in devices})
+        account = self.open_account(cloud)
         for name in devices:
             cloud.telemetry_faults[name] = telemetry_faults(rng, self.mix, self.days)
         for day in range(self.days):
             self._at(max(0.0, day * DAY_S - rng.uniform(600, 7200)), lambda day=day: self._plan_day(account, day))
-            for target in targets:
+            for target in account.targets:
                 if rng.random() < self.mix.replan:
                     self._at(
                         (day + rng.random()) * min(DAY_S, self.end), lambda target=target: self._replan(account, target)
@@ -132,26 +92,23 @@ class World:
                         (day + rng.random()) * min(DAY_S, self.end),
                         lambda target=target: self._use_app(account, target),
                     )
-        return account
 
     def _plan_day(self, account: Account, day: int) -> None:
         quarters = min(96, int((self.end - day * DAY_S) // QUARTER_S))
         drawn = plans.pattern(self.rng, account.cloud.make, quarters)
         for target in account.targets:
-            self._put_plan(account, target, day, day * DAY_S, drawn)
+            self._plan(account, target, day, day * DAY_S, drawn)
 
     def _replan(self, account: Account, target: ControlledSite) -> None:
         now = self.scheduler.now
         begin = (now // QUARTER_S + 1) * QUARTER_S
         day = int(begin // DAY_S)
         if day < self.days and int(now // DAY_S) == day:
-            self._put_plan(account, target, day, begin, plans.pattern(self.rng, account.cloud.make, 96))
+            self._plan(account, target, day, begin, plans.pattern(self.rng, account.cloud.make, 96))
 
-    def _put_plan(self, account: Account, target: ControlledSite, day: int, begin: float, drawn: Any) -> None:
-        now, name = self.scheduler.now, target.device.device_id
+    def _plan(self, account: Account, target: ControlledSite, day: int, begin: float, drawn: Any) -> None:
         intents = plans.day_plan(self.rng, account.cloud.make, target.site.battery, day, begin, drawn)
-        subject.put_plan(self._db, target.id, now, begin, (day + 1) * DAY_S, intents)
-        account.demands[name].add(now, begin, intents)
+        self.put_plan(account, target, begin, (day + 1) * DAY_S, intents)
 
     def _use_app(self, account: Account, target: ControlledSite) -> None:
         battery = target.site.battery
@@ -173,50 +130,46 @@ class World:
     def _draw_the_rest(self) -> None:
         rng = self.rng
         for since, until in self._outages:
-            self._at(since, self._kill_all)
+            self._at(since, self._go_out)
             self._at(until, self._come_back)
         for day in range(self.days):
             if rng.random() < self.mix.kill_switch:
-                self._at((day + rng.random()) * min(DAY_S, self.end), self._pull)
+                self._at((day + rng.random()) * min(DAY_S, self.end), self._halt)
             for place in range(WORKERS):
                 if rng.random() < self.mix.clock_step:
                     self._at((day + rng.random()) * min(DAY_S, self.end), lambda place=place: self._step_clock(place))
 
-    def _pull(self) -> None:
+    def _halt(self) -> None:
         now = self.scheduler.now
         length_s = self.rng.uniform(300.0, HOUR_S)
-        number = subject.pull(self._db, self._clock)
-        self.halts.append(Halt(now, now + length_s))
-        self._note("operator", "kill switch")
+        lift = self.pull()
 
-        def lift() -> None:
-            subject.lift(self._db, self._clock, number)
+        def end() -> None:
+            lift()
             for account in self.accounts:
                 self._ring_at(account, self.scheduler.now)
 
-        self._at(now + length_s, lift)
+        self._at(now + length_s, end)
         for account in self.accounts:
             self._ring_at(account, now + self.rng.uniform(0.0, 5.0))
 
     def _step_clock(self, place: int) -> None:
-        clock = self._processes[place].clock
+        clock = self.processes[place].clock
         clock.offset_s = self.rng.uniform(-2.0, 2.0)
-        self._note(self._processes[place].name, f"clock {clock.offset_s:+.1f} s")
+        self.note(self.processes[place].name, f"clock {clock.offset_s:+.1f} s")
 
         def mend() -> None:
             clock.offset_s = 0.0
 
         self._at(self.scheduler.now + HOUR_S, mend)
 
-    def _kill_all(self) -> None:
-        self._note("control plane", "out")
+    def _go_out(self) -> None:
+        self.note("control plane", "out")
         self._queue.clear()
-        for place, process in enumerate(self._processes):
-            process.kill()
-            self._processes[place] = self._new_process()
+        self.replace_all()
 
     def _come_back(self) -> None:
-        self._note("control plane", "back")
+        self.note("control plane", "back")
         for account in self.accounts:
             self._ring_at(account, self.scheduler.now + self.rng.uniform(0.0, 5.0))
 
@@ -280,73 +233,33 @@ class World:
         self._assign()
 
     def _assign(self) -> None:
-        free = [process for process in self._processes if process.is_free and not process.is_dead]
+        free = [process for process in self.processes if process.is_free and not process.is_dead]
         self.rng.shuffle(free)
         while self._queue and free:
             account, reads, phase = self._queue.pop(0)
             self._start(free.pop(), account, reads, phase)
 
     def _start(self, process: Process, account: Account, reads: bool, phase: Phase) -> None:
-        self.ticks += 1
         fault = self.mix.fault(self.rng, phase)
-        process.fault = fault
         if fault is not None:
-            kind = "killed" if fault.stopped_s is None else f"stopped {fault.stopped_s:.0f} s"
-            self._note(process.name, f"{kind} {fault.point} in {account.cloud.name}")
             account.unsure_until = self.scheduler.now + UNSURE_S
-        worker = self._worker(process, account)
-        sent = len(account.cloud.wire)
 
-        async def job() -> None:
-            process.passes("before lease")
-            if await worker.tick(reads):
-                account.unsure_until = self.scheduler.now + UNSURE_S
-
-        def done(failure: BaseException | None) -> None:
+        def over(ended: Ended) -> None:
             now = self.scheduler.now
-            if isinstance(failure, Crash):
+            if ended.unsure:
                 account.unsure_until = now + UNSURE_S
-                for request in account.cloud.wire[sent:]:
-                    if request.worker == process.name:
-                        request.heard = math.inf  # nobody is left who knows the answer
-                place = self._processes.index(process) if process in self._processes else None
-                if place is not None:
-                    self._processes[place] = self._new_process()
-                    # What a lost worker had is delivered again.
-                    self._at(now + self.rng.uniform(1.0, 10.0), lambda: self._put(account, reads, phase))
-            elif failure is not None:
-                account.unsure_until = now + UNSURE_S
-                if not isinstance(failure, AdapterError):
-                    frames = traceback.extract_tb(failure.__traceback__)
-                    place = next(
-                        (f"{f.filename}:{f.lineno}" for f in reversed(frames) if "schedules" in f.filename), ""
-                    )
-                    self.errors.append((now, process.name, f"{type(failure).__name__} at {place}: {failure}"[:300]))
-            news = account.cloud.wire[sent:]
-            if any(request.receipt.__class__.__name__ != "Accepted" for request in news):
-                account.unsure_until = now + UNSURE_S
+            if ended.died:
+                # What a lost worker had is delivered again.
+                self._at(now + self.rng.uniform(1.0, 10.0), lambda: self._put(account, reads, phase))
             self._at(now, self._assign)
             self._at(now, lambda: self._ring_sooner(account))
 
-        process.begin(job, done)
+        self.start(process, account, fault, over, reads=reads)
 
     def _ring_sooner(self, account: Account) -> None:
         time = self._next_ring(account)
         if time < account.rings_at or account.rings_at < self.scheduler.now:
             self._ring_at(account, time)
-
-    def _worker(self, process: Process, account: Account) -> subject.Worker:
-        key = process.name, account.cloud.name
-        if key not in self._in_memory:
-            self._in_memory[key] = subject.Worker(self._db, account.cloud, process, account.targets)
-        return self._in_memory[key]
-
-    def _new_process(self) -> Process:
-        self._born += 1
-        return Process(self.scheduler, f"worker {self._born}")
-
-    def _note(self, whom: str, what: str) -> None:
-        self.faults.append((self.scheduler.now, whom, what))
 
     def _at(self, time: float, action: Callable[[], None]) -> None:
         self.scheduler.at(time, action)
