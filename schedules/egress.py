@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from adapters import last_line
 from adapters.contract import Accepted, Clock, Command, Rejected
-from schedules import halts, journal, leases, ramp, telemetry
+from schedules import halts, journal, leases, plans, ramp, telemetry
 from schedules.leases import Lease
 from schedules.sites import ControlledSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, SafetyState, SiteRow
@@ -113,8 +113,8 @@ class Egress:
             return leases.LOST
         if intent is not None and now >= intent.not_after:
             return "the intent's time is over"
-        if intent is not None and intent.superseded:
-            return "a newer plan has replaced the intent"
+        if intent is not None and plans.is_replaced(session, intent, now):
+            return "a newer plan or a person's wish has replaced the intent"
         overload = above_nameplate(order.target, command)
         if overload is not None:
             return overload

@@ -172,6 +172,12 @@ def current_intents(session: Session, site_ids: Sequence[int], now: dt.datetime)
     return {row.site_id: row for row in rows}
 
 
+def is_replaced(session: Session, intent: IntentRow, now: dt.datetime) -> bool:
+    """Whether a newer plan has dropped an intent, or its site is to do something else by now."""
+    current = current_intents(session, [intent.site_id], now).get(intent.site_id)
+    return intent.superseded or (current is not None and current.id != intent.id)
+
+
 def stretches_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[Stretch]:
     """What is wanted of a site in `[begin, end)`, in order and without overlaps: overrides before plans."""
     return laid_over(intents_between(db, site_id, begin, end), begin, end)

@@ -10,6 +10,7 @@ from adapters import last_line
 from schedules import halts, ramp
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.egress import Egress
+from schedules.overrides import set_override
 from schedules.sites import register_site
 from schedules.store import IntentRow, SafetyState, SiteRow
 from schedules.telemetry import OLDEST, keep
@@ -100,7 +101,25 @@ def test_an_intent_that_a_newer_plan_replaced_does_not_go_out(charging):
     with charging.hooked(after=replace):
         charging.tick()
     assert charging.vendor.wire == []
-    assert charging.journal()[0].outcome == "not sent: a newer plan has replaced the intent"
+    assert charging.journal()[0].outcome == "not sent: a newer plan or a person's wish has replaced the intent"
+
+
+def test_an_intent_that_a_person_overrides_meanwhile_does_not_go_out(charging):
+    def override():
+        wish = charging.intent("hold", 0.0, 0, 900)
+        set_override(charging.db, charging.clock, "bench", wish, by="ann", reason="visitors")
+
+    with charging.hooked(after=override):
+        charging.tick()
+    assert charging.vendor.wire == []
+    charging.tick()
+    assert [sent.command.battery_kw for sent in charging.vendor.wire] == [0.0]
+
+
+def test_without_the_guard_what_was_overridden_goes_out(charging, monkeypatch, without_guard):
+    monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "is_replaced"))
+    with pytest.raises(AssertionError):
+        test_an_intent_that_a_person_overrides_meanwhile_does_not_go_out(charging)
 
 
 # Directly before the socket

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.simulation import guards, subject
+from tests.simulation import guards
 from tests.simulation.faults import MIXES
 from tests.simulation.invariants import Figures, judge
+from tests.simulation.stage import folder_in_memory
 from tests.simulation.world import Setup, World
 
 SITES = 6
 HOURS = 24.0
 SITE_DAYS = 3 * SITES
 """Of one history."""
-
-_empty: list[bytes] = []
 
 
 @dataclass(frozen=True)
@@ -36,13 +33,10 @@ class History:
 
 def unfold(history: History) -> Figures:
     """Let one history happen, and judge it."""
-    with tempfile.TemporaryDirectory(dir=_memory()) as name, guards.without(history.without):
-        folder = Path(name)
-        if not _empty:
-            _empty.append(subject.empty_store(folder / "empty.sqlite"))
+    with folder_in_memory() as folder, guards.without(history.without):
         expires = history.without != guards.DEVICE_EXPIRY
         setup = Setup(history.seed, MIXES[history.mix], history.hours, history.sites, expires)
-        world = World(setup, folder, _empty[0])
+        world = World(setup, folder)
         world.run()
         return judge(world)
 
@@ -56,7 +50,3 @@ def unfold_all(histories: Sequence[History], processes: int) -> Iterator[tuple[H
 
 def _told(history: History) -> tuple[History, Figures]:
     return history, unfold(history)
-
-
-def _memory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None

@@ -12,8 +12,10 @@ from adapters.contract import Accepted, Unknown
 from tests.simulation.device import Device, Moment
 from tests.simulation.faults import DAY_S
 from tests.simulation.plans import Demand, Wanted
+from tests.simulation.scheduler import moment, seconds_of
+from tests.simulation.stage import Account, Stage
 from tests.simulation.vendors import Cloud, Read, Request
-from tests.simulation.world import Account, World
+from tests.simulation.world import World
 
 # A device may go on for so long after the end of what it does [s].
 PAST_END_S = 120.0
@@ -107,30 +109,38 @@ class Figures:
 
 
 def judge(world: World) -> Figures:
-    """Hold a history that is over against everything that must hold."""
+    """Hold a history that is over against everything that must hold, and measure it."""
     figures = Figures(ticks=world.ticks, faults=len(world.faults))
     figures.errors.update(what.split(":")[0] for _, _, what in world.errors)
+    figures.violations += violations(world, world.end, world.setup.seed)
     for account in world.accounts:
-        by_site: dict[str, list[Request]] = {name: [] for name in account.cloud.devices}
-        for request in account.cloud.wire:
-            by_site[request.site].append(request)
-        reads: dict[str, list[Read]] = {name: [] for name in account.cloud.devices}
-        for read in account.cloud.reads:
-            reads[read.site].append(read)
-        found = list(_quota(account.cloud))
-        for name, device in account.cloud.devices.items():
+        figures.orders += sum(1 for one in account.cloud.wire if one.order is not None)
+        figures.releases += sum(1 for one in account.cloud.wire if one.order is None)
+        for site in _sites(world, account, world.end):
             figures.site_days += world.end / DAY_S
-            requests, demand = by_site[name], account.demands[name]
-            figures.orders += sum(1 for one in requests if one.order is not None)
-            figures.releases += sum(1 for one in requests if one.order is None)
-            site = _Site(world, account, name, device, demand, requests, reads[name])
-            found += site.breaches()
-            site.measure(figures)
-        figures.violations += [
-            Violation(what, world.setup.seed, name, time, detail, tuple(_trace(world, account, name, time)))
-            for what, name, time, detail in found
-        ]
+            site.measure(figures, world.setup.seed)
     return figures
+
+
+def violations(stage: Stage, end: float, seed: int = 0) -> Iterator[Violation]:
+    """All breaches up to a time [s]; the devices' histories have to reach until then."""
+    for account in stage.accounts:
+        found = list(_quota(account.cloud))
+        for site in _sites(stage, account, end):
+            found += site.breaches()
+        for what, name, time, detail in found:
+            yield Violation(what, seed, name, time, detail, tuple(_trace(stage, account, name, time, end)))
+
+
+def _sites(stage: Stage, account: Account, end: float) -> Iterator[_Site]:
+    requests: dict[str, list[Request]] = {name: [] for name in account.cloud.devices}
+    for request in account.cloud.wire:
+        requests[request.site].append(request)
+    reads: dict[str, list[Read]] = {name: [] for name in account.cloud.devices}
+    for read in account.cloud.reads:
+        reads[read.site].append(read)
+    for name, device in account.cloud.devices.items():
+        yield _Site(stage, end, account, name, device, account.demands[name], requests[name], reads[name])
 
 
 Breach = tuple[str, str, float, str]
@@ -150,7 +160,8 @@ def _quota(cloud: Cloud) -> Iterator[Breach]:
 
 @dataclass
 class _Site:
-    world: World
+    stage: Stage
+    end: float
     account: Account
     name: str
     device: Device
@@ -170,7 +181,7 @@ class _Site:
         ):
             yield what, self.name, time, detail
 
-    def measure(self, figures: Figures) -> None:
+    def measure(self, figures: Figures, seed: int) -> None:
         """How long the device did something else than was wanted."""
         wrong_since: float | None = None
         for begin, end, wanted, is_halted, moment in self._spans():
@@ -188,19 +199,19 @@ class _Site:
                 figures.wrong_s += end - begin
                 if end - wrong_since > figures.longest_wrong_s:
                     figures.longest_wrong_s = end - wrong_since
-                    figures.longest_wrong_at = f"seed {self.world.setup.seed}, {self.name}, {wrong_since:.0f} s"
+                    figures.longest_wrong_at = f"seed {seed}, {self.name}, {wrong_since:.0f} s"
             else:
                 wrong_since = None
 
     def _spans(self) -> Iterator[tuple[float, float, Wanted, bool, Moment]]:
         """The whole time in pieces within which nothing changes."""
-        wanted = self.demand.timeline(self.world.end)
+        wanted = self.demand.timeline(self.end)
         moments = self.device.moments
-        halts = sorted(edge for halt in self.world.halts for edge in (halt.since, halt.until))
-        edges = sorted({0.0, *(one.begin for one in wanted), *(one.time for one in moments), *halts, self.world.end})
+        halts = sorted(edge for halt in self.stage.halts for edge in (halt.since, halt.until))
+        edges = sorted({0.0, *(one.begin for one in wanted), *(one.time for one in moments), *halts, self.end})
         at_wanted = at_moment = 0
         for begin, end in pairwise(edges):
-            if begin >= self.world.end:
+            if begin >= self.end:
                 break
             while at_wanted + 1 < len(wanted) and wanted[at_wanted + 1].begin <= begin:
                 at_wanted += 1
@@ -209,7 +220,7 @@ class _Site:
             yield begin, end, wanted[at_wanted], self._is_halted(begin), moments[at_moment]
 
     def _is_halted(self, time: float, after_s: float = 0.0) -> bool:
-        return any(halt.since + after_s <= time < halt.until for halt in self.world.halts)
+        return any(halt.since + after_s <= time < halt.until for halt in self.stage.halts)
 
     def _one_at_a_time(self) -> Iterator[tuple[str, float, str]]:
         open_ones: list[Request] = []
@@ -224,10 +235,11 @@ class _Site:
         for request in self.requests:
             if request.order is None:
                 continue
-            time = request.opened + request.clock_offset_s
+            # As the sender's clock tells it, which counts microseconds.
+            time = seconds_of(moment(request.opened + request.clock_offset_s))
             if time >= request.slot_end:
                 yield LATE, request.opened, f"{time - request.slot_end:.1f} s late"
-            wanted = self.demand.wanted_at(time)
+            wanted = self.demand.wanted_at(time, request.opened)
             if wanted.power_kw is None or abs(wanted.power_kw - request.order) > SAME_KW:
                 yield STALE, request.opened, f"{request.order:+g} kW, wanted was {wanted.power_kw}"
 
@@ -236,7 +248,7 @@ class _Site:
         told: set[int] = set()
         for place, moment in enumerate(moments):
             order = moment.order
-            until = moments[place + 1].time if place + 1 < len(moments) else self.world.end
+            until = moments[place + 1].time if place + 1 < len(moments) else self.end
             if not order.power_kw or not order.is_ours or until <= order.slot_end + PAST_END_S or id(order) in told:
                 continue
             told.add(id(order))
@@ -279,7 +291,7 @@ class _Site:
             if request.order is None:
                 continue
             rated_kw = battery.max_charge_kw if request.order < 0 else battery.max_discharge_kw
-            if abs(request.order) > rated_kw * 1.05:
+            if abs(request.order) > rated_kw + SAME_KW:
                 yield OVERLOAD, request.opened, f"{request.order:+g} kW of {rated_kw:g}"
             if self._is_halted(request.opened, HALTS_WITHIN_S):
                 yield HALTED, request.opened, f"{request.order:+g} kW"
@@ -307,7 +319,7 @@ def _is_accepted(request: Request, by: float) -> bool:
     return request.heard <= by and isinstance(request.receipt, Accepted)
 
 
-def _trace(world: World, account: Account, name: str, time: float) -> Iterator[str]:
+def _trace(stage: Stage, account: Account, name: str, time: float, end: float) -> Iterator[str]:
     """What happened around a breach."""
     lines = [
         (
@@ -320,9 +332,9 @@ def _trace(world: World, account: Account, name: str, time: float) -> Iterator[s
         if one.site == name
     ]
     lines += [(one.answered, f"read back {one.measured:.0f}") for one in account.cloud.reads if one.site == name]
-    lines += [(when, f"{whom}: {what}") for when, whom, what in world.faults]
-    lines += [(when, f"{whom}: {what}") for when, whom, what in world.errors]
-    for one in account.demands[name].timeline(world.end):
+    lines += [(when, f"{whom}: {what}") for when, whom, what in stage.faults]
+    lines += [(when, f"{whom}: {what}") for when, whom, what in stage.errors]
+    for one in account.demands[name].timeline(end):
         lines.append((one.begin, f"wanted: {'the house' if one.power_kw is None else f'{one.power_kw:+g} kW'}"))
     for when, line in sorted(lines):
         if time - 400.0 <= when <= time + 60.0:

@@ -33,25 +33,32 @@ NOTHING = Wanted(float("-inf"), float("inf"), None)
 
 
 @dataclass
+class Wish:
+    """What a person wants, whatever plans say."""
+
+    made: float
+    wanted: Wanted
+    cancelled: float = float("inf")
+
+    def holds_at(self, time: float, known_at: float) -> bool:
+        """Whether it is in force at a time, by what was known at another [s]."""
+        end = self.cancelled if self.cancelled <= known_at else float("inf")
+        return self.made <= known_at and self.wanted.begin <= time < min(end, self.wanted.end)
+
+
+@dataclass
 class Demand:
-    """All plans of one site."""
+    """All that is wanted of one site."""
 
     plans: list[tuple[float, float, list[Wanted]]] = field(default_factory=list)
     """When made, from when on, and what [s]."""
+    wishes: list[Wish] = field(default_factory=list)
 
     def add(self, made: float, begin: float, intents: list[Intent]) -> None:
-        stretches = [
-            Wanted(
-                seconds_of(intent.not_before),
-                seconds_of(intent.not_after),
-                intent.battery_kw if intent.has_set_point else None,
-            )
-            for intent in intents
-        ]
-        self.plans.append((made, begin, stretches))
+        self.plans.append((made, begin, [wanted(intent) for intent in intents]))
 
     def timeline(self, end: float) -> list[Wanted]:
-        """What was wanted, without gaps: of each moment, by the newest plan that had begun."""
+        """What plans wanted, without gaps: of each moment, by the newest that had begun."""
         whole: list[Wanted] = []
         for place, (_, begin, stretches) in enumerate(self.plans):
             until = self.plans[place + 1][1] if place + 1 < len(self.plans) else end
@@ -83,12 +90,22 @@ class Demand:
             for one in stretches
         )
 
-    def wanted_at(self, time: float) -> Wanted:
-        """What is wanted now."""
-        for _made, begin, stretches in reversed(self.plans):
-            if begin <= time:
+    def wanted_at(self, time: float, known_at: float | None = None) -> Wanted:
+        """What is wanted at a time, by what was known at another, or then [s]."""
+        known_at = time if known_at is None else known_at
+        for wish in reversed(self.wishes):
+            if wish.holds_at(time, known_at):
+                return wish.wanted
+        for made, begin, stretches in reversed(self.plans):
+            if begin <= time and made <= known_at:
                 return next((one for one in stretches if one.begin <= time < one.end), NOTHING)
         return NOTHING
+
+
+def wanted(intent: Intent) -> Wanted:
+    """An intent, as a stretch."""
+    begin, end = seconds_of(intent.not_before), seconds_of(intent.not_after)
+    return Wanted(begin, end, intent.battery_kw if intent.has_set_point else None)
 
 
 def pattern(rng: Random, make: Make, quarters: int) -> list[tuple[int, int, IntentMode]]:

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from adapters.contract import Accepted, AdapterError
 from engine.intent import Intent
 from schedules.sites import ControlledSite
-from schedules.store import HaltScope
+from schedules.store import Database, HaltScope
 from tests.simulation import subject
-from tests.simulation.plans import Demand
+from tests.simulation.plans import Demand, Wish, wanted
 from tests.simulation.scheduler import Crash, Fault, Process, ProcessClock, Scheduler
 from tests.simulation.vendors import Cloud
 
 WORKERS = 3
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder for stores that need not survive anything, without a disc to wait for where that can be had."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        yield Path(name)
+
+
+@cache
+def empty_store() -> bytes:
+    """A store that was migrated once, for every history to begin with."""
+    with folder_in_memory() as folder:
+        path = folder / "empty.sqlite"
+        Database.at(path).close()
+        return path.read_bytes()
 
 
 @dataclass
@@ -54,7 +74,7 @@ class Ended:
 class Stage:
     """All there is, with nothing that happens by itself."""
 
-    def __init__(self, path: Path, empty: bytes) -> None:
+    def __init__(self, path: Path) -> None:
         self.scheduler = Scheduler()
         self.accounts: list[Account] = []
         self.halts: list[Halt] = []
@@ -64,7 +84,7 @@ class Stage:
         """What befell the processes: when, whom, what."""
         self.ticks = 0
         self.clock = ProcessClock(self.scheduler)
-        self.db = subject.open_store(path, empty)
+        self.db = subject.open_store(path, empty_store())
         self._path = path
         self._born = 0
         self.processes = [self._new_process() for _ in range(WORKERS)]
@@ -93,6 +113,20 @@ class Stage:
         subject.put_plan(self.db, target.id, now, begin, end, intents)
         account.demands[target.device.device_id].add(now, begin, list(intents))
 
+    def wish(self, account: Account, target: ControlledSite, intent: Intent) -> Callable[[], None]:
+        """Set an override; call what comes back to cancel it."""
+        number = subject.set_override(self.db, self.clock, target.site.name, intent)
+        wish = Wish(self.scheduler.now, wanted(intent))
+        account.demands[target.device.device_id].wishes.append(wish)
+        self.note("owner", f"override {wish.wanted}")
+
+        def cancel() -> None:
+            subject.cancel_override(self.db, self.clock, number)
+            wish.cancelled = self.scheduler.now
+            self.note("owner", f"cancels override {wish.wanted}")
+
+        return cancel
+
     def pull(self, scope: HaltScope = HaltScope.GLOBAL, name: str = "") -> Callable[[], None]:
         """Pull a kill switch; call what comes back to lift it."""
         number = subject.pull(self.db, self.clock, scope, name)
@@ -103,6 +137,7 @@ class Stage:
         def lift() -> None:
             subject.lift(self.db, self.clock, number)
             halt.until = self.scheduler.now
+            self.note("operator", f"lifts {scope.value} {name}")
 
         return lift
 

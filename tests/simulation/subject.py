@@ -33,12 +33,6 @@ def open_store(path: Path, empty: bytes) -> Database:
     return db
 
 
-def empty_store(path: Path) -> bytes:
-    """A store that was migrated once, for every world to begin with."""
-    Database.at(path).close()
-    return path.read_bytes()
-
-
 class Worker:
     """What one process holds in memory for one account."""
 

@@ -44,8 +44,8 @@ class Setup:
 class World(Stage):
     """A history that unfolds from its seed."""
 
-    def __init__(self, setup: Setup, folder: Path, empty: bytes) -> None:
-        super().__init__(folder / f"{setup.seed}.sqlite", empty)
+    def __init__(self, setup: Setup, folder: Path) -> None:
+        super().__init__(folder / f"{setup.seed}.sqlite")
         self.setup, self.mix = setup, setup.mix
         self.rng = Random(setup.seed)
         self.end = setup.hours * HOUR_S
