@@ -28,6 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="10,000 instead of 60 ordinary site-days in which plausibility checks must stay silent; takes minutes",
     )
     parser.addoption(
+        "--every-order",
+        action="store_true",
+        help="200 instead of 20 histories of one site under faults, in any order; takes minutes",
+    )
+    parser.addoption(
         "--chaos",
         action="store_true",
         help="also kill, stall and restart the processes of real installations; takes some minutes; "

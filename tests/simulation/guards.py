@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
-from schedules import halts, leases, telemetry
+from schedules import egress, halts, journal, leases, plans, site_dispatch, telemetry
 from schedules.egress import Egress
 from schedules.leases import LEASE_S, Lease
 from schedules.site_dispatch import SiteDispatch
-from schedules.store import AccountRow, Database
+from schedules.store import AccountRow, CommandRow, CommandState, Database
+from schedules.store.models import UNRESOLVED
 
 Patch = tuple[object, str, Callable[..., Any]]
 
@@ -41,6 +44,31 @@ def _object_to_no_time(self: Egress, session: Any, order: Any, _intent: Any) -> 
     return _objection(self, session, order, None)
 
 
+def _close_again(
+    db: Database, clock: Clock, command_id: int, state: CommandState, outcome: str, retryable: bool = False
+) -> CommandRow:
+    with db.write() as session:
+        row = session.get_one(CommandRow, command_id)
+        row.state, row.answered_at, row.resolved_at = state, clock(), None
+        row.outcome, row.retryable = outcome, retryable
+        return row
+
+
+_write_ahead = journal.write_ahead
+
+
+def _write_over(session: Session, now: dt.datetime, site_id: int, *rest: Any) -> CommandRow:
+    settled = CommandRow.state.not_in(UNRESOLVED)
+    session.execute(delete(CommandRow).where(CommandRow.site_id == site_id, settled))
+    return _write_ahead(session, now, site_id, *rest)
+
+
+def _write_as_done(*arguments: Any) -> CommandRow:
+    row = _write_ahead(*arguments)
+    row.state, row.answered_at = CommandState.ACCEPTED, row.sent_at
+    return row
+
+
 LEASE: tuple[Patch, ...] = ((leases, "take", _take_it_anyway),)
 FENCE: tuple[Patch, ...] = (
     (leases, "is_in_force", lambda *_: True),
@@ -59,12 +87,21 @@ GUARDS: dict[str, tuple[Patch, ...]] = {
     "nothing twice": ((SiteDispatch, "_is_due", lambda *_: True),),
 }
 """By name: what is put in the place of what. Device expiry is the vendors', see `Setup.expires`."""
+FINER_GUARDS: dict[str, tuple[Patch, ...]] = {
+    "replaced intents": ((plans, "is_replaced", lambda *_: False),),
+    "nameplate": ((site_dispatch, "above_nameplate", lambda *_: None), (egress, "above_nameplate", lambda *_: None)),
+    "letting go": ((SiteDispatch, "_drives", lambda _: False),),
+    "a settled row stays": ((journal, "close", _close_again),),
+    "rows are only added": ((journal, "write_ahead", _write_over),),
+    "a row says SENDING first": ((journal, "write_ahead", _write_as_done),),
+}
+"""Those that drawn days are no good for: their plans are sound, and nobody looks into the journal there."""
 
 
 @contextmanager
 def without(guard: str | None) -> Iterator[None]:
     """Run the product without one guard; None: as it is."""
     with ExitStack() as stack:
-        for owner, name, replacement in GUARDS[guard] if guard else ():
+        for owner, name, replacement in (GUARDS | FINER_GUARDS)[guard] if guard else ():
             stack.enter_context(patch.object(owner, name, replacement))
         yield

@@ -12,7 +12,6 @@ from adapters.contract import Accepted, Unknown
 from tests.simulation.device import Device, Moment
 from tests.simulation.faults import DAY_S
 from tests.simulation.plans import Demand, Wanted
-from tests.simulation.scheduler import moment, seconds_of
 from tests.simulation.stage import Account, Stage
 from tests.simulation.vendors import Cloud, Read, Request
 from tests.simulation.world import World
@@ -236,7 +235,7 @@ class _Site:
             if request.order is None:
                 continue
             # As the sender's clock tells it, which counts microseconds.
-            time = seconds_of(moment(request.opened + request.clock_offset_s))
+            time = round(request.opened + request.clock_offset_s, 6)
             if time >= request.slot_end:
                 yield LATE, request.opened, f"{time - request.slot_end:.1f} s late"
             wanted = self.demand.wanted_at(time, request.opened)
