@@ -58,7 +58,7 @@ class Installation:
         self.folder = folder
         (folder / "state").mkdir()
         key = base64.b64encode(secrets.token_bytes(32)).decode()
-        self._environment = {
+        self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "TIDEWATT_KEY": key,
@@ -71,17 +71,17 @@ class Installation:
         self.workers: list[Kept] = []
         self.beats: list[Kept] = []
         self.clock = RealClock()
-        self._sealer = Sealer.from_environment({"TIDEWATT_KEY": key})
+        self.sealer = Sealer.from_environment({"TIDEWATT_KEY": key})
         self._lost_share = lost_share
         self.db = Database(store_url)
 
     def open_vendors(self) -> None:
         """Start the vendors' clouds, and put accounts and sites into the store."""
-        self._start("-m", "tests.chaos.vendors", str(self.folder), str(self._lost_share))
+        self.launch("-m", "tests.chaos.vendors", str(self.folder), str(self._lost_share))
         ready = self.folder / "ready.json"
         wait_until(ready.exists, "vendors that listen")
         for vendor, settings in json.loads(ready.read_text()).items():
-            put_account(self.db, self._sealer, self.clock, vendor, vendor, settings, "chaos")
+            put_account(self.db, self.sealer, self.clock, vendor, vendor, settings, "chaos")
             adapter = registry.build(vendor, settings, self.clock)
             for number in range(SITES[vendor]):
                 register_site(self.db, site_of(vendor, number), adapter, vendor, device_id(vendor, number), vendor)
@@ -98,7 +98,7 @@ class Installation:
         """Start again what has ended; what it was."""
         ended = [kept for kept in (*self.workers, *self.beats) if kept.process.poll() is not None]
         for kept in ended:
-            kept.process = self._start(str(PROCESS), *kept.arguments)
+            kept.process = self.launch(str(PROCESS), *kept.arguments)
         return [kept.arguments[0] for kept in ended]
 
     def children(self) -> list[int]:
@@ -133,14 +133,14 @@ class Installation:
         self.db.close()
 
     def _keep(self, arguments: tuple[str, ...]) -> Kept:
-        return Kept(arguments, self._start(str(PROCESS), *arguments))
+        return Kept(arguments, self.launch(str(PROCESS), *arguments))
 
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / "output.txt").open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
