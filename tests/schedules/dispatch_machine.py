@@ -50,7 +50,8 @@ STALLS = st.floats(0.1, 20.0) | st.floats(40.0, LONGEST_STALL_S)
 FAULTS = st.one_of(
     st.builds(Fault, st.sampled_from(steps.POINTS), st.none()),
     st.builds(Fault, st.sampled_from(STALLING), STALLS),
-    st.builds(Fault, st.just(steps.STATEMENT), st.floats(0.1, 2.0) | STALLS, st.integers(1, 12)),
+    # Mostly so short that what another does in between is still under way.
+    st.builds(Fault, st.just(steps.STATEMENT), st.floats(0.1, 1.0) | st.floats(0.1, 5.0) | STALLS, st.integers(1, 12)),
 )
 SCOPES = st.sampled_from([HaltScope.GLOBAL, HaltScope.VENDOR, HaltScope.ACCOUNT, HaltScope.SITE])
 NOT_AT_PLAN = "not at plan in the end"
@@ -75,7 +76,8 @@ class Tick:
 
 TICKS = st.builds(
     Tick,
-    st.sampled_from([None, -1.0, 0.0, 0.0, 0.0, 0.0, 5.0, 5.0, LONG_S]),
+    # What stands first is drawn most.
+    st.sampled_from([0.0, 0.0, -1.0, 0.0, -1.0, 5.0, 5.0, None, LONG_S]),
     FAULTS,
     st.just(Fate.DONE) | st.sampled_from(Fate),
     st.booleans(),
@@ -321,7 +323,7 @@ class DispatchUnderFaults(RuleBasedStateMachine):
 
     def _tick(self, tick: Tick, *, releases: bool = False) -> None:
         if tick.when is not None:
-            due = max(self.now, self.account.demands[NAME].next_edge(self.now) + tick.when)
+            due = self.account.demands[NAME].next_edge(self.now + max(0.0, -tick.when)) + tick.when
             # Others go on while one is stalled.
             while self.now + TICK_EVERY_S < due and not all(one.is_free for one in self.stage.processes):
                 self._quiet(1)
