@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, ScalarSelect, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from adapters.contract import Abilities, Clock, Command
 from schedules.leases import Lease
-from schedules.store import CommandRow, CommandState, Database, SiteRow
+from schedules.store import SITE_IDS, CommandRow, CommandState, Database, SiteRow
 from schedules.store.models import SETTLED_LATER, UNRESOLVED, CommandKind
 
 
@@ -47,39 +47,6 @@ class Standing:
         return lifetime_s is None or now - (driving.answered_at or driving.sent_at) < dt.timedelta(seconds=lifetime_s)
 
 
-def standings(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, Standing]:
-    """Where each of some sites stands, in three queries however many they are."""
-    accepted = CommandRow.state == CommandState.ACCEPTED
-    columns = {
-        "newest": _newest(),
-        "released": _newest(CommandRow.kind == CommandKind.RELEASE, CommandRow.battery_kw == 0, accepted),
-        "stopped": _newest(CommandRow.battery_kw == 0, accepted),
-        "driving": _newest(
-            CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)),
-            CommandRow.state != CommandState.REJECTED,
-            # When one ends by itself the device goes back to the one before it.
-            or_(CommandRow.ends_at.is_(None), CommandRow.ends_at > now),
-        ),
-    }
-    found = session.execute(
-        select(SiteRow.id, *(ids.label(name) for name, ids in columns.items())).where(SiteRow.id.in_(site_ids))
-    ).all()
-    wanted = {number for _, *numbers in found for number in numbers if number is not None}
-    rows = {row.id: row for row in session.scalars(select(CommandRow).where(CommandRow.id.in_(wanted)))}
-    unresolved = defaultdict(list)
-    for row in session.scalars(
-        select(CommandRow).where(CommandRow.site_id.in_(site_ids), CommandRow.state.in_(UNRESOLVED))
-    ):
-        unresolved[row.site_id].append(row)
-    return {
-        site_id: Standing(
-            **{name: rows.get(number) for name, number in zip(columns, numbers, strict=True)},
-            unresolved=tuple(unresolved[site_id]),
-        )
-        for site_id, *numbers in found
-    }
-
-
 def _newest(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     return (
         select(CommandRow.id)
@@ -89,6 +56,41 @@ def _newest(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
         .correlate(SiteRow)
         .scalar_subquery()
     )
+
+
+# Built once: they are asked at every tick of every account.
+_ACCEPTED = CommandRow.state == CommandState.ACCEPTED
+_NEWEST = {
+    "newest": _newest(),
+    "released": _newest(CommandRow.kind == CommandKind.RELEASE, CommandRow.battery_kw == 0, _ACCEPTED),
+    "stopped": _newest(CommandRow.battery_kw == 0, _ACCEPTED),
+    "driving": _newest(
+        CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)),
+        CommandRow.state != CommandState.REJECTED,
+        # When one ends by itself the device goes back to the one before it.
+        or_(CommandRow.ends_at.is_(None), CommandRow.ends_at > bindparam("now")),
+    ),
+}
+_STANDINGS = select(SiteRow.id, *(ids.label(name) for name, ids in _NEWEST.items())).where(SiteRow.id.in_(SITE_IDS))
+_ROWS = select(CommandRow).where(CommandRow.id.in_(bindparam("ids", expanding=True)))
+_UNRESOLVED = select(CommandRow).where(CommandRow.site_id.in_(SITE_IDS), CommandRow.state.in_(UNRESOLVED))
+
+
+def standings(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, Standing]:
+    """Where each of some sites stands, in three queries however many they are."""
+    found = session.execute(_STANDINGS, {"site_ids": site_ids, "now": now}).all()
+    wanted = {number for _, *numbers in found for number in numbers if number is not None}
+    rows = {row.id: row for row in session.scalars(_ROWS, {"ids": list(wanted)})} if wanted else {}
+    unresolved = defaultdict(list)
+    for row in session.scalars(_UNRESOLVED, {"site_ids": site_ids}):
+        unresolved[row.site_id].append(row)
+    return {
+        site_id: Standing(
+            **{name: rows.get(number) for name, number in zip(_NEWEST, numbers, strict=True)},
+            unresolved=tuple(unresolved[site_id]),
+        )
+        for site_id, *numbers in found
+    }
 
 
 def newest_of_intent(session: Session, intent_id: int) -> CommandRow | None:

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from engine import Plan
@@ -15,7 +15,7 @@ from engine.plan import cost_without_battery_eur
 from schedules import adoption
 from schedules.adoption import USUAL, Threshold
 from schedules.sites import ControlledSite
-from schedules.store import Database, IntentRow, OverrideRow, PlanRow
+from schedules.store import SITE_IDS, Database, IntentRow, OverrideRow, PlanRow
 from schedules.translation import translate
 
 
@@ -157,18 +157,21 @@ def newest_plan(db: Database, site_id: int, *, adopted: bool = True) -> PlanRow 
         return session.scalar(query.order_by(PlanRow.id.desc()).limit(1))
 
 
+_CURRENT = (
+    select(IntentRow)
+    .where(
+        IntentRow.site_id.in_(SITE_IDS),
+        IntentRow.superseded.is_(False),
+        IntentRow.not_before <= bindparam("now"),
+        IntentRow.not_after > bindparam("now"),
+    )
+    .order_by(IntentRow.override_id.is_not(None), IntentRow.id)
+)
+
+
 def current_intents(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, IntentRow]:
     """What is wanted of each of some sites now: what a person wants before what a plan does, the newest of each."""
-    rows = session.scalars(
-        select(IntentRow)
-        .where(
-            IntentRow.site_id.in_(site_ids),
-            IntentRow.superseded.is_(False),
-            IntentRow.not_before <= now,
-            IntentRow.not_after > now,
-        )
-        .order_by(IntentRow.override_id.is_not(None), IntentRow.id)
-    )
+    rows = session.scalars(_CURRENT, {"site_ids": site_ids, "now": now})
     return {row.site_id: row for row in rows}
 
 
@@ -190,18 +193,19 @@ def laid_over(rows: Sequence[IntentRow], begin: dt.datetime, end: dt.datetime) -
     return sorted(found, key=lambda each: each.begin)
 
 
+_COVERING = (
+    select(IntentRow)
+    .where(
+        IntentRow.site_id == bindparam("site_id"),
+        IntentRow.superseded.is_(False),
+        IntentRow.not_after > bindparam("begin"),
+        IntentRow.not_before < bindparam("end"),
+    )
+    .order_by(IntentRow.not_before)
+)
+
+
 def intents_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[IntentRow]:
     """The intents in force that cover any part of `[begin, end)`, in order."""
     with db.session() as session:
-        return list(
-            session.scalars(
-                select(IntentRow)
-                .where(
-                    IntentRow.site_id == site_id,
-                    IntentRow.superseded.is_(False),
-                    IntentRow.not_after > begin,
-                    IntentRow.not_before < end,
-                )
-                .order_by(IntentRow.not_before)
-            )
-        )
+        return list(session.scalars(_COVERING, {"site_id": site_id, "begin": begin, "end": end}))

@@ -101,6 +101,7 @@ class PlanRow(Base):
     """A plan as it was made, with what it was made from."""
 
     __tablename__ = "plan"
+    __table_args__ = (Index("ix_plan_newest", "site_id", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
@@ -219,7 +220,11 @@ class TelemetryRow(Base):
     """A reading, once per vendor time stamp."""
 
     __tablename__ = "telemetry"
-    __table_args__ = (UniqueConstraint("site_id", "channel", "measured_at"),)
+    __table_args__ = (
+        UniqueConstraint("site_id", "channel", "measured_at"),
+        # What both channels say of a stretch of time: without it a month of a site is looked through.
+        Index("ix_telemetry_time", "site_id", "measured_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))

@@ -14,7 +14,7 @@ from adapters.alphaess.emulated_system import DISPATCH_EVENTS
 from adapters.contract import Channel
 from adapters.emulation import EmulatorControl
 from engine.intent import Intent, IntentMode
-from schedules import halts, jobs
+from schedules import halts, verdicts
 from schedules.clock import SimulatedClock
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.sites import register_site
@@ -71,7 +71,7 @@ class OnEmulator:
                 await read_telemetry(self.db, self.clock, self.target, Channel.POWER)
             if quarter % 20 == 0:
                 await read_telemetry(self.db, self.clock, self.target, Channel.STATE)
-                jobs.confirm(self.db, self.clock, self.target)
+                verdicts.confirm(self.db, self.clock, [self.target])
             await self.dispatcher.tick()
 
     def states(self) -> list[str]:

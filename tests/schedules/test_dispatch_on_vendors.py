@@ -31,7 +31,7 @@ from adapters.emulation import (
 from adapters.token_file import FileTokenStore
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant
-from schedules import halts, jobs
+from schedules import halts, verdicts
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.sites import register_site
 from schedules.store import CommandRow, Database, IntentRow, Verdict
@@ -124,7 +124,7 @@ class OnVendor:
         if (self.clock.now() - BEGIN) % (5 * MINUTE) == dt.timedelta(0):
             for channel in Channel:
                 await read_telemetry(self.db, self.clock.now, self.target, channel)
-            jobs.confirm(self.db, self.clock.now, self.target)
+            verdicts.confirm(self.db, self.clock.now, [self.target])
         return (await self.dispatcher.tick())[self.target.id]
 
     async def run(self, minutes: int, restarts=()) -> list[float]:

@@ -9,11 +9,13 @@ from sqlalchemy import select
 
 from adapters.contract import Channel
 from engine.errors import InputError
-from schedules.jobs import StaleTelemetryError, confirm, plan_site, soc_deviation
-from schedules.plans import intents_between, plans_between
+from schedules.jobs import StaleTelemetryError, plan_site
+from schedules.plans import intents_between, newest_plan, plans_between
+from schedules.replanning import soc_deviation
 from schedules.sites import register_site
 from schedules.store import PlanRow, TelemetryRow, Verdict
-from schedules.telemetry import read_telemetry
+from schedules.telemetry import latest, read_telemetry
+from schedules.verdicts import confirm
 
 
 @pytest.fixture
@@ -37,6 +39,11 @@ def read_state(bench) -> None:
 
 def read_power(bench) -> None:
     asyncio.run(read_telemetry(bench.db, bench.clock, bench.target, Channel.POWER))
+
+
+def deviation(bench) -> float | None:
+    newest = newest_plan(bench.db, bench.target.id)
+    return soc_deviation(newest, latest(bench.db, bench.target.id, Channel.STATE))
 
 
 def plan(bench, series, why="test", **options):
@@ -262,7 +269,7 @@ def test_the_deviation_is_seen_less_planned_at_the_end_of_an_interval(bench, ser
     bench.move(1800)
     planned = float(made.table["soc"].iloc[1])
     store_state(bench, dt.timedelta(0), soc=planned - 0.04)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(-0.04)
+    assert deviation(bench) == pytest.approx(-0.04)
 
 
 def test_a_battery_fuller_than_planned_deviates_upwards(bench, series):
@@ -270,16 +277,16 @@ def test_a_battery_fuller_than_planned_deviates_upwards(bench, series):
     made = plan(bench, series)
     bench.move(900)
     store_state(bench, dt.timedelta(0), soc=float(made.table["soc"].iloc[0]) + 0.03)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.03)
+    assert deviation(bench) == pytest.approx(0.03)
 
 
 def test_there_is_no_deviation_after_the_horizon_and_none_at_its_start(bench, series):
     read_state(bench)
     plan(bench, series)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.0)
+    assert deviation(bench) == pytest.approx(0.0)
     bench.move(3 * 3600 + 300)
     store_state(bench, dt.timedelta(0), soc=0.2)
-    assert soc_deviation(bench.db, bench.target) is None
+    assert deviation(bench) is None
 
 
 def test_the_deviation_within_an_interval_is_from_the_straight_line_between_its_ends(bench, series):
@@ -288,7 +295,7 @@ def test_the_deviation_within_an_interval_is_from_the_straight_line_between_its_
     bench.move(300)
     store_state(bench, dt.timedelta(0), soc=0.2)
     start, end = planned.problem.initial_soc, float(planned.table["soc"].iloc[0])
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.2 - (start + (end - start) / 3))
+    assert deviation(bench) == pytest.approx(0.2 - (start + (end - start) / 3))
 
 
 def test_the_end_of_the_last_interval_can_be_compared(bench, series):
@@ -296,17 +303,17 @@ def test_the_end_of_the_last_interval_can_be_compared(bench, series):
     made = plan(bench, series)
     bench.move(12 * 900)
     store_state(bench, dt.timedelta(0), soc=0.6)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.6 - float(made.table["soc"].iloc[-1]))
+    assert deviation(bench) == pytest.approx(0.6 - float(made.table["soc"].iloc[-1]))
 
 
 def test_without_a_plan_or_a_reading_there_is_no_deviation(bench, series):
-    assert soc_deviation(bench.db, bench.target) is None
+    assert deviation(bench) is None
     read_state(bench)
-    assert soc_deviation(bench.db, bench.target) is None
+    assert deviation(bench) is None
     plan(bench, series)
     bench.move(900)
     store_state(bench, dt.timedelta(0), soc=None)
-    assert soc_deviation(bench.db, bench.target) is None
+    assert deviation(bench) is None
 
 
 def test_the_deviation_is_from_the_newest_plan(bench, series):
@@ -318,7 +325,7 @@ def test_the_deviation_is_from_the_newest_plan(bench, series):
     assert newer.problem.initial_soc == 0.30
     bench.move(900)
     store_state(bench, dt.timedelta(0), soc=float(newer.table["soc"].iloc[0]))
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.0)
+    assert deviation(bench) == pytest.approx(0.0)
 
 
 # Confirming
@@ -333,7 +340,7 @@ def run_minutes(bench, minutes: int) -> None:
             read_power(bench)
         if quarter % 20 == 0:
             read_state(bench)
-            confirm(bench.db, bench.clock, bench.target)
+            confirm(bench.db, bench.clock, [bench.target])
         bench.tick()
 
 
@@ -365,7 +372,7 @@ def test_an_intent_under_way_is_judged_as_soon_as_enough_is_seen(bench):
     bench.move(60)
     read_power(bench)
     read_state(bench)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.CONFIRMED]
 
 
@@ -397,10 +404,10 @@ def test_without_telemetry_an_intent_ends_unknown_and_not_before_its_end(bench):
     bench.plan(bench.intent("charge", 2.0, 0, 900))
     bench.tick()
     bench.move(899)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [None]
     bench.move(1)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.UNKNOWN]
 
 
@@ -418,11 +425,11 @@ def test_a_reading_that_comes_late_still_turns_unknown_into_a_verdict(bench):
     bench.run(885)
     read_state(bench)
     bench.move(15)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.UNKNOWN]
     read_state(bench)
     read_power(bench)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.CONFIRMED]
 
 
@@ -438,7 +445,7 @@ def test_intents_that_ended_while_nobody_was_looking_are_closed_too(bench):
     bench.plan(bench.intent("charge", 2.0, 0, 900))
     run_minutes(bench, 2)
     bench.move(3600)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.UNKNOWN]
 
 
@@ -447,5 +454,5 @@ def test_a_verdict_is_not_taken_back_when_its_time_is_long_over(bench):
     run_minutes(bench, 16)
     assert verdicts(bench) == [Verdict.CONFIRMED]
     bench.move(7200)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.CONFIRMED]

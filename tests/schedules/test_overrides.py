@@ -12,11 +12,12 @@ from adapters.contract import Channel
 from engine import InputError
 from engine.intent import Intent, IntentMode
 from schedules import overrides
-from schedules.jobs import confirm, plan_site
+from schedules.jobs import plan_site
 from schedules.overrides import cancel, in_force, set_override
 from schedules.plans import current_intents, stretches_between
 from schedules.store import EventRow, PlanRow, Verdict
 from schedules.telemetry import read_telemetry
+from schedules.verdicts import confirm
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_the_battery_does_it_and_goes_back_to_the_plan_and_both_are_confirmed(be
             bench.tick()
             bench.move(15)
         look(bench)
-        confirm(bench.db, bench.clock, bench.target)
+        confirm(bench.db, bench.clock, [bench.target])
         seen[minute] = round(bench.battery.plant.sample.battery_kw, 1)
     assert {seen[minute] for minute in range(1, 15)} == {-3.0}
     assert {seen[minute] for minute in range(17, 30)} == {2.0}

@@ -12,9 +12,9 @@ from sqlalchemy import select
 from adapters.contract import Channel
 from engine import InputError
 from schedules import safety
-from schedules.jobs import confirm
 from schedules.plausibility import Doubt, Finding
-from schedules.safety import CALM_S, SEVERITY, Signs, apply, clear, note_external, signs_of, step
+from schedules.safety import CALM_S, SEVERITY, apply, clear, note_external, step
+from schedules.signs import EXTERNAL_EVENT, Signs, local_midnight, signs_of
 from schedules.store import (
     CommandRow,
     CommandState,
@@ -27,6 +27,7 @@ from schedules.store import (
 )
 from schedules.store.models import CommandKind
 from schedules.telemetry import read_telemetry
+from schedules.verdicts import confirm
 
 NORMAL, DEGRADED, FALLBACK, QUARANTINED = SEVERITY
 NOW = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
@@ -112,7 +113,7 @@ def read(bench) -> None:
 
 
 def judge(bench) -> SafetyState:
-    signs = signs_of(bench.db, bench.clock, bench.target)
+    signs = signs_of(bench.db, bench.clock, [bench.target])[bench.target.id]
     return apply(bench.db, bench.clock, bench.target.id, signs, "test")
 
 
@@ -136,7 +137,7 @@ def run_minutes(bench, minutes: int) -> set[SafetyState]:
             bench.tick()
             bench.move(15)
         read(bench)
-        confirm(bench.db, bench.clock, bench.target)
+        confirm(bench.db, bench.clock, [bench.target])
         seen.add(judge(bench))
     return seen
 
@@ -245,9 +246,9 @@ def changed(bench) -> None:
 
 def test_the_local_day_is_the_sites():
     # In Copenhagen the day of 2024-04-10 began at 22:00 UTC of the day before.
-    begun = safety.local_midnight(NOW, "Europe/Copenhagen")
+    begun = local_midnight(NOW, "Europe/Copenhagen")
     assert begun == dt.datetime(2024, 4, 9, 22, 0, tzinfo=dt.UTC)
-    spring = safety.local_midnight(dt.datetime(2024, 3, 31, 12, tzinfo=dt.UTC), "Europe/Copenhagen")
+    spring = local_midnight(dt.datetime(2024, 3, 31, 12, tzinfo=dt.UTC), "Europe/Copenhagen")
     assert spring == dt.datetime(2024, 3, 30, 23, 0, tzinfo=dt.UTC)
 
 
@@ -260,8 +261,8 @@ def test_a_change_by_others_is_seen_within_two_reads_and_counted_once(watched):
         orders.command = replace(orders.command, power_kw=2.0)  # by the owner's app
         watched.move(60)
         read(watched)
-        confirm(watched.db, watched.clock, watched.target)
-        assert events(watched).count(safety.EXTERNAL_EVENT) == (minute >= 1)
+        confirm(watched.db, watched.clock, [watched.target])
+        assert events(watched).count(EXTERNAL_EVENT) == (minute >= 1)
     assert [row.verdict for row in watched.intents()] == [Verdict.EXTERNAL]
 
 
@@ -277,12 +278,12 @@ def test_somebody_who_overrules_us_each_time_is_yielded_to_after_three(watched):
             plant.command, watched.battery.lapses_at = replace(plant.command, power_kw=2.0), None
             watched.move(15)
         read(watched)
-        confirm(watched.db, watched.clock, watched.target)
+        confirm(watched.db, watched.clock, [watched.target])
         judge(watched)
         minutes += 1
     assert site_row(watched).safety is FALLBACK
     assert minutes <= 8
-    assert events(watched).count(safety.EXTERNAL_EVENT) == safety.EXTERNAL_YIELDS
+    assert events(watched).count(EXTERNAL_EVENT) == safety.EXTERNAL_YIELDS
     watched.run(900)
     kinds = [sent.kind for sent in watched.vendor.wire[before:]]
     assert kinds.count("renew") <= 12, "a renewal each 45 s until then"
@@ -321,9 +322,9 @@ def test_a_device_that_is_driven_when_we_let_it_be_is_somebody_elses(bench, ours
                 )
             )
     bench.move(400)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert [row.verdict for row in bench.intents()] == [Verdict.CONFIRMED if ours_since else Verdict.EXTERNAL]
-    assert (safety.EXTERNAL_EVENT in events(bench)) is not ours_since
+    assert (EXTERNAL_EVENT in events(bench)) is not ours_since
 
 
 def test_quarantine_is_left_only_by_a_person_and_what_was_before_counts_no_more(watched):

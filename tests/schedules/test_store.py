@@ -100,7 +100,7 @@ def test_a_table_that_the_migrations_forgot_is_noticed(db):
         connection.execute(text("DROP TABLE telemetry"))
         connection.execute(text("ALTER TABLE site DROP COLUMN adapter"))
     kinds = sorted(change[0] for change in differences(db))
-    assert kinds == ["add_column", "add_table"]
+    assert kinds == ["add_column", "add_index", "add_table"]
 
 
 def test_the_unique_keys_that_dispatch_and_telemetry_rely_on_are_in_the_file(db):
