@@ -24,6 +24,10 @@ from engine.intent_merging import CallCosts
 
 Clock = Callable[[], dt.datetime]
 """Where an adapter gets the time from: aware UTC, real or simulated."""
+LONGEST_CALL_S = 10.0
+"""No call that drives a battery is waited for longer, from opening the connection to the last byte [s]."""
+CONNECTED_WITHIN_S = 3.0
+"""So soon after it was allowed a call is on the wire, or it is not made [s]."""
 
 
 class AdapterError(TidewattError):

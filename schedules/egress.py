@@ -7,20 +7,21 @@ fleet's ramp. It is asked once more directly before the socket, as a login or a 
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from adapters import last_line
-from adapters.contract import Accepted, Clock, Command, Rejected
+from adapters.contract import CONNECTED_WITHIN_S, LONGEST_CALL_S, Accepted, Clock, Command, Rejected
 from schedules import halts, journal, leases, ramp, telemetry
 from schedules.leases import Lease
 from schedules.sites import ControlledSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, SafetyState, SiteRow
 from schedules.store.models import CommandKind
 
-# Longest that a call takes, its time-out included; a lease that ends sooner is over for it [s].
-CALL_S = 12.0
+# A lease that ends sooner than a call may take is over for it [s].
+CALL_S = LONGEST_CALL_S + 2.0
 # So soon after its row a call is on the wire or held back: its effect is looked for from then on [s].
 SOCKET_WITHIN_S = 5.0
 # How the outcome of a command begins that the last line held back.
@@ -111,8 +112,8 @@ class Egress:
         now, command = self._clock(), order.command
         if not leases.is_in_force(session, self._clock, self._lease, CALL_S):
             return leases.LOST
-        if intent is not None and now >= intent.not_after:
-            return "the intent's time is over"
+        if intent is not None and now >= intent.not_after - dt.timedelta(seconds=CONNECTED_WITHIN_S):
+            return "the intent's time is over before the call could be on the wire"
         if intent is not None and intent.superseded:
             return "a newer plan has replaced the intent"
         overload = above_nameplate(order.target, command)

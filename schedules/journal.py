@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, ScalarSelect, bindparam, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from adapters.contract import Abilities, Clock, Command
@@ -98,6 +98,13 @@ def newest_of_intent(session: Session, intent_id: int) -> CommandRow | None:
     return session.scalar(
         select(CommandRow).where(CommandRow.intent_id == intent_id).order_by(CommandRow.id.desc()).limit(1)
     )
+
+
+def releases_since(session: Session, driving: CommandRow) -> int:
+    """How many releases were made since a call that drives a battery."""
+    later = CommandRow.site_id == driving.site_id, CommandRow.id > driving.id
+    count = select(func.count()).where(*later, CommandRow.kind == CommandKind.RELEASE)
+    return session.scalar(count) or 0
 
 
 def write_ahead(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from adapters.contract import Abilities, AdapterError, Channel, Clock, Command, IntentRefusedError, Telemetry
 from engine.intent import Intent, IntentMode, self_consumption_kw
 from schedules import halts, journal, leases
-from schedules.confirmation import Tolerance
+from schedules.confirmation import Tolerance, is_at_rest
 from schedules.egress import NOT_SENT, SOCKET_WITHIN_S, Egress, Order, above_nameplate
 from schedules.journal import Standing
 from schedules.plans import current_intents, intent_of
@@ -26,6 +26,8 @@ from schedules.telemetry import latest, read_telemetry
 REFUSED_AGAIN_S = 60.0
 # Limits that the battery management reported are believed for so many of the vendor's cadences.
 LIMITS_HOLD_CADENCES = 3
+# So often a device is told to let go that does not.
+RELEASES_AT_MOST = 4
 # Renewals of a fleet that began at one price edge drift apart by up to this part of their period.
 JITTER = 0.2
 GOLDEN = 0.6180339887498949
@@ -84,6 +86,9 @@ class SiteDispatch:
         row = self._situation.wanted
         if row is None and self._drives() and not self._has_just_tried_to_release():
             # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
+            await self.release()
+            return Outcome.SENT
+        if row is None and self._is_release_ignored():
             await self.release()
             return Outcome.SENT
         if not await self.resolve_unknown():
@@ -209,6 +214,25 @@ class SiteDispatch:
         assert reading.battery_kw is not None
         return abs(reading.battery_kw - wanted_kw) <= Tolerance.of(self._abilities).power(wanted_kw)
 
+    def _is_release_ignored(self) -> bool:
+        """Whether the device goes on as it was told before a release that its vendor took; told again a few times."""
+        release, driving, now = self._standing.newest, self._standing.driving, self._clock()
+        if release is None or driving is None or self._standing.released is not release or driving.id > release.id:
+            return False
+        # By its own end the device lets go of it, released or not.
+        if not replace(self._standing, released=None).drives(self._abilities, now):
+            return False
+        reading = latest(self._db, self.target.id, Channel.POWER)
+        shown_since = (release.answered_at or release.sent_at) + dt.timedelta(seconds=self._abilities.settling_s)
+        if reading is None or reading.battery_kw is None or reading.measured_at < shown_since:
+            return False
+        if reading.dispatch_active is False or not self._shows(reading, driving):
+            return False
+        if is_at_rest(self.target.site.battery, reading, Tolerance.of(self._abilities)):
+            return False
+        with self._db.session() as session:
+            return journal.releases_since(session, driving) < RELEASES_AT_MOST
+
     def _is_due(self, row: IntentRow) -> bool:
         newest = self._standing.newest
         if newest is None:
@@ -218,9 +242,14 @@ class SiteDispatch:
         if own is not None and own.state is CommandState.REJECTED and not own.retryable:
             # What was refused will be refused again: not more often than a renewal would come.
             return self._age_s(own) >= (renew_after_s or REFUSED_AGAIN_S)
+        if newest.intent_id == row.id and newest.state is CommandState.SEEN:
+            # Where commands lapse, what was seen may be the one before a lost renewal: it is sent again.
+            return renew_after_s is not None
         if newest.intent_id != row.id or newest.state is not CommandState.ACCEPTED:
             return True
-        if newest.kind is CommandKind.RELEASE or renew_after_s is None:
+        if newest.kind is CommandKind.RELEASE:
+            return self._is_release_ignored()
+        if renew_after_s is None:
             return False
         return self._age_s(newest) >= renew_after_s * (1 - JITTER * (self.target.id * GOLDEN % 1))
 

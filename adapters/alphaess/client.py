@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, Status, describe_code
 from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
-from adapters.settings import AccountSettings, Seconds, WebAddress
+from adapters.settings import AccountSettings, CallSeconds, WebAddress
 from adapters.transport import NotSentError, RefusedRequestError, Transport
 from adapters.values import lowered
 from engine.timeline import TimeZoneName
@@ -62,7 +62,7 @@ class Settings(AccountSettings):
     full_soc_raw: Literal[250, 252] = 250
     """What 100 % is on the wire: 250 by the document's 0.4 % a bit; some devices end a full charge early then and need
     252. Settled at commissioning."""
-    timeout_s: Seconds = 10.0
+    timeout_s: CallSeconds = 10.0
 
 
 class AlphaEssClient:

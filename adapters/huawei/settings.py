@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from adapters.huawei.mapping import OAUTH_HOST, Sign
-from adapters.settings import AccountSettings, Seconds, WebAddress
+from adapters.settings import AccountSettings, CallSeconds, Seconds, WebAddress
 
 
 class Settings(AccountSettings):
@@ -28,7 +28,7 @@ class Settings(AccountSettings):
     """Of an API account."""
     system_code: SecretStr = SecretStr("")
     """Password of an API account."""
-    timeout_s: Seconds = 10.0
+    timeout_s: CallSeconds = 10.0
 
     storage_sign: Sign = "discharges"
     """What a positive power of device type 41 means; one source only."""

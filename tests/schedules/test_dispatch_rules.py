@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from adapters.contract import AdapterError, Channel, IntentRefusedError
+from adapters.contract import CONNECTED_WITHIN_S, AdapterError, Channel, IntentRefusedError
 from schedules import egress, site_dispatch
 from schedules.dispatch import RELEASE_ATTEMPTS, Outcome
 from schedules.egress import SOCKET_WITHIN_S, Egress
@@ -50,9 +50,15 @@ def test_an_intent_whose_time_is_over_is_not_sent(charging):
     assert wire(charging) == []
 
 
-def test_an_intent_is_still_sent_a_moment_before_its_end(charging):
-    charging.move(899.999)
+def test_an_intent_is_sent_as_long_as_the_call_is_on_the_wire_before_its_end(charging):
+    charging.move(899.999 - CONNECTED_WITHIN_S)
     assert charging.tick() is Outcome.SENT
+
+
+def test_an_intent_is_not_sent_when_opening_the_connection_may_outlast_it(charging):
+    charging.move(900 - CONNECTED_WITHIN_S)
+    assert charging.tick() is Outcome.HELD
+    assert wire(charging) == []
 
 
 def test_nothing_is_sent_when_the_journal_took_so_long_that_the_intent_is_over(charging):
@@ -61,11 +67,14 @@ def test_nothing_is_sent_when_the_journal_took_so_long_that_the_intent_is_over(c
         assert charging.tick() is Outcome.REFUSED
     assert charging.vendor.wire == []
     (row,) = charging.journal()
-    assert (row.state.value, row.outcome) == ("rejected", "not sent: the intent's time is over")
+    assert (row.state.value, row.outcome) == (
+        "rejected",
+        "not sent: the intent's time is over before the call could be on the wire",
+    )
 
 
 def test_a_slow_journal_that_is_still_in_time_does_not_stop_a_command(charging):
-    charging.move(895)
+    charging.move(892)
     with charging.hooked(after=lambda: charging.move(4)):
         assert charging.tick() is Outcome.SENT
 
