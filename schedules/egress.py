@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from adapters import last_line
 from adapters.contract import CONNECTED_WITHIN_S, LONGEST_CALL_S, Accepted, Clock, Command, Rejected
-from schedules import halts, journal, leases, ramp, telemetry
+from schedules import halts, journal, leases, plans, ramp, telemetry
 from schedules.leases import Lease
 from schedules.sites import ControlledSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, SafetyState, SiteRow
@@ -114,8 +114,8 @@ class Egress:
             return leases.LOST
         if intent is not None and now >= intent.not_after - dt.timedelta(seconds=CONNECTED_WITHIN_S):
             return "the intent's time is over before the call could be on the wire"
-        if intent is not None and intent.superseded:
-            return "a newer plan has replaced the intent"
+        if intent is not None and not self._is_wanted(session, order.target.id, intent):
+            return "something else is wanted by now, of a newer plan or a person"
         overload = above_nameplate(order.target, command)
         if overload is not None:
             return overload
@@ -131,6 +131,10 @@ class Egress:
         if not telemetry.is_fresh(session, order.target.id, now):
             return "telemetry is too old to begin anything"
         return None
+
+    def _is_wanted(self, session: Session, site_id: int, intent: IntentRow) -> bool:
+        wanted = plans.current_intents(session, [site_id], self._clock()).get(site_id)
+        return wanted is not None and wanted.id == intent.id
 
     def _close(self, row: CommandRow, state: CommandState, outcome: str, retryable: bool = False) -> CommandRow | str:
         try:

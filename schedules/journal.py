@@ -107,6 +107,12 @@ def releases_since(session: Session, driving: CommandRow) -> int:
     return session.scalar(count) or 0
 
 
+def orders_of(session: Session, intent_id: int) -> int:
+    """How many calls were made for an intent."""
+    count = select(func.count()).where(CommandRow.intent_id == intent_id)
+    return session.scalar(count) or 0
+
+
 def write_ahead(
     session: Session,
     now: dt.datetime,

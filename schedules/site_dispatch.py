@@ -18,7 +18,7 @@ from schedules.egress import NOT_SENT, SOCKET_WITHIN_S, Egress, Order, above_nam
 from schedules.journal import Standing
 from schedules.plans import current_intents, intent_of
 from schedules.sites import ControlledSite
-from schedules.store import CommandRow, CommandState, Database, IntentRow
+from schedules.store import CommandRow, CommandState, Database, IntentRow, Verdict
 from schedules.store.models import CommandKind
 from schedules.telemetry import latest, read_telemetry
 
@@ -26,8 +26,8 @@ from schedules.telemetry import latest, read_telemetry
 REFUSED_AGAIN_S = 60.0
 # Limits that the battery management reported are believed for so many of the vendor's cadences.
 LIMITS_HOLD_CADENCES = 3
-# So often a device is told to let go that does not.
-RELEASES_AT_MOST = 4
+# So often a device is told the same that takes it and does not do it.
+TOLD_AT_MOST = 4
 # Renewals of a fleet that began at one price edge drift apart by up to this part of their period.
 JITTER = 0.2
 GOLDEN = 0.6180339887498949
@@ -222,16 +222,36 @@ class SiteDispatch:
         # By its own end the device lets go of it, released or not.
         if not replace(self._standing, released=None).drives(self._abilities, now):
             return False
-        reading = latest(self._db, self.target.id, Channel.POWER)
-        shown_since = (release.answered_at or release.sent_at) + dt.timedelta(seconds=self._abilities.settling_s)
-        if reading is None or reading.battery_kw is None or reading.measured_at < shown_since:
-            return False
-        if reading.dispatch_active is False or not self._shows(reading, driving):
-            return False
-        if is_at_rest(self.target.site.battery, reading, Tolerance.of(self._abilities)):
+        reading = self._seen_after(release)
+        if reading is None or not self._is_driven(reading, driving):
             return False
         with self._db.session() as session:
-            return journal.releases_since(session, driving) < RELEASES_AT_MOST
+            return journal.releases_since(session, driving) < TOLD_AT_MOST
+
+    def _is_order_ignored(self, row: IntentRow, order: CommandRow) -> bool:
+        """Whether the device does not do what its vendor took the order for; told again a few times."""
+        if row.verdict is not Verdict.NOT_EFFECTIVE:
+            return False
+        reading = self._seen_after(order)
+        if reading is None or self._shows(reading, order):
+            return False
+        with self._db.session() as session:
+            return journal.orders_of(session, row.id) < TOLD_AT_MOST
+
+    def _is_driven(self, reading: Telemetry, order: CommandRow) -> bool:
+        """Whether a device does as an order said: by its own word, or where it has none by its power."""
+        if reading.dispatch_active is not None:
+            return reading.dispatch_active
+        is_at_ease = is_at_rest(self.target.site.battery, reading, Tolerance.of(self._abilities))
+        return self._shows(reading, order) and not is_at_ease
+
+    def _seen_after(self, command: CommandRow) -> Telemetry | None:
+        """The newest power, if it can show the effect of a command that was answered."""
+        reading = latest(self._db, self.target.id, Channel.POWER)
+        shown_since = (command.answered_at or command.sent_at) + dt.timedelta(seconds=self._abilities.settling_s)
+        if reading is None or reading.battery_kw is None or reading.measured_at < shown_since:
+            return None
+        return reading
 
     def _is_due(self, row: IntentRow) -> bool:
         newest = self._standing.newest
@@ -250,7 +270,7 @@ class SiteDispatch:
         if newest.kind is CommandKind.RELEASE:
             return self._is_release_ignored()
         if renew_after_s is None:
-            return False
+            return self._is_order_ignored(row, newest)
         return self._age_s(newest) >= renew_after_s * (1 - JITTER * (self.target.id * GOLDEN % 1))
 
     def _age_s(self, command: CommandRow) -> float:

@@ -100,7 +100,7 @@ def test_an_intent_that_a_newer_plan_replaced_does_not_go_out(charging):
     with charging.hooked(after=replace):
         charging.tick()
     assert charging.vendor.wire == []
-    assert charging.journal()[0].outcome == "not sent: a newer plan has replaced the intent"
+    assert charging.journal()[0].outcome == "not sent: something else is wanted by now, of a newer plan or a person"
 
 
 # Directly before the socket

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from engine.assets import Battery
@@ -38,6 +38,8 @@ class Demand:
 
     plans: list[tuple[float, float, list[Wanted]]] = field(default_factory=list)
     """When made, from when on, and what [s]."""
+    overrides: list[Wanted] = field(default_factory=list)
+    """What persons wanted, in the order in which they said so."""
 
     def add(self, made: float, begin: float, intents: list[Intent]) -> None:
         stretches = [
@@ -67,11 +69,15 @@ class Demand:
                 whole.append(Wanted(time, until, None))
         if whole and whole[0].begin > 0:
             whole.insert(0, Wanted(0.0, whole[0].begin, None))
+        for override in self.overrides:
+            before = [replace(one, end=min(one.end, override.begin)) for one in whole if one.begin < override.begin]
+            after = [replace(one, begin=max(one.begin, override.end)) for one in whole if one.end > override.end]
+            whole = [*before, replace(override, end=min(override.end, end)), *after]
         return whole
 
     def next_edge(self, now: float) -> float:
         """The next time at which something else is wanted."""
-        edges = sorted(edge for _, _, stretches in self.plans for one in stretches for edge in (one.begin, one.end))
+        edges = sorted(edge for one in self._stretches(self.plans) for edge in (one.begin, one.end))
         place = bisect_right(edges, now)
         return edges[place] if place < len(edges) else float("inf")
 
@@ -79,12 +85,17 @@ class Demand:
         """Whether a set-point is wanted now or soon."""
         return any(
             one.power_kw is not None and one.begin - ahead_s <= now < one.end
-            for _, _, stretches in self.plans[-2:]
-            for one in stretches
+            for one in self._stretches(self.plans[-2:])
         )
+
+    def _stretches(self, plans: list[tuple[float, float, list[Wanted]]]) -> list[Wanted]:
+        return [*self.overrides, *(one for _, _, stretches in plans for one in stretches)]
 
     def wanted_at(self, time: float) -> Wanted:
         """What is wanted now."""
+        for override in reversed(self.overrides):
+            if override.begin <= time < override.end:
+                return override
         for _made, begin, stretches in reversed(self.plans):
             if begin <= time:
                 return next((one for one in stretches if one.begin <= time < one.end), NOTHING)

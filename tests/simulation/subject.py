@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import event, update
 
 from engine.intent import Intent
-from schedules import halts
+from schedules import halts, overrides
 from schedules.account_runner import AccountRunner, Report
 from schedules.sites import ControlledSite, register_site
 from schedules.store import Database, HaltScope, IntentRow, PlanRow
@@ -74,6 +74,15 @@ def pull(db: Database, clock: ProcessClock) -> int:
 
 def lift(db: Database, clock: ProcessClock, halt: int) -> None:
     halts.lift(db, clock, halt, "simulation")
+
+
+def override(db: Database, clock: ProcessClock, site: str, intent: Intent) -> int:
+    """A person wants something else than the plan."""
+    return overrides.set_override(db, clock, site, intent, "simulated", "simulation").id
+
+
+def cancel(db: Database, clock: ProcessClock, number: int) -> None:
+    overrides.cancel(db, clock, number, "simulated")
 
 
 def put_plan(db: Database, site_id: int, made_at: float, begin: float, end: float, intents: Sequence[Intent]) -> None:

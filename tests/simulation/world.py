@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from adapters.contract import AdapterError
+from engine.intent import Intent, IntentMode
 from schedules.sites import ControlledSite
 from tests.simulation import plans, subject
 from tests.simulation.device import QUARTER_S, Device, House, Order, site_of
 from tests.simulation.faults import DAY_S, HOUR_S, Mix, Phase, telemetry_faults
-from tests.simulation.plans import Demand
-from tests.simulation.scheduler import Crash, Process, ProcessClock, Scheduler
+from tests.simulation.plans import Demand, Wanted
+from tests.simulation.scheduler import Crash, Process, ProcessClock, Scheduler, moment
 from tests.simulation.vendors import LAPSING, LIFETIME_S, MAKES, Cloud
 
 WORKERS = 3
@@ -29,7 +32,7 @@ UNSURE_S = 150.0
 IDLE_EVERY_S = 1800.0
 # Sites are read so long before something begins, and so often while it goes on [s].
 READ_AHEAD_S = 60.0
-READ_EVERY_S = 600.0
+READ_EVERY_S = 300.0
 
 
 @dataclass
@@ -84,10 +87,12 @@ class World:
         self._db = subject.open_store(folder / f"{setup.seed}.sqlite", empty)
         self._path = folder / f"{setup.seed}.sqlite"
         self._born = 0
+        self.database_outages: list[tuple[float, float]] = []
         self._processes = [self._new_process() for _ in range(WORKERS)]
         self._in_memory: dict[tuple[str, str], subject.Worker] = {}
         self._queue: list[tuple[Account, bool, Phase]] = []
-        self._outages = self._draw_outages()
+        self._outages = self._draw_outages(self.mix.outage, 1800.0, 10_800.0)
+        self.database_outages = self._draw_outages(self.mix.database, 10.0, 1200.0)
         self.accounts = [self._open_account(number) for number in range(len(MAKES))]
         self._draw_the_rest()
 
@@ -127,6 +132,11 @@ class World:
                     self._at(
                         (day + rng.random()) * min(DAY_S, self.end), lambda target=target: self._replan(account, target)
                     )
+                if rng.random() < self.mix.override:
+                    self._at(
+                        (day + rng.random()) * min(DAY_S, self.end),
+                        lambda target=target: self._override(account, target),
+                    )
                 if rng.random() < self.mix.user:
                     self._at(
                         (day + rng.random()) * min(DAY_S, self.end),
@@ -153,6 +163,28 @@ class World:
         subject.put_plan(self._db, target.id, now, begin, (day + 1) * DAY_S, intents)
         account.demands[name].add(now, begin, intents)
 
+    def _override(self, account: Account, target: ControlledSite) -> None:
+        """A person wants something else for a while; it is in force at once."""
+        now, name, battery = self.scheduler.now, target.device.device_id, target.site.battery
+        mode = self.rng.choice((IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.SELF_CONSUMPTION))
+        rated_kw = battery.max_charge_kw if mode is IntentMode.CHARGE else battery.max_discharge_kw
+        power_kw = 0.0 if mode is IntentMode.SELF_CONSUMPTION else round(self.rng.uniform(0.2, 1.0) * rated_kw, 2)
+        end = now + self.rng.uniform(0.25, 2.0) * HOUR_S
+        intent = Intent(mode, power_kw, moment(now), moment(end))
+        number = subject.override(self._db, self._clock, target.site.name, intent)
+        demand = account.demands[name]
+        place = len(demand.overrides)
+        demand.overrides.append(Wanted(now, end, intent.battery_kw if intent.has_set_point else None))
+        self._ring_at(account, now + self.rng.uniform(0.0, 5.0))
+
+        def cancel() -> None:
+            subject.cancel(self._db, self._clock, number)
+            demand.overrides[place] = replace(demand.overrides[place], end=self.scheduler.now)
+            self._ring_at(account, self.scheduler.now + self.rng.uniform(0.0, 5.0))
+
+        if self.rng.random() < 1 / 3:
+            self._at(now + (end - now) * self.rng.uniform(0.1, 0.9), cancel)
+
     def _use_app(self, account: Account, target: ControlledSite) -> None:
         battery = target.site.battery
         power_kw = self.rng.uniform(-battery.max_charge_kw, battery.max_discharge_kw)
@@ -162,13 +194,16 @@ class World:
 
     # What goes wrong with the machines
 
-    def _draw_outages(self) -> list[tuple[float, float]]:
+    def _draw_outages(self, share: float, least_s: float, most_s: float) -> list[tuple[float, float]]:
         outages = []
         for day in range(self.days):
-            if self.rng.random() < self.mix.outage:
+            if self.rng.random() < share:
                 since = (day + self.rng.random()) * min(DAY_S, self.end)
-                outages.append((since, since + self.rng.uniform(0.5, 3.0) * HOUR_S))
+                outages.append((since, since + self.rng.uniform(least_s, most_s)))
         return outages
+
+    def _has_no_database(self) -> bool:
+        return any(since <= self.scheduler.now < until for since, until in self.database_outages)
 
     def _draw_the_rest(self) -> None:
         rng = self.rng
@@ -246,6 +281,8 @@ class World:
         if 0.0 < edge - now < READ_AHEAD_S and self.rng.random() < self.mix.early:
             self._at(edge - self.rng.uniform(0.0, 10.0), lambda: self._put(account, False, Phase.BEGINS))
         times = [before if before > now else edge + self.rng.uniform(0.0, 2.0), now + IDLE_EVERY_S]
+        if any(demand.moves_soon(now, 0.0) for demand in account.demands.values()):
+            times.append(now + READ_EVERY_S + 1.0)
         if account.cloud.make is LAPSING:
             for name, device in account.cloud.devices.items():
                 wanted = account.demands[name].wanted_at(now)
@@ -261,7 +298,7 @@ class World:
             return
         now, rng = self.scheduler.now, self.rng
         moves = any(demand.moves_soon(now, READ_AHEAD_S) for demand in account.demands.values())
-        reads = now - account.read_at >= (READ_EVERY_S - READ_AHEAD_S if moves else IDLE_EVERY_S)
+        reads = now - account.read_at >= (READ_EVERY_S if moves else IDLE_EVERY_S - 1.0)
         if reads:
             account.read_at = now
         wanted = [demand.wanted_at(now) for demand in account.demands.values()]
@@ -316,7 +353,7 @@ class World:
                     self._at(now + self.rng.uniform(1.0, 10.0), lambda: self._put(account, reads, phase))
             elif failure is not None:
                 account.unsure_until = now + UNSURE_S
-                if not isinstance(failure, AdapterError):
+                if not isinstance(failure, AdapterError | OperationalError):
                     frames = traceback.extract_tb(failure.__traceback__)
                     place = next(
                         (f"{f.filename}:{f.lineno}" for f in reversed(frames) if "schedules" in f.filename), ""
@@ -343,7 +380,9 @@ class World:
 
     def _new_process(self) -> Process:
         self._born += 1
-        return Process(self.scheduler, f"worker {self._born}")
+        process = Process(self.scheduler, f"worker {self._born}")
+        process.has_no_database = self._has_no_database
+        return process
 
     def _note(self, whom: str, what: str) -> None:
         self.faults.append((self.scheduler.now, whom, what))
