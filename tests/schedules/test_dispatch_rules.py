@@ -82,6 +82,7 @@ def test_a_slow_journal_that_is_still_in_time_does_not_stop_a_command(charging):
 def test_without_the_fence_a_command_goes_out_after_its_time(charging, monkeypatch, without_guard):
     charging.move(897)
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "not_after"))
+    monkeypatch.setattr(Egress, "_is_wanted", lambda *_: True)
     with charging.hooked(after=lambda: charging.move(4)):
         assert charging.tick() is Outcome.SENT
     (sent,) = charging.vendor.wire
