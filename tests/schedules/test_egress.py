@@ -132,7 +132,7 @@ def street(bench, site):
     for number in range(9):
         renamed = site.model_copy(update={"name": f"home {number}"})
         targets.append(register_site(bench.db, renamed, bench.vendor, "scripted", "B1"))
-    from tests.schedules.conftest import put_plan
+    from tests.schedules.plans import put_plan
 
     for target in targets:
         put_plan(bench.db, target.id, [bench.intent("charge", 2.0, 0, 1800)])

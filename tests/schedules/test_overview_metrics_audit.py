@@ -16,7 +16,7 @@ from schedules.metrics import StoreCollector
 from schedules.sites import register_site
 from schedules.store import CommandRow, CommandState, Database, HaltScope, IntentRow, SafetyState, SiteRow, TelemetryRow
 from schedules.store.models import CommandKind
-from tests.schedules.conftest import SITE
+from tests.schedules.fake_battery import SITE
 
 NOW = dt.datetime(2026, 2, 3, 10, 0, tzinfo=dt.UTC)
 DEVICE = "AL0000000000001"
