@@ -15,8 +15,9 @@ import stamina
 from sqlalchemy import create_engine, make_url, text
 
 from schedules.accounts import put_account
+from schedules.clock import SimulatedClock
 from schedules.seal import Sealer
-from schedules.store import Database
+from schedules.store import AccountRow, Database
 from tests.schedules.account_worker import AccountWorker
 from tests.schedules.bench import CHARGE_KW, T0, Bench
 from tests.schedules.fake_battery import SITE
@@ -110,6 +111,21 @@ def store(store_url):
     opened = Database(store_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def clock():
+    return SimulatedClock(T0)
+
+
+@pytest.fixture
+def account_id(store):
+    """An account in the store that nobody has opened."""
+    with store.write() as session:
+        row = AccountRow(name="barn", adapter="huawei")
+        session.add(row)
+        session.flush()
+        return row.id
 
 
 @pytest.fixture
