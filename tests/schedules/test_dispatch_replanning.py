@@ -19,7 +19,10 @@ def test_a_new_plan_takes_over_from_its_first_interval_and_leaves_the_one_that_r
 def test_a_superseded_intent_is_never_sent(bench):
     bench.plan(bench.intent("charge", 1.0, 300, 600))
     bench.plan(bench.intent("self_consumption", 0.0, 300, 315))
-    bench.run(700)
+    bench.move(300)
+    for _ in range(20):
+        assert bench.tick() is Outcome.NOTHING_DUE, "not even begun and held back"
+        bench.move(15)
     assert bench.vendor.wire == []
 
 
