@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, or_, select, update
@@ -22,6 +22,22 @@ from schedules.translation import translate
 def intent_of(row: IntentRow) -> Intent:
     """A stored intent as the engine knows it."""
     return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc)
+
+
+def intent_row(
+    intent: Intent, site_id: int, *, plan_id: int | None = None, override_id: int | None = None
+) -> IntentRow:
+    """An intent as the store has it, wanted by a plan or by an override."""
+    return IntentRow(
+        site_id=site_id,
+        plan_id=plan_id,
+        override_id=override_id,
+        mode=intent.mode.value,
+        power_kw=intent.power_kw,
+        until_soc=intent.until_soc,
+        not_before=intent.not_before,
+        not_after=intent.not_after,
+    )
 
 
 @dataclass(frozen=True)
@@ -91,28 +107,27 @@ def put_in_force(
             adopted=choice.adopted,
             older_cost_eur=choice.older_cost_eur,
         )
-        session.add(row)
-        if not choice.adopted:
-            return False
-        session.flush()
-        of_plans = (IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.override_id.is_(None))
-        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_before >= begin).values(superseded=True))
-        # A stretch under way ends where the new plan begins.
-        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_after > begin).values(not_after=begin))
-        session.add_all(
-            IntentRow(
-                site_id=site_id,
-                plan_id=row.id,
-                mode=intent.mode.value,
-                power_kw=intent.power_kw,
-                until_soc=intent.until_soc,
-                not_before=intent.not_before,
-                not_after=intent.not_after,
-                superseded=False,
-            )
-            for intent in translated.intents
-        )
-    return True
+        if choice.adopted:
+            put_intents_in_force(session, row, translated.intents)
+        else:
+            session.add(row)
+    return choice.adopted
+
+
+def put_intents_in_force(session: Session, plan: PlanRow, intents: Iterable[Intent]) -> None:
+    """Store a plan with its intents; what older plans want from its beginning on is superseded."""
+    session.add(plan)
+    session.flush()
+    of_plans = (
+        IntentRow.site_id == plan.site_id,
+        IntentRow.superseded.is_(False),
+        IntentRow.override_id.is_(None),
+    )
+    begin = plan.begins_at
+    session.execute(update(IntentRow).where(*of_plans, IntentRow.not_before >= begin).values(superseded=True))
+    # A stretch under way ends where the new plan begins.
+    session.execute(update(IntentRow).where(*of_plans, IntentRow.not_after > begin).values(not_after=begin))
+    session.add_all(intent_row(intent, plan.site_id, plan_id=plan.id) for intent in intents)
 
 
 def overridden_since_plan(db: Database, site_id: int) -> bool:

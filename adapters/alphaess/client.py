@@ -20,6 +20,7 @@ from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
 from adapters.settings import AccountSettings, CallSeconds, WebAddress
 from adapters.transport import NotSentError, RefusedRequestError, Transport
 from adapters.values import lowered
+from adapters.vendor_codes import VendorCodeError
 from engine.timeline import TimeZoneName
 
 log = logging.getLogger(__name__)
@@ -33,18 +34,6 @@ ALARMING_CLOCK_OFFSET_S = 30.0
 LARGEST_CLOCK_OFFSET_S = 240.0
 PAGE_SIZE = 50
 MOST_PAGES = 2000
-
-
-class VendorCodeError(VendorUnavailableError):
-    """The vendor answered with a return code that a later try may not see again."""
-
-    def __init__(self, path: str, code: int) -> None:
-        self.code = code
-        super().__init__(path, code)
-
-    def __str__(self) -> str:
-        path, code = self.args
-        return f"{path}: {describe_code(code)}"
 
 
 class Settings(AccountSettings):
@@ -304,4 +293,4 @@ def _raise_for(name: str, code: int) -> None:
         return
     if code in CONFIGURATION_FAULTS:
         raise ConfigurationError(f"{name}: {describe_code(code)}; check account, secret, user and serial number")
-    raise VendorCodeError(name, code)
+    raise VendorCodeError(name, code, describe_code(code))

@@ -14,7 +14,7 @@ from schedules.dispatch import Outcome
 from schedules.plans import newest_plan
 from schedules.sites import register_watched
 from schedules.store import ReadRow, SafetyState, SiteRow, TelemetryRow
-from tests.schedules.test_inputs import POWERS, PRICES, hours
+from tests.schedules.frames import POWERS, PRICES, hours
 
 
 @pytest.fixture

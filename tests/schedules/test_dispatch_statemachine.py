@@ -114,7 +114,7 @@ class DispatchUnderFaults(RuleBasedStateMachine):
     def the_journal_is_slow(self, seconds):
         def take_time():
             self.bench.move(seconds)
-            # The device then holds the command for longer than the row's time says; test_dispatch_rules has that case.
+            # The device then holds the command for longer than its row says; test_dispatch_letting_go has that case.
             self.lease_is_known_from = self.bench.clock() + dt.timedelta(seconds=90)
 
         with self.bench.hooked(after=take_time):
@@ -257,6 +257,7 @@ def test_the_machine_notices_a_dispatcher_that_does_not_read_back(make_bench, mo
 
 def test_the_machine_notices_a_dispatcher_without_the_fence_before_the_socket(make_bench, monkeypatch, without_guard):
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "not_after"))
+    monkeypatch.setattr(Egress, "_is_wanted", lambda *_: True)
     # What else would hold back a call that took that long.
     monkeypatch.setattr(egress, "SOCKET_WITHIN_S", math.inf)
     monkeypatch.setattr(leases, "LEASE_S", 1000.0)

@@ -19,7 +19,7 @@ from schedules.dispatch import Dispatcher
 from schedules.sites import register_site
 from schedules.store import Database, IntentRow, Verdict
 from schedules.telemetry import read_telemetry
-from tests.schedules.conftest import put_plan
+from tests.schedules.plans import put_plan
 
 SUBJECTS = {subject.name: subject for subject in installed()}
 VENDORS = ["alphaess", "huawei", "xolta"]

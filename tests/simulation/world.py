@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.exc import OperationalError
 
 from adapters.contract import AdapterError
+from engine import InputError
 from engine.intent import Intent, IntentMode
 from schedules.sites import ControlledSite
 from tests.simulation import plans, subject
@@ -171,7 +172,10 @@ class World:
         power_kw = 0.0 if mode is IntentMode.SELF_CONSUMPTION else round(self.rng.uniform(0.2, 1.0) * rated_kw, 2)
         end = now + self.rng.uniform(0.25, 2.0) * HOUR_S
         intent = Intent(mode, power_kw, moment(now), moment(end))
-        number = subject.override(self._db, self._clock, target.site.name, intent)
+        try:
+            number = subject.override(self._db, self._clock, target.site.name, intent)
+        except InputError:
+            return  # more than the connection carries: the person is told so
         demand = account.demands[name]
         place = len(demand.overrides)
         demand.overrides.append(Wanted(now, end, intent.battery_kw if intent.has_set_point else None))
