@@ -118,6 +118,7 @@ class IntentValue:
             (*figures, battery.wear_eur_per_kwh),
             self._series[:, first : last + 1],
             import_kw[first : last + 1],
+            np.inf if intent.export_limit_kw is None else intent.export_limit_kw,
         )
         return float(eur), float(stored)
 
@@ -136,6 +137,7 @@ def _carry_out(
     figures: tuple[float, float, float, float, float],
     series: Array,
     import_kw: Array,
+    most_sold_kw: float,
 ) -> tuple[float, float]:
     surplus_kw, import_price, export_price, max_charge_kw, max_discharge_kw, export_limit_kw = series
     step_h, kept, charge_efficiency, discharge_efficiency, wear = figures
@@ -150,6 +152,6 @@ def _carry_out(
         stored_kwh += step_h * (charge_kw * charge_efficiency - discharge_kw / discharge_efficiency)
         drawn_kw = charge_kw - discharge_kw - surplus_kw[t]
         import_kw[t] = max(0.0, drawn_kw)
-        sold_kw = min(max(0.0, -drawn_kw), export_limit_kw[t])
+        sold_kw = min(max(0.0, -drawn_kw), export_limit_kw[t], most_sold_kw)
         eur += step_h * (import_price[t] * import_kw[t] - export_price[t] * sold_kw + wear * discharge_kw)
     return eur, stored_kwh

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from adapters.contract import Channel, Clock, Telemetry
 from engine import Battery, InputError, Plan, TidewattError, optimise
 from engine.intent import self_consumption_kw
-from schedules import confirmation, safety, telemetry
+from schedules import confirmation, journal, safety, telemetry
 from schedules.adoption import USUAL, Threshold
 from schedules.confirmation import Tolerance
 from schedules.envelope import Envelope, applied, learned
@@ -187,6 +187,7 @@ def _is_taken_again(session: Session, row: IntentRow, readings: Sequence[Telemet
             select(CommandRow.id)
             .where(
                 CommandRow.intent_id == row.id,
+                journal.OF_BATTERY,
                 CommandRow.state.in_((CommandState.ACCEPTED, CommandState.SEEN)),
                 CommandRow.sent_at > noted_at,
                 CommandRow.sent_at <= powers[-confirmation.SAMPLES] - settling,
@@ -203,7 +204,7 @@ def _is_let_go(db: Database, target: ControlledSite, now: dt.datetime) -> bool:
         drove_at = session.scalar(
             select(func.max(CommandRow.sent_at)).where(
                 CommandRow.site_id == target.id,
-                CommandRow.kind != CommandKind.RELEASE,
+                CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)),
                 CommandRow.state != CommandState.REJECTED,
             )
         )

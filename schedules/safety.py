@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from adapters.contract import Clock
 from engine import InputError
 from engine.intent import IntentMode
-from schedules import plausibility, telemetry
+from schedules import journal, plausibility, telemetry
 from schedules.plausibility import Doubt, Finding
 from schedules.sites import WatchedSite
 from schedules.store import CommandRow, Database, EventRow, IntentRow, SafetyState, SiteRow, Verdict
@@ -147,7 +147,7 @@ def signs_of(db: Database, clock: Clock, target: WatchedSite) -> Signs:
         ).all()
         unknown_since = session.scalar(
             select(func.min(CommandRow.sent_at)).where(
-                CommandRow.site_id == target.id, CommandRow.state.in_(UNRESOLVED)
+                CommandRow.site_id == target.id, CommandRow.state.in_(UNRESOLVED), journal.OF_BATTERY
             )
         )
         external = session.scalar(
