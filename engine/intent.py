@@ -19,7 +19,7 @@ from engine.plan import Plan
 FOLLOWS_WITHIN_KW = 0.01
 # Below this a set-point is a hold: inverters idle with a few tens of watts anyway.
 SMALLEST_SET_POINT_KW = 0.05
-# Less curtailment than this is not worth a vendor's call.
+# Less sun than this is not worth a vendor's call.
 SMALLEST_CURTAILMENT_KW = 0.05
 
 
@@ -86,7 +86,8 @@ def intents_of(
 ) -> list[Intent]:
     """Turn a plan into intents, one per interval.
 
-    A device that cannot follow the house holds what the plan has there instead; one that cannot hold follows it.
+    A device that cannot follow the house holds what the plan has there instead; one that cannot hold follows it. Where
+    the plan curtails PV, and where selling it would cost money, what the plan feeds in is the limit of export.
 
     Args:
         plan: A checked plan.
@@ -106,7 +107,8 @@ def intents_of(
     allowed_kw = plan.site.grid.export_limit_kw
     connection_kw = math.inf if allowed_kw is None else allowed_kw - FOLLOWS_WITHIN_KW
     intents: list[Intent] = []
-    for start, row in zip(plan.problem.index, plan.table.to_dict("records"), strict=True):
+    rows = zip(plan.problem.index, plan.table.to_dict("records"), _curtails(plan), strict=True)
+    for start, row, limited in rows:
         begin = start.to_pydatetime()
         planned_kw = float(row["discharge_kw"] - row["charge_kw"])
         # By its rating, not by what is left in store: a battery planned to rest because it is empty would, left to
@@ -127,7 +129,7 @@ def intents_of(
             asked = (IntentMode.DISCHARGE, planned_kw, battery.min_soc)
         mode, power_kw, until_soc = asked
         limit_kw = None
-        if limits_export and row["curtailment_kw"] > SMALLEST_CURTAILMENT_KW and row["export_kw"] < connection_kw:
+        if limits_export and limited and row["export_kw"] < connection_kw:
             limit_kw = max(0.0, round(float(row["export_kw"]), 3))
         intents.append(Intent(mode, power_kw, begin, begin + step, until_soc, limit_kw))
     beyond = {intent.mode for intent in intents} - modes
@@ -135,3 +137,15 @@ def intents_of(
         names = ", ".join(sorted(mode.value for mode in beyond))
         raise InputError("modes", f"the device has no {names}, which the plan needs", "plan with the limits it has")
     return intents
+
+
+def _curtails(plan: Plan) -> list[bool]:
+    """Where PV must not be fed in beyond the plan, by interval.
+
+    Not only where the plan curtails: at a negative price a store that fills sooner, or more sun than was forecast, has
+    to be curtailed too. A plan may choose freely which of several such intervals it curtails.
+    """
+    curtailment_kw = plan.table["curtailment_kw"].to_numpy()
+    sun_kw = plan.table["pv_kw"].to_numpy() + curtailment_kw
+    loses = (plan.problem.export_price < 0) & (sun_kw > SMALLEST_CURTAILMENT_KW) & plan.problem.pv_curtailable
+    return list(loses | (curtailment_kw > SMALLEST_CURTAILMENT_KW))

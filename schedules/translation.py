@@ -39,7 +39,7 @@ def translate(plan: Plan, target: ControlledSite) -> Translation:
     """
     adapter = target.adapter
     limits_export = isinstance(adapter, ExportLimiting) and adapter.limits_export(target.device)
-    value = IntentValue(plan, intents_of(plan))
+    value = IntentValue(plan, intents_of(plan), limits_export=limits_export)
     if isinstance(adapter, Sparing):
         end = plan.table.index[-1].to_pydatetime() + dt.timedelta(hours=plan.problem.step_h)
         budget = adapter.call_budget(target.device, end)

@@ -136,6 +136,17 @@ def test_where_a_plan_curtails_pv_its_export_is_the_limit(case):
     assert {intent.export_limit_kw for intent in intents_of(plan, limits_export=False)} == {None}
 
 
+def test_where_selling_costs_money_export_is_limited_though_nothing_is_curtailed_yet(case):
+    """There is room for all of the sun; a store that fills sooner or a forecast that is wrong would sell it."""
+    site = Site(battery=Battery(capacity_kwh=50, max_charge_kw=5, max_discharge_kw=5), pv=PvArray(curtailable=True))
+    given = {"import_price": 0.3, "export_price": [-0.1, 0.1, -0.1, -0.1], "load": 1.0, "pv": [5.0, 5.0, 5.0, 0.0]}
+    plan = case(site, **given, initial_soc=0.0, terminal_value=0.3).plan()
+    assert plan.table["curtailment_kw"].max() == pytest.approx(0.0)
+    assert [intent.export_limit_kw for intent in intents_of(plan)] == [0.0, None, 0.0, None]
+    fixed = case(site.model_copy(update={"pv": PvArray()}), **given, initial_soc=0.0).plan()
+    assert {intent.export_limit_kw for intent in intents_of(fixed)} == {None}
+
+
 def test_what_the_connection_does_not_let_through_is_no_limit_of_the_plan(case):
     plan = a_sunny_day(case, GridConnection(export_limit_kw=3), 0.1)
     assert plan.table["curtailment_kw"].iloc[0] == pytest.approx(1.0)
