@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from adapters.contract import AdapterError, Channel, Clock, QuotaExceededError
 from engine import TidewattError
-from schedules import inputs, jobs, safety
+from schedules import export_limits, inputs, jobs, safety
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.plans import newest_plan, overridden_since_plan
 from schedules.sites import ControlledSite, WatchedSite
@@ -106,6 +106,7 @@ class AccountRunner:
         """Hold what was seen against what was asked for, and trust the site as far as that allows."""
         if isinstance(target, ControlledSite):
             jobs.confirm(self._db, self._clock, target, self._worker)
+            export_limits.note_exceeded(self._db, self._clock, target, self._worker)
         safety.apply(self._db, self._clock, target.id, safety.signs_of(self._db, self._clock, target), self._worker)
 
     def plan(self, report: Report) -> None:

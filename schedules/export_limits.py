@@ -9,17 +9,20 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from adapters.contract import Command, ExportLimiting
-from schedules import journal
+from adapters.contract import Clock, Command, ExportLimiting
+from schedules import journal, telemetry
+from schedules.confirmation import SAMPLES, Tolerance
 from schedules.sites import ControlledSite
-from schedules.store import CommandRow, CommandState, IntentRow
+from schedules.store import CommandRow, CommandState, Database, EventRow, IntentRow
 
 # What may be taken a moment later is tried again after this [s].
 RETRYABLE_AGAIN_S = 60.0
 # What was refused, or not answered, is tried again after this [s]; each try may cost one of few calls.
 TRY_AGAIN_S = 600.0
+EXCEEDED_EVENT = "site.export_above_limit"
 
 
 def due(
@@ -63,6 +66,38 @@ def may_be_in_force(session: Session, site_id: int) -> bool:
     taken = _not_refused(session, site_id, journal.newest_limit(session, site_id))
     is_lifted = taken is not None and taken.intent_id is None and taken.state is CommandState.ACCEPTED
     return taken is not None and not is_lifted
+
+
+def note_exceeded(db: Database, clock: Clock, target: ControlledSite, by: str) -> None:
+    """Write down that a site feeds in more than the limit that its vendor took, once for each limit.
+
+    Args:
+        db: The store.
+        clock: The time.
+        target: The site.
+        by: Who noticed, for the record: a worker.
+    """
+    if not isinstance(target.adapter, ExportLimiting):
+        return
+    now, abilities = clock(), target.adapter.abilities
+    with db.session() as session:
+        row = _not_refused(session, target.id, journal.newest_limit(session, target.id))
+        if row is None or row.intent_id is None or row.answered_at is None:
+            return
+        limit_kw = session.get_one(IntentRow, row.intent_id).export_limit_kw or 0.0
+    settled = row.answered_at + dt.timedelta(seconds=abilities.settling_s)
+    seen = [each.grid_kw for each in telemetry.between(db, target.id, settled, now) if each.grid_kw is not None]
+    allowed_kw = limit_kw + Tolerance.of(abilities).power(limit_kw)
+    if len(seen) < SAMPLES or any(-grid_kw <= allowed_kw for grid_kw in seen[-SAMPLES:]):
+        return
+    with db.write() as session:
+        noted = select(EventRow.id).where(
+            EventRow.site_id == target.id, EventRow.kind == EXCEEDED_EVENT, EventRow.at >= row.sent_at
+        )
+        if session.scalar(noted.limit(1)) is None:
+            text = f"{-seen[-1]:.2f} kW are fed in, the limit is {limit_kw:g} kW (command {row.id})"
+            ids = {"account_id": target.account_id, "site_id": target.id}
+            session.add(EventRow(at=now, kind=EXCEEDED_EVENT, by=by, text=text, **ids))
 
 
 def _not_refused(session: Session, site_id: int, newest: CommandRow | None) -> CommandRow | None:

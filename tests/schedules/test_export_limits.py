@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from adapters.contract import Command, IntentRefusedError
 from engine import GridConnection
 from engine.errors import InputError
 from schedules import export_limits, halts, journal, ramp, registration, safety
-from schedules.export_limits import RETRYABLE_AGAIN_S, TRY_AGAIN_S
-from schedules.store import HaltScope, IntentRow, SafetyState, SiteRow
+from schedules.export_limits import EXCEEDED_EVENT, RETRYABLE_AGAIN_S, TRY_AGAIN_S
+from schedules.store import EventRow, HaltScope, IntentRow, SafetyState, SiteRow
 from tests.schedules.conftest import Answer, Bench, ScriptedVendor
 
 UNLIMITED, NOTHING = {"limit_kw": None}, {"limit_kw": 0.0}
@@ -263,6 +263,27 @@ def test_a_device_that_is_named_no_more_is_let_go_of_and_left_alone(limited):
     assert limited.limit_rows() == [("accepted", "limit"), ("accepted", "lift")]
 
 
+@pytest.mark.parametrize("fed_in_kw", [0.1, 2.0])
+def test_a_limit_that_is_not_kept_once_it_has_settled_is_written_down_once(limited, fed_in_kw):
+    def notes() -> list[str]:
+        with limited.db.session() as session:
+            return [row.text for row in session.scalars(select(EventRow).where(EventRow.kind == EXCEEDED_EVENT))]
+
+    def read_for(seconds: int) -> None:
+        for _ in range(seconds // 10):
+            limited.move(10)
+            limited.watch()
+            export_limits.note_exceeded(limited.db, limited.clock, limited.target, "test")
+
+    limited.battery.load_kw, limited.battery.pv_kw = 0.0, 5.0 + fed_in_kw  # it charges with 5 kW at most
+    read_for(int(limited.vendor.abilities.settling_s))
+    assert notes() == [], "not yet"
+    read_for(300)
+    assert len(notes()) == (fed_in_kw > 1)
+    if notes():
+        assert "2.00 kW are fed in, the limit is 0 kW" in notes()[0]
+
+
 def test_what_could_not_be_lifted_is_not_set(bench):
     beyond = bench.target.site.model_copy(update={"grid": GridConnection(export_limit_kw=6000)})
     row = IntentRow(export_limit_kw=0.0)
@@ -276,7 +297,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_whatever_is_lost_or_refused_the_limit_is_in_the_end_what_is_wanted(tmp_path_factory, steps):
     """Limits come and go, calls are lost, the kill switch is pulled; an hour of a well vendor later all is right."""
@@ -287,13 +308,13 @@ def test_whatever_is_lost_or_refused_the_limit_is_in_the_end_what_is_wanted(tmp_
             bench.plan_limits(("self_consumption", 0.0, begin, begin + 1800, limit_kw))
             halt = halts.pull(bench.db, bench.clock, HaltScope.GLOBAL, "", "t", "t") if halted else None
             bench.vendor.limits = list(answers)
-            bench.run(1740, every_s=60)
-            if len(answers) * TRY_AGAIN_S < 1740:
+            bench.run(1680, every_s=120)
+            if len(answers) * TRY_AGAIN_S < 1680:
                 wanted = None if halted else limit_kw
                 assert bench.vendor.in_force_kw in ({None, 10.0} if wanted is None else {wanted})
             if halt is not None:
                 halts.lift(bench.db, bench.clock, halt, "t")
-            bench.move(60)
+            bench.move(120)
         times = [at for at, _ in bench.vendor.limit_calls]
         assert all(later - earlier >= dt.timedelta(seconds=60) for earlier, later in itertools.pairwise(times))
         assert bench.on_battery() == []
