@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from adapters.contract import Command, IntentRefusedError
+from adapters.contract import Channel, Command, IntentRefusedError
 from engine import GridConnection
 from engine.errors import InputError
-from schedules import export_limits, halts, journal, ramp, registration, safety
+from schedules import export_limits, halts, jobs, journal, ramp, registration, safety, telemetry
 from schedules.export_limits import EXCEEDED_EVENT, RETRYABLE_AGAIN_S, TRY_AGAIN_S
 from schedules.store import EventRow, HaltScope, IntentRow, SafetyState, SiteRow
 from tests.schedules.conftest import Answer, Bench, ScriptedVendor
@@ -239,6 +239,47 @@ def test_a_limit_is_no_set_point_to_anybody_who_asks_where_the_battery_stands(be
         assert journal.standings(session, [bench.target.id], bench.clock())[bench.target.id].unresolved == ()
     bench.move(safety.UNKNOWN_RELEASES_S)
     assert safety.signs_of(bench.db, bench.clock, bench.target).unknown_s == 0
+
+
+def test_a_limit_drives_no_battery_so_whoever_drives_it_is_somebody_else_and_once(bench):
+    bench.vendor.limits = [Answer.LOSE_REPLY]
+    bench.plan_limits(("self_consumption", 0.0, 0, 3600, 0.0))
+    bench.is_watched = False
+
+    def show(second: float, active: bool) -> None:
+        reading = replace(bench.battery.rows[-1], measured_at=bench.at(second), dispatch_active=active)
+        telemetry.keep(bench.db, bench.clock(), bench.target.id, replace(reading, channel=Channel.POWER, soc=None))
+
+    def changes_noted() -> int:
+        jobs.confirm(bench.db, bench.clock, bench.target)
+        with bench.db.session() as session:
+            return len(session.scalars(select(EventRow).where(EventRow.kind == safety.EXTERNAL_EVENT)).all())
+
+    bench.move(60)
+    show(30, False)
+    bench.tick()
+    bench.move(100)
+    show(120, True)
+    show(130, True)
+    assert changes_noted() == 1
+    bench.move(TRY_AGAIN_S)
+    bench.tick()
+    bench.move(200)
+    show(900, True)
+    show(910, True)
+    assert bench.limit_rows()[-1] == ("accepted", "limit"), "sent again for the same intent"
+    assert changes_noted() == 1
+
+
+def test_a_release_that_is_asked_for_does_not_wait_to_lift(limited):
+    limited.vendor.limits = [Answer.REJECT] * 2
+    assert asyncio.run(limited.dispatcher.release())
+    assert limited.vendor.in_force_kw == lifted_to(limited)
+
+
+def test_a_release_says_so_where_a_limit_could_not_be_lifted(limited):
+    limited.vendor.limits = [Answer.REJECT] * 9
+    assert not asyncio.run(limited.dispatcher.release())
 
 
 def test_the_fleets_ramp_counts_no_limit(bench):
