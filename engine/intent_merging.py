@@ -129,22 +129,23 @@ def merge(intents: Sequence[Intent], budget: int, costs: CallCosts, loss: Loss |
     reached_by = np.full(least.shape, -1)
     end_before = np.full(least.shape, -1)
 
-    def calls_of(option: Segment, before: int) -> int:
-        if not _follows(intents, option.first):
-            return costs.calls(option.intent, None)
-        mode, is_limited = ends[before]
-        limit_kw = intents[option.first - 1].export_limit_kw if is_limited else None
-        return costs.calls(option.intent, mode, limit_kw)
+    def behind(first: int) -> list[tuple[IntentMode | None, float | None]]:
+        """Mode and limit of export that each end leaves to what begins at a position."""
+        if not _follows(intents, first):
+            return [(None, None)] * len(ends)
+        limit_kw = intents[first - 1].export_limit_kw
+        return [(mode, limit_kw if is_limited else None) for mode, is_limited in ends]
 
     for first in range(count):
+        befores = behind(first)
         for last in range(first, count):
             if last > first and not _follows(intents, last):
                 break
             for option in _options(intents, first, last, costs, loss):
                 end = ends.index(_end_of(option.intent))
                 target = least[last + 1, end]
-                for before in range(len(ends)):
-                    calls = calls_of(option, before)
+                for before, left in enumerate(befores):
+                    calls = costs.calls(option.intent, *left)
                     if calls >= levels:
                         continue
                     total = least[first, before, : levels - calls] + option.loss
@@ -162,7 +163,7 @@ def merge(intents: Sequence[Intent], budget: int, costs: CallCosts, loss: Loss |
     place = count
     while place > 0:
         option, before = options[reached_by[place, end, level]], int(end_before[place, end, level])
-        segments.append(replace(option, calls=calls_of(option, before)))
+        segments.append(replace(option, calls=costs.calls(option.intent, *behind(option.first)[before])))
         place, end, level = option.first, before, level - segments[-1].calls
     segments.reverse()
     return Merging(
