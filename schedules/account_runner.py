@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from adapters.contract import AdapterError, Channel, Clock, QuotaExceededError
 from engine import TidewattError
-from schedules import inputs, jobs, replanning, safety, telemetry, verdicts
+from schedules import export_limits, inputs, jobs, replanning, safety, telemetry, verdicts
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.signs import signs_of
 from schedules.sites import ControlledSite, WatchedSite
@@ -111,9 +111,10 @@ class AccountRunner:
 
     def _judge(self, targets: Sequence[WatchedSite]) -> None:
         """Hold what was seen against what was asked for, and trust each site as far as that allows."""
-        verdicts.confirm(
-            self._db, self._clock, [each for each in targets if isinstance(each, ControlledSite)], self._worker
-        )
+        driven = [target for target in targets if isinstance(target, ControlledSite)]
+        verdicts.confirm(self._db, self._clock, driven, self._worker)
+        for target in driven:
+            export_limits.note_exceeded(self._db, self._clock, target, self._worker)
         for site_id, signs in signs_of(self._db, self._clock, targets).items():
             safety.apply(self._db, self._clock, site_id, signs, self._worker)
 

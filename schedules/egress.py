@@ -36,7 +36,7 @@ class Order:
     command: Command
     kind: CommandKind
     intent_id: int | None = None
-    """None for a release that no intent asked for."""
+    """None for a release that no intent asked for, and for a limit that is lifted."""
 
     @property
     def is_new_set_point(self) -> bool:
@@ -79,7 +79,9 @@ class Egress:
             if not leases.extend(session, self._clock, self._lease):
                 return leases.LOST
             intent = None if order.intent_id is None else session.get_one(IntentRow, order.intent_id)
-            step_kw = ramp.step_kw(session, self._clock(), order.target, order.command.battery_kw)
+            step_kw = None
+            if order.kind is not CommandKind.LIMIT:
+                step_kw = ramp.step_kw(session, self._clock(), order.target, order.command.battery_kw)
             objection = self._objection(session, order, intent)
             if objection is None and order.kind is CommandKind.START:
                 objection = ramp.objection(session, self._clock(), step_kw)

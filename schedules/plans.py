@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
@@ -21,7 +21,7 @@ from schedules.translation import translate
 
 def intent_of(row: IntentRow) -> Intent:
     """A stored intent as the engine knows it."""
-    return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc)
+    return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc, row.export_limit_kw)
 
 
 def intent_row(
@@ -35,6 +35,7 @@ def intent_row(
         mode=intent.mode.value,
         power_kw=intent.power_kw,
         until_soc=intent.until_soc,
+        export_limit_kw=intent.export_limit_kw,
         not_before=intent.not_before,
         not_after=intent.not_after,
     )
@@ -51,7 +52,7 @@ class Stretch:
     @property
     def intent(self) -> Intent:
         """What is wanted, for this part of time alone."""
-        return Intent(IntentMode(self.row.mode), self.row.power_kw, self.begin, self.end, self.row.until_soc)
+        return replace(intent_of(self.row), not_before=self.begin, not_after=self.end)
 
 
 def put_in_force(

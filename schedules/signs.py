@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, select
 
 from adapters.contract import Clock
 from engine.intent import IntentMode
-from schedules import plausibility, telemetry
+from schedules import journal, plausibility, telemetry
 from schedules.plausibility import Finding
 from schedules.sites import WatchedSite
 from schedules.store import SITE_IDS, CommandRow, Database, EventRow, IntentRow, SiteRow, TelemetryRow, Verdict
@@ -57,7 +57,7 @@ _STANDING = select(
     .correlate(SiteRow)
     .scalar_subquery(),
     select(func.min(CommandRow.sent_at))
-    .where(CommandRow.site_id == SiteRow.id, CommandRow.state.in_(UNRESOLVED))
+    .where(CommandRow.site_id == SiteRow.id, CommandRow.state.in_(UNRESOLVED), journal.OF_BATTERY)
     .correlate(SiteRow)
     .scalar_subquery(),
 ).where(SiteRow.id.in_(SITE_IDS))

@@ -10,9 +10,18 @@ from enum import Enum
 
 from sqlalchemy.orm import Session
 
-from adapters.contract import Abilities, AdapterError, Channel, Clock, Command, IntentRefusedError, Telemetry
+from adapters.contract import (
+    Abilities,
+    AdapterError,
+    Channel,
+    Clock,
+    Command,
+    ExportLimiting,
+    IntentRefusedError,
+    Telemetry,
+)
 from engine.intent import Intent, IntentMode, self_consumption_kw
-from schedules import halts, journal, leases
+from schedules import export_limits, halts, journal, leases
 from schedules.confirmation import Tolerance, is_at_rest
 from schedules.egress import NOT_SENT, SOCKET_WITHIN_S, Egress, Order, above_nameplate
 from schedules.journal import Standing
@@ -133,6 +142,22 @@ class SiteDispatch:
         for row in self._standing.unresolved:
             self._close(row, CommandState.SUPERSEDED, f"released by command {answer.id}")
         self._known = None
+        return True
+
+    async def limit_export(self, *, lift: bool = False) -> bool:
+        """Have export limited as is wanted now, or not at all; whether nothing of it is left to be done now."""
+        if not isinstance(self.target.adapter, ExportLimiting):
+            return True
+        row = None if lift else self._situation.wanted
+        with self._db.session() as session:
+            command = export_limits.due(session, self.target, row, self._clock(), at_once=lift)
+        if command is None:
+            return True
+        intent_id = None if row is None or command.releases else row.id
+        answer = await self._send(command, CommandKind.LIMIT, intent_id)
+        if answer is None or answer.state is not CommandState.ACCEPTED:
+            return False
+        journal.supersede_limits(self._db, self._clock, answer)
         return True
 
     async def resolve_unknown(self) -> bool:

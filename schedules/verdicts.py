@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, func, or_, select
 
 from adapters.contract import Clock, Telemetry
-from schedules import confirmation, safety, telemetry
+from schedules import confirmation, journal, safety, telemetry
 from schedules.confirmation import Tolerance
 from schedules.envelope import Envelope, applied, learned
 from schedules.plans import stretches_between
@@ -117,6 +117,7 @@ def _is_taken_again(db: Database, row: IntentRow, readings: Sequence[Telemetry],
         )
         sent_since = select(CommandRow.id).where(
             CommandRow.intent_id == row.id,
+            journal.OF_BATTERY,
             CommandRow.state.in_((CommandState.ACCEPTED, CommandState.SEEN)),
             CommandRow.sent_at > noted_at,
             CommandRow.sent_at <= powers[-confirmation.SAMPLES] - settling,
@@ -130,7 +131,7 @@ def _is_let_go(db: Database, target: ControlledSite, now: dt.datetime) -> bool:
         drove_at = session.scalar(
             select(func.max(CommandRow.sent_at)).where(
                 CommandRow.site_id == target.id,
-                CommandRow.kind != CommandKind.RELEASE,
+                CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)),
                 CommandRow.state != CommandState.REJECTED,
             )
         )

@@ -57,6 +57,9 @@ class Settings(AccountSettings):
     neutral_idle_plants: frozenset[str] = frozenset()
     """Plants whose owner agreed that we switch the working mode: only they can be held, and a release sets them to
     self-consumption, whatever mode they had before."""
+    feed_in_limit_plants: frozenset[str] = frozenset()
+    """Plants whose owner agreed that we limit what they feed in: a limit that is lifted leaves the site's own, as its
+    assets have it, or none, whatever was set before."""
     batteries_of_plant: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """How many batteries a plant has, where it has several: "the task is executed on every ESS", so each is told its
     share of the power. 1 tells each the whole, if the vendor turns out to share it out."""
