@@ -51,7 +51,8 @@ class Settings(AccountSettings):
     full_soc_raw: Literal[250, 252] = 250
     """What 100 % is on the wire: 250 by the document's 0.4 % a bit; some devices end a full charge early then and need
     252. Settled at commissioning."""
-    timeout_s: CallSeconds = 10.0
+    timeout_s: CallSeconds = 5.0
+    """A lost call is noticed, read back and made again well inside the lifetime of a command, for thousands of sites."""
 
 
 class AlphaEssClient:
