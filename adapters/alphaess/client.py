@@ -52,7 +52,7 @@ class Settings(AccountSettings):
     """What 100 % is on the wire: 250 by the document's 0.4 % a bit; some devices end a full charge early then and need
     252. Settled at commissioning."""
     timeout_s: CallSeconds = 5.0
-    """A lost call is noticed, read back and made again well inside the lifetime of a command, for thousands of sites."""
+    """A lost call is noticed, read back and made again well inside a command's lifetime, for thousands of sites."""
 
 
 class AlphaEssClient:

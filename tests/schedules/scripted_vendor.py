@@ -45,6 +45,8 @@ class Answer(Enum):
     ACCEPT = "accept"
     REJECT = "reject"
     """Refused, or no connection: nothing changed, and the caller knows it."""
+    IGNORE = "ignore"
+    """Accepted, and nothing changes."""
     LOSE_REQUEST = "lose request"
     """It never arrives, and the caller cannot know."""
     LOSE_REPLY = "lose reply"
@@ -160,6 +162,8 @@ class ScriptedVendor:
             return Rejected("scripted: refused")
         if answer is Answer.LOSE_REQUEST:
             return Unknown("scripted: time-out")
+        if answer is Answer.IGNORE:
+            return Accepted("scripted")
         self.battery.take(command)
         if answer is Answer.CRASH_AFTER:
             raise Crash(answer.value)
