@@ -24,6 +24,10 @@ from engine.intent_merging import CallCosts
 
 Clock = Callable[[], dt.datetime]
 """Where an adapter gets the time from: aware UTC, real or simulated."""
+LONGEST_CALL_S = 10.0
+"""No call that drives a battery is waited for longer, from opening the connection to the last byte [s]."""
+CONNECTED_WITHIN_S = 3.0
+"""So soon after it was allowed a call is on the wire, or it is not made [s]."""
 
 
 class AdapterError(TidewattError):
@@ -122,9 +126,9 @@ class Command:
 
     device_id: str
     releases: bool
-    """Whether the call lets go of the battery rather than driving it."""
+    """Whether the call lets go of what was asked before, the battery or a limit, rather than asking for something."""
     battery_kw: float
-    """The set-point that it carries [kW], + discharges; 0 when it releases or holds."""
+    """The set-point that it carries [kW], + discharges; 0 when it releases or holds, or is not for the battery."""
     payload: Mapping[str, Any]
     """Vendor words, free of secrets."""
     ends_at: dt.datetime | None = None
@@ -271,6 +275,26 @@ class Dispatchable(Protocol):
 
     async def send(self, command: Command) -> Receipt:
         """Send a command once. Never retried, never raising for what the vendor or the network does."""
+        ...
+
+
+@runtime_checkable
+class ExportLimiting(Protocol):
+    """A vendor that can limit what a site feeds into the grid, PV giving way, whatever its battery is told.
+
+    `Intent.export_limit_kw` is carried by these commands alone: `translate` and `schedule` leave it out.
+    """
+
+    def limits_export(self, device: Device) -> bool:
+        """Whether it may do so for a device."""
+        ...
+
+    def limit_export(self, device: Device, export_limit_kw: float | None) -> Command:
+        """The command that sets the limit [kW], for `send`; it stays until the next one. None lifts it.
+
+        Raises:
+            IntentRefusedError: The vendor does not take such a limit.
+        """
         ...
 
 

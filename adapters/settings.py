@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from adapters.contract import ConfigurationError
+from adapters.contract import LONGEST_CALL_S, ConfigurationError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -76,3 +76,5 @@ WebAddress = Annotated[str, AfterValidator(_over_tls)]
 """An address of the internet; in clear on loopback only, where emulators are."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A length of time [s]."""
+CallSeconds = Annotated[float, Field(gt=0, le=LONGEST_CALL_S)]
+"""How long to wait for a call that drives a battery [s]: the lease under which it is made must outlast it."""

@@ -17,7 +17,7 @@ import httpx
 import stamina
 
 from adapters import last_line
-from adapters.contract import Clock, VendorUnavailableError
+from adapters.contract import CONNECTED_WITHIN_S, Clock, VendorUnavailableError
 from adapters.quiet import hush
 
 READ_ATTEMPTS = 3
@@ -127,14 +127,16 @@ class Transport:
         if objection is not None:
             raise NotSentError(f"{path}: not sent: {objection}")
         with _named(path):
-            response = await self._http().request(
-                request.method,
-                path,
-                json=request.json,
-                data=request.form,
-                params=request.params or None,  # none at all, or httpx takes off those in the path
-                headers=request.headers,
-            )
+            # One bound for the whole call: a server that sends a byte now and then would keep it open for ever.
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._http().request(
+                    request.method,
+                    path,
+                    json=request.json,
+                    data=request.form,
+                    params=request.params or None,  # none at all, or httpx takes off those in the path
+                    headers=request.headers,
+                )
         self._note_vendor_clock(response)
         if response.status_code not in request.answers_with:
             raise _refusal(path, response)
@@ -178,7 +180,10 @@ class Transport:
         """The connection pool of the running loop: workers run each task in a loop of its own."""
         loop = asyncio.get_running_loop()
         if self._pool is None or self._pool[0] is not loop:
-            client = httpx.AsyncClient(base_url=self._base_url, timeout=self._timeout_s, follow_redirects=False)
+            # A connection that comes later than this would carry what the guard allowed too long ago.
+            soon_s = min(self._timeout_s, CONNECTED_WITHIN_S)
+            timeout = httpx.Timeout(self._timeout_s, connect=soon_s, pool=soon_s)
+            client = httpx.AsyncClient(base_url=self._base_url, timeout=timeout, follow_redirects=False)
             self._pool = (loop, client)
         return self._pool[1]
 
@@ -207,7 +212,7 @@ def _named(path: str) -> Iterator[None]:
     except (UnicodeError, httpx.InvalidURL):
         # What the vendor gave as a token, say, fits no header, or a setting no address; the error quotes it.
         raise NotSentError(f"{path}: the request has characters that HTTP does not carry") from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, TimeoutError) as error:
         raise NoAnswerError(f"{path}: no answer ({type(error).__name__})") from None
 
 

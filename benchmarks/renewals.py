@@ -24,12 +24,13 @@ from adapters.contract import Channel
 from adapters.emulation import EmulatorControl
 from console.accounts import open_adapter, read_accounts
 from console.sample import sample_site
-from engine.intent import IntentMode
+from engine.intent import Intent, IntentMode
 from schedules import halts
 from schedules.account_runner import AccountRunner, Report
 from schedules.clock import RealClock
+from schedules.plans import intent_row
 from schedules.sites import ControlledSite, register_site
-from schedules.store import Database, IntentRow, OverrideRow
+from schedules.store import Database, OverrideRow
 from schedules.telemetry import read_telemetry
 
 ACCOUNT = "street"
@@ -118,21 +119,13 @@ async def _drive(ready: Path, minutes: float, folder: Path) -> Held:
 
 
 def _want_charging(db: Database, begin: dt.datetime, end: dt.datetime, targets: list[ControlledSite]) -> None:
+    intent = Intent(IntentMode.CHARGE, CHARGE_KW, begin, end)
     with db.write() as session:
         for target in targets:
             override = OverrideRow(site_id=target.id, reason="benchmark", by="benchmark", made_at=begin)
             session.add(override)
             session.flush()
-            session.add(
-                IntentRow(
-                    site_id=target.id,
-                    override_id=override.id,
-                    mode=IntentMode.CHARGE.value,
-                    power_kw=CHARGE_KW,
-                    not_before=begin,
-                    not_after=end,
-                )
-            )
+            session.add(intent_row(intent, target.id, override_id=override.id))
 
 
 async def _lapsed(control: EmulatorControl) -> tuple[int, float, int]:

@@ -28,6 +28,10 @@ class InputError(TidewattError, ValueError):
         self.way_out = way_out
         super().__init__(f"{field}: {problem}; {way_out}")
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """Whole from process to process: a pool that cannot unpickle an error breaks."""
+        return type(self), (self.field, self.problem, self.way_out)
+
 
 class SolveError(TidewattError):
     """The solver gave no proved optimum; the message says what it gave instead."""

@@ -19,6 +19,8 @@ from engine.plan import Plan
 FOLLOWS_WITHIN_KW = 0.01
 # Below this a set-point is a hold: inverters idle with a few tens of watts anyway.
 SMALLEST_SET_POINT_KW = 0.05
+# Less sun than this is not worth a vendor's call.
+SMALLEST_CURTAILMENT_KW = 0.05
 
 
 class IntentMode(Enum):
@@ -47,6 +49,8 @@ class Intent:
     not_after: dt.datetime
     until_soc: float | None = None
     """The state of charge not to be passed [fraction]: upper when charging, lower when discharging."""
+    export_limit_kw: float | None = None
+    """Most that may be fed into the grid meanwhile [kW], PV giving way, in any mode; None: as the connection allows."""
 
     def __post_init__(self) -> None:
         if self.not_before.tzinfo is None or self.not_after.tzinfo is None:
@@ -58,6 +62,8 @@ class Intent:
             raise ValueError(f"intent: power_kw {self.power_kw} does not belong to {self.mode.value}")
         if self.until_soc is not None and not 0 <= self.until_soc <= 1:
             raise ValueError(f"intent: until_soc {self.until_soc} is outside 0..1")
+        if self.export_limit_kw is not None and not 0 <= self.export_limit_kw < math.inf:
+            raise ValueError(f"intent: export_limit_kw {self.export_limit_kw} is no power from 0 up")
 
     @property
     def battery_kw(self) -> float:
@@ -75,14 +81,18 @@ def self_consumption_kw(load_kw: float, pv_kw: float, charge_limit_kw: float, di
     return max(-charge_limit_kw, min(discharge_limit_kw, load_kw - pv_kw))
 
 
-def intents_of(plan: Plan, modes: Set[IntentMode] = frozenset(IntentMode)) -> list[Intent]:
+def intents_of(
+    plan: Plan, modes: Set[IntentMode] = frozenset(IntentMode), *, limits_export: bool = True
+) -> list[Intent]:
     """Turn a plan into intents, one per interval.
 
-    A device that cannot follow the house holds what the plan has there instead; one that cannot hold follows it.
+    A device that cannot follow the house holds what the plan has there instead; one that cannot hold follows it. Where
+    the plan curtails PV, and where selling it would cost money, what the plan feeds in is the limit of export.
 
     Args:
         plan: A checked plan.
         modes: What the device can do.
+        limits_export: Whether the device can limit what is fed in, and so curtail PV.
 
     Returns:
         As many intents as the plan has intervals, in order, without gaps.
@@ -93,8 +103,12 @@ def intents_of(plan: Plan, modes: Set[IntentMode] = frozenset(IntentMode)) -> li
     battery = plan.site.battery
     at_rest = IntentMode.HOLD if IntentMode.HOLD in modes else IntentMode.SELF_CONSUMPTION
     step = dt.timedelta(hours=plan.problem.step_h)
+    # What the connection itself does not let through nobody needs to be told to curtail.
+    allowed_kw = plan.site.grid.export_limit_kw
+    connection_kw = math.inf if allowed_kw is None else allowed_kw - FOLLOWS_WITHIN_KW
     intents: list[Intent] = []
-    for start, row in zip(plan.problem.index, plan.table.to_dict("records"), strict=True):
+    rows = zip(plan.problem.index, plan.table.to_dict("records"), _curtails(plan), strict=True)
+    for start, row, limited in rows:
         begin = start.to_pydatetime()
         planned_kw = float(row["discharge_kw"] - row["charge_kw"])
         # By its rating, not by what is left in store: a battery planned to rest because it is empty would, left to
@@ -106,15 +120,32 @@ def intents_of(plan: Plan, modes: Set[IntentMode] = frozenset(IntentMode)) -> li
             battery.max_discharge_kw,
         )
         if IntentMode.SELF_CONSUMPTION in modes and abs(planned_kw - follow_kw) <= FOLLOWS_WITHIN_KW:
-            intents.append(Intent(IntentMode.SELF_CONSUMPTION, 0.0, begin, begin + step))
+            asked: tuple[IntentMode, float, float | None] = (IntentMode.SELF_CONSUMPTION, 0.0, None)
         elif abs(planned_kw) < SMALLEST_SET_POINT_KW:
-            intents.append(Intent(at_rest, 0.0, begin, begin + step))
+            asked = (at_rest, 0.0, None)
         elif planned_kw < 0:
-            intents.append(Intent(IntentMode.CHARGE, -planned_kw, begin, begin + step, battery.max_soc))
+            asked = (IntentMode.CHARGE, -planned_kw, battery.max_soc)
         else:
-            intents.append(Intent(IntentMode.DISCHARGE, planned_kw, begin, begin + step, battery.min_soc))
+            asked = (IntentMode.DISCHARGE, planned_kw, battery.min_soc)
+        mode, power_kw, until_soc = asked
+        limit_kw = None
+        if limits_export and limited and row["export_kw"] < connection_kw:
+            limit_kw = max(0.0, round(float(row["export_kw"]), 3))
+        intents.append(Intent(mode, power_kw, begin, begin + step, until_soc, limit_kw))
     beyond = {intent.mode for intent in intents} - modes
     if beyond:
         names = ", ".join(sorted(mode.value for mode in beyond))
         raise InputError("modes", f"the device has no {names}, which the plan needs", "plan with the limits it has")
     return intents
+
+
+def _curtails(plan: Plan) -> list[bool]:
+    """Where PV must not be fed in beyond the plan, by interval.
+
+    Not only where the plan curtails: at a negative price a store that fills sooner, or more sun than was forecast, has
+    to be curtailed too. A plan may choose freely which of several such intervals it curtails.
+    """
+    curtailment_kw = plan.table["curtailment_kw"].to_numpy()
+    sun_kw = plan.table["pv_kw"].to_numpy() + curtailment_kw
+    loses = (plan.problem.export_price < 0) & (sun_kw > SMALLEST_CURTAILMENT_KW) & plan.problem.pv_curtailable
+    return list(loses | (curtailment_kw > SMALLEST_CURTAILMENT_KW))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -28,11 +29,17 @@ class CallCosts:
     """Calls more for an intent that follows directly on a set-point, as for stopping that first."""
     stopped_for: Set[IntentMode] = frozenset(MOVES)
     """The modes that `behind_another` is for."""
+    per_limit: int = 0
+    """Calls for another limit of export, or for lifting it."""
 
-    def calls(self, intent: Intent, after: IntentMode | None) -> int:
-        """Calls for an intent directly behind one of a mode; None: behind a gap."""
-        behind = intent.mode in self.stopped_for and after in MOVES
-        return self.per_intent.get(intent.mode, 0) + (self.behind_another if behind else 0)
+    def calls(self, intent: Intent, after: IntentMode | None, limit_before_kw: float | None = None) -> int:
+        """Calls for an intent directly behind one of a mode (None: behind a gap), and behind a limit of export [kW]."""
+        calls = self.per_intent.get(intent.mode, 0)
+        if intent.mode in self.stopped_for and after in MOVES:
+            calls += self.behind_another
+        if intent.export_limit_kw != limit_before_kw:
+            calls += self.per_limit
+        return calls
 
 
 Loss = Callable[[int, int, Intent], float]
@@ -42,6 +49,8 @@ whatever else is to be kept small."""
 # Holding still where following the house was wanted, or the other way round, counts as so much power in the wrong
 # place [kW]: somewhere between nothing and the house's load, and small against any set-point.
 REST_MISMATCH_KW = 0.2
+# Export that is not limited where it was to be, as an array's typical power: what it gives is not known here [kW].
+LIMIT_MISMATCH_KW = 2.0
 LONGEST = dt.timedelta(hours=24)
 
 
@@ -76,12 +85,14 @@ def energy_deviation(intents: Sequence[Intent]) -> Loss:
     hours = np.array([(intent.not_after - intent.not_before).total_seconds() / 3600 for intent in intents])
     planned_kw = np.array([intent.battery_kw for intent in intents])
     driven = np.array([intent.has_set_point for intent in intents], dtype=bool)
+    limits_kw = np.array([_or_inf(intent.export_limit_kw) for intent in intents])
 
     def loss(first: int, last: int, merged: Intent) -> float:
         part = slice(first, last + 1)
         apart_kw = np.abs(planned_kw[part] - merged.battery_kw)
         unlike = driven[part] != merged.has_set_point
         apart_kw[unlike] = np.maximum(apart_kw[unlike], REST_MISMATCH_KW)
+        apart_kw[limits_kw[part] != _or_inf(merged.export_limit_kw)] += LIMIT_MISMATCH_KW
         return float(apart_kw @ hours[part])
 
     return loss
@@ -98,7 +109,8 @@ def merge(intents: Sequence[Intent], budget: int, costs: CallCosts, loss: Loss |
 
     Returns:
         Segments that cover all intents once, in order. Stretches with a gap between them are never merged, and no
-        set-point lasts longer than a day.
+        set-point lasts longer than a day. A segment limits export only where all of its intents do so alike; one that
+        does not, though some of them do, is told by its loss.
 
     Raises:
         ValueError: Not even resting all the time fits the budget.
@@ -106,44 +118,53 @@ def merge(intents: Sequence[Intent], budget: int, costs: CallCosts, loss: Loss |
     deviation = energy_deviation(intents)
     loss = loss or deviation
     count, levels = len(intents), max(0, budget) + 1
-    modes = list(costs.per_intent)
-    # least[i, m, c]: least loss for the first i intents, the last of them in mode m, with exactly c calls.
-    least = np.full((count + 1, len(modes), levels), np.inf)
+    has_limits = any(intent.export_limit_kw is not None for intent in intents)
+    # How a segment may end: its mode, and whether export is limited, by then as its last intent has it.
+    ends = list(product(costs.per_intent, (False, True) if has_limits else (False,)))
+    # least[i, e, c]: least loss for the first i intents, the last of them ending as e, with exactly c calls.
+    least = np.full((count + 1, len(ends), levels), np.inf)
     least[0, 0, 0] = 0.0
-    # How it was reached: the option that ends there, and the mode before it.
+    # How it was reached: the option that ends there, and the end before it.
     options: list[Segment] = []
     reached_by = np.full(least.shape, -1)
-    mode_before = np.full(least.shape, -1)
+    end_before = np.full(least.shape, -1)
+
+    def behind(first: int) -> list[tuple[IntentMode | None, float | None]]:
+        """Mode and limit of export that each end leaves to what begins at a position."""
+        if not _follows(intents, first):
+            return [(None, None)] * len(ends)
+        limit_kw = intents[first - 1].export_limit_kw
+        return [(mode, limit_kw if is_limited else None) for mode, is_limited in ends]
+
     for first in range(count):
-        joins = _follows(intents, first)
+        befores = behind(first)
         for last in range(first, count):
             if last > first and not _follows(intents, last):
                 break
             for option in _options(intents, first, last, costs, loss):
-                mode = modes.index(option.intent.mode)
-                target = least[last + 1, mode]
-                for before in range(len(modes)):
-                    calls = costs.calls(option.intent, modes[before] if joins else None)
+                end = ends.index(_end_of(option.intent))
+                target = least[last + 1, end]
+                for before, left in enumerate(befores):
+                    calls = costs.calls(option.intent, *left)
                     if calls >= levels:
                         continue
                     total = least[first, before, : levels - calls] + option.loss
                     # Fewer, longer segments win where the loss is the same but for rounding.
                     better = np.flatnonzero(total < target[calls:] - 1e-12)
                     target[calls + better] = total[better]
-                    reached_by[last + 1, mode, calls + better] = len(options)
-                    mode_before[last + 1, mode, calls + better] = before
+                    reached_by[last + 1, end, calls + better] = len(options)
+                    end_before[last + 1, end, calls + better] = before
                 options.append(option)
     if not np.isfinite(least[count]).any():
         raise ValueError(f"budget: {budget} calls are too few for any plan; allow more, or let resting cost none")
     level = int(np.argmin(np.round(least[count].min(axis=0), 9)))  # the fewest calls among the best
-    mode = int(np.argmin(least[count, :, level]))
+    end = int(np.argmin(least[count, :, level]))
     segments: list[Segment] = []
     place = count
     while place > 0:
-        option, before = options[reached_by[place, mode, level]], int(mode_before[place, mode, level])
-        joins = _follows(intents, option.first)
-        segments.append(replace(option, calls=costs.calls(option.intent, modes[before] if joins else None)))
-        place, mode, level = option.first, before, level - segments[-1].calls
+        option, before = options[reached_by[place, end, level]], int(end_before[place, end, level])
+        segments.append(replace(option, calls=costs.calls(option.intent, *behind(option.first)[before])))
+        place, end, level = option.first, before, level - segments[-1].calls
     segments.reverse()
     return Merging(
         segments=tuple(segments),
@@ -159,18 +180,35 @@ def _follows(intents: Sequence[Intent], place: int) -> bool:
     return place > 0 and intents[place - 1].not_after == intents[place].not_before
 
 
+def _end_of(intent: Intent) -> tuple[IntentMode, bool]:
+    return intent.mode, intent.export_limit_kw is not None
+
+
+def _or_inf(limit_kw: float | None) -> float:
+    return np.inf if limit_kw is None else limit_kw
+
+
 def _options(intents: Sequence[Intent], first: int, last: int, costs: CallCosts, loss: Loss) -> list[Segment]:
-    """What one stretch may become, the best of each mode."""
-    cheapest: dict[IntentMode, Segment] = {}
+    """What one stretch may become, the best of each mode, with its limit of export and without."""
+    cheapest: dict[tuple[IntentMode, bool], Segment] = {}
     for intent in _merged(intents[first : last + 1], costs.per_intent.keys()):
         option = Segment(first, last, intent, loss(first, last, intent), costs.per_intent[intent.mode])
-        known = cheapest.get(intent.mode)
+        known = cheapest.get(_end_of(intent))
         if known is None or option.loss < known.loss:
-            cheapest[intent.mode] = option
+            cheapest[_end_of(intent)] = option
     return list(cheapest.values())
 
 
 def _merged(part: Sequence[Intent], modes: Set[IntentMode]) -> list[Intent]:
+    found = _unlimited(part, modes)
+    limit_kw = part[0].export_limit_kw
+    # Not to be limited is always possible; a limit is one that all of the stretch asks for.
+    if limit_kw is not None and all(intent.export_limit_kw == limit_kw for intent in part):
+        found += [replace(intent, export_limit_kw=limit_kw) for intent in found]
+    return found
+
+
+def _unlimited(part: Sequence[Intent], modes: Set[IntentMode]) -> list[Intent]:
     begin, end = part[0].not_before, part[-1].not_after
     found = [Intent(mode, 0.0, begin, end) for mode in RESTS if mode in modes]
     if end - begin > LONGEST:
@@ -207,9 +245,10 @@ def _calls_unmerged(intents: Sequence[Intent], costs: CallCosts) -> int:
     for place, intent in enumerate(intents):
         previous = intents[place - 1] if _follows(intents, place) else None
         if previous is None or _ask(previous) != _ask(intent):
-            total += costs.calls(intent, None if previous is None else previous.mode)
+            before = (None, None) if previous is None else (previous.mode, previous.export_limit_kw)
+            total += costs.calls(intent, *before)
     return total
 
 
-def _ask(intent: Intent) -> tuple[IntentMode, float, float | None]:
-    return intent.mode, intent.power_kw, intent.until_soc
+def _ask(intent: Intent) -> tuple[IntentMode, float, float | None, float | None]:
+    return intent.mode, intent.power_kw, intent.until_soc, intent.export_limit_kw

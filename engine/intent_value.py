@@ -7,7 +7,7 @@ that loses is found by carrying the intents out on the same prices, load and PV,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,14 @@ class Course:
 class IntentValue:
     """Carries intents out on the forecast of one plan, its carbon weighed in as the plan did."""
 
-    def __init__(self, plan: Plan, intents: Sequence[Intent]) -> None:
-        """Take the plan and its intents, one per interval."""
+    def __init__(self, plan: Plan, intents: Sequence[Intent], *, limits_export: bool = True) -> None:
+        """Take the plan and its intents, one per interval.
+
+        Args:
+            plan: A checked plan.
+            intents: What it becomes on a device that can do everything.
+            limits_export: Whether the device can limit export, so that a stretch has a choice.
+        """
         problem, battery = plan.problem, plan.site.battery
         self._problem, self._battery = problem, battery
         given = (
@@ -57,8 +63,15 @@ class IntentValue:
         self._eur, self._stored_kwh = np.zeros(count), np.zeros(count + 1)
         self._import_kw = np.zeros(count)
         self._stored_kwh[0] = problem.initial_soc * battery.capacity_kwh
+        # What leaving out a limit of export costs, and what is sold within the limits that a stretch could have.
+        self._dropped_eur, self._limited = np.zeros(count), self._series.copy()
         for t, intent in enumerate(intents):
-            self._eur[t], self._stored_kwh[t + 1] = self._carry_out(t, t, intent, self._stored_kwh[t], self._import_kw)
+            course = (self._stored_kwh[t], self._import_kw)
+            self._eur[t], self._stored_kwh[t + 1] = self._carry_out(t, t, intent, *course)
+            if limits_export and intent.export_limit_kw is not None:
+                unlimited_eur, _ = self._carry_out(t, t, replace(intent, export_limit_kw=None), *course)
+                self._dropped_eur[t] = unlimited_eur - self._eur[t]
+                self._limited[-1, t] = min(self._limited[-1, t], intent.export_limit_kw)
         self._demand_eur = self._demand(self._import_kw)
 
     def loss_eur(self, first: int, last: int, merged: Intent) -> float:
@@ -66,7 +79,8 @@ class IntentValue:
 
         The store arrives as the plan's own intents leave it. What it then lacks is to be bought at the dearest price,
         and what it has more is worth nothing: by the plan's own worth of stored energy, which is that of the next kWh
-        alone, one stretch after the other would seem to cost nothing.
+        alone, one stretch after the other would seem to cost nothing. A limit of export that is left out likewise costs
+        what it saves on the plan's own course, for each stretch would have the same room for what is not curtailed.
 
         Args:
             first: First interval of the stretch.
@@ -74,8 +88,10 @@ class IntentValue:
             merged: What is done all along it.
         """
         import_kw = self._import_kw.copy()
-        eur, stored_kwh = self._carry_out(first, last, merged, self._stored_kwh[first], import_kw)
+        eur, stored_kwh = self._carry_out(first, last, merged, self._stored_kwh[first], import_kw, self._limited)
         more_eur = eur - self._eur[first : last + 1].sum()
+        if merged.export_limit_kw is None:
+            more_eur += self._dropped_eur[first : last + 1].sum()
         left_eur = self._dearest * max(0.0, self._stored_kwh[last + 1] - stored_kwh)
         return max(0.0, float(more_eur + left_eur + self._demand(import_kw) - self._demand_eur))
 
@@ -98,7 +114,13 @@ class IntentValue:
         return Course(float(excess_eur), stored_kwh / self._battery.capacity_kwh, import_kw)
 
     def _carry_out(
-        self, first: int, last: int, intent: Intent, stored_kwh: float, import_kw: Array
+        self,
+        first: int,
+        last: int,
+        intent: Intent,
+        stored_kwh: float,
+        import_kw: Array,
+        series: Array | None = None,
     ) -> tuple[float, float]:
         """Money and store after a stretch; `import_kw` is written into."""
         battery = self._battery
@@ -116,8 +138,9 @@ class IntentValue:
             stored_kwh,
             edges_kwh,
             (*figures, battery.wear_eur_per_kwh),
-            self._series[:, first : last + 1],
+            (self._series if series is None else series)[:, first : last + 1],
             import_kw[first : last + 1],
+            np.inf if intent.export_limit_kw is None else intent.export_limit_kw,
         )
         return float(eur), float(stored)
 
@@ -136,6 +159,7 @@ def _carry_out(
     figures: tuple[float, float, float, float, float],
     series: Array,
     import_kw: Array,
+    most_sold_kw: float,
 ) -> tuple[float, float]:
     surplus_kw, import_price, export_price, max_charge_kw, max_discharge_kw, export_limit_kw = series
     step_h, kept, charge_efficiency, discharge_efficiency, wear = figures
@@ -150,6 +174,6 @@ def _carry_out(
         stored_kwh += step_h * (charge_kw * charge_efficiency - discharge_kw / discharge_efficiency)
         drawn_kw = charge_kw - discharge_kw - surplus_kw[t]
         import_kw[t] = max(0.0, drawn_kw)
-        sold_kw = min(max(0.0, -drawn_kw), export_limit_kw[t])
+        sold_kw = min(max(0.0, -drawn_kw), export_limit_kw[t], most_sold_kw)
         eur += step_h * (import_price[t] * import_kw[t] - export_price[t] * sold_kw + wear * discharge_kw)
     return eur, stored_kwh

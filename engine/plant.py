@@ -78,12 +78,14 @@ class Plant:
         soc: State of charge now [fraction].
         command: The order in force.
         limits: Ramp and taper.
+        export_limit_kw: Most that is fed into the grid [kW]: PV gives way first, then the battery; None: no limit.
     """
 
     battery: Battery
     soc: float
     command: PlantCommand = PlantCommand()
     limits: PlantLimits = PlantLimits()
+    export_limit_kw: float | None = None
     registers: EnergyRegisters = field(default_factory=EnergyRegisters)
     sample: PlantSample = field(init=False)
 
@@ -120,6 +122,11 @@ class Plant:
         most_change = self.limits.ramp_kw_per_s * dt_s
         ramped = self.sample.battery_kw + max(-most_change, min(most_change, wanted - self.sample.battery_kw))
         power = max(-self._charge_limit_kw(dt_s), min(self._discharge_limit_kw(dt_s), ramped))
+        if self.export_limit_kw is not None:
+            excess_kw = max(0.0, pv_kw + power - load_kw - self.export_limit_kw)
+            throttled_kw = min(pv_kw, excess_kw)
+            pv_kw -= throttled_kw
+            power -= min(max(0.0, power), excess_kw - throttled_kw)
         if power < 0:
             stored_kwh = -power * hours * battery.charge_efficiency
         else:

@@ -14,18 +14,18 @@ from sqlalchemy import select
 
 from adapters.contract import AdapterError, Channel, Clock, QuotaExceededError
 from engine import TidewattError
-from schedules import inputs, jobs, safety
+from schedules import export_limits, inputs, jobs, replanning, safety, telemetry, verdicts
 from schedules.dispatch import Dispatcher, Outcome
-from schedules.plans import newest_plan, overridden_since_plan
+from schedules.signs import signs_of
 from schedules.sites import ControlledSite, WatchedSite
-from schedules.store import Database, ReadRow
-from schedules.telemetry import read_telemetry
+from schedules.store import Database, EventRow, ReadRow
+from schedules.telemetry import Heard
 
 # No vendor is asked more often, whatever its cadence [s].
 READ_EVERY_S = 60.0
 READS_AT_ONCE = 16
-# Further from the plan than this, plan again from what is seen [fraction].
-REPLAN_BEYOND_SOC = 0.05
+# So many answers are kept together: each transaction costs more than what is in it.
+KEPT_TOGETHER = 64
 
 
 @dataclass
@@ -79,13 +79,18 @@ class AccountRunner:
     async def read(self, report: Report) -> None:
         """Read what the vendor may have news of, keep it, and judge the sites by it."""
         at_once = asyncio.Semaphore(READS_AT_ONCE)
+        heard: list[Heard] = []
+
+        def keep() -> None:
+            telemetry.keep_all(self._db, heard)
+            heard.clear()
 
         async def one(target: WatchedSite, channel: Channel) -> None:
             async with at_once:
                 report.read += 1
-                problem = ""
+                reading, problem = None, ""
                 try:
-                    await read_telemetry(self._db, self._clock, target, channel)
+                    reading = await telemetry.fetch(self._clock, target, channel)
                 except QuotaExceededError as error:
                     # Nobody was asked: it stays due, and is asked for once the vendor's limit allows.
                     report.failures.append(str(error))
@@ -94,33 +99,42 @@ class AccountRunner:
                     # Missing is missing: the gap shows, and nothing is planned from a guess.
                     problem = str(error)
                     report.failures.append(problem)
-                self._note_read(target, channel, problem)
+                heard.append(Heard(target.id, channel, self._clock(), reading, problem))
+                if len(heard) >= KEPT_TOGETHER:
+                    keep()
 
         due = self._due_reads()
         await asyncio.gather(*(one(*each) for each in due))
+        keep()
         # No news is news, too: what was not heard of for long is trusted less.
-        for target in {target.id: target for target, _ in due}.values():
-            self._judge(target)
+        self._judge(list({target.id: target for target, _ in due}.values()))
 
-    def _judge(self, target: WatchedSite) -> None:
-        """Hold what was seen against what was asked for, and trust the site as far as that allows."""
-        if isinstance(target, ControlledSite):
-            jobs.confirm(self._db, self._clock, target, self._worker)
-        safety.apply(self._db, self._clock, target.id, safety.signs_of(self._db, self._clock, target), self._worker)
+    def _judge(self, targets: Sequence[WatchedSite]) -> None:
+        """Hold what was seen against what was asked for, and trust each site as far as that allows."""
+        driven = [target for target in targets if isinstance(target, ControlledSite)]
+        verdicts.confirm(self._db, self._clock, driven, self._worker)
+        for target in driven:
+            export_limits.note_exceeded(self._db, self._clock, target, self._worker)
+        for site_id, signs in signs_of(self._db, self._clock, targets).items():
+            safety.apply(self._db, self._clock, site_id, signs, self._worker)
 
     def plan(self, report: Report) -> None:
         """Plan the sites that have no plan, are off it, or of whose inputs there is news."""
+        reasons = replanning.reasons(self._db, self._clock(), self._driven)
         for target in self._driven:
-            why = self._why_plan(target)
-            series = None if why is None else inputs.known(self._db, target.id, self._clock())
-            if why is None or series is None or self._clock() > series.index[-1]:
+            series = inputs.known(self._db, target.id, self._clock()) if target.id in reasons else None
+            if series is None or self._clock() > series.index[-1]:
                 continue
             try:
-                jobs.plan_site(self._db, self._clock, target, series, why, self._final_soc_min)
+                jobs.plan_site(self._db, self._clock, target, series, reasons[target.id], self._final_soc_min)
                 report.planned += 1
+            except jobs.StaleTelemetryError as error:
+                # As soon as the site is seen there will be a plan.
+                report.failures.append(f"{target.site.name}: {error}")
             except TidewattError as error:
                 # The plan in force stays; without one the battery is left to itself.
                 report.failures.append(f"{target.site.name}: {error}")
+                self._note_failure(target, str(error))
 
     async def dispatch(self, report: Report) -> None:
         """Send what is due; all that has to be done often, and light."""
@@ -154,20 +168,9 @@ class AccountRunner:
                     due.append((target, channel))
         return due
 
-    def _note_read(self, target: WatchedSite, channel: Channel, problem: str) -> None:
+    def _note_failure(self, target: ControlledSite, why: str) -> None:
+        at, kind = self._clock(), replanning.FAILED_EVENT
         with self._db.write() as session:
-            session.merge(ReadRow(site_id=target.id, channel=channel.value, tried_at=self._clock(), error=problem))
-
-    def _why_plan(self, target: ControlledSite) -> str | None:
-        plan = newest_plan(self._db, target.id, adopted=False)
-        if plan is None:
-            return "start"
-        known_at = inputs.newest_known_at(self._db, target.id)
-        if known_at is not None and known_at > plan.made_at:
-            return "news of prices or forecasts"
-        if overridden_since_plan(self._db, target.id):
-            return "an override"
-        deviation = jobs.soc_deviation(self._db, target)
-        if deviation is not None and abs(deviation) > REPLAN_BEYOND_SOC:
-            return f"state of charge {deviation:+.1%} off the plan"
-        return None
+            session.add(
+                EventRow(at=at, kind=kind, by=self._worker, account_id=target.account_id, site_id=target.id, text=why)
+            )

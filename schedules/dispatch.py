@@ -7,7 +7,7 @@ The rules, each of which a test holds:
 * While a row is SENDING or UNKNOWN nothing more is sent (save a release): telemetry taken after it is read first.
 * Nothing is sent for an intent once its time is over, nor above the nameplate, nor past a kill switch.
 * A lapsing command is sent again well inside its lifetime while its intent lasts, and not a second longer.
-* A device that we drive and no intent wants, or nobody may drive any more, is released.
+* A device that we drive and no intent wants, or nobody may drive any more, is released; so is a limit of its export.
 """
 
 from __future__ import annotations
@@ -58,20 +58,27 @@ class Dispatcher:
             AdapterError: Telemetry that must be read first could not be had; nothing was sent to that site, and what
                 was due for the others was done.
         """
-        return await self._for_each(SiteDispatch.tick, Outcome.NOT_OURS)
+
+        async def tick(site: SiteDispatch) -> Outcome:
+            outcome = await site.tick()
+            await site.limit_export()
+            return outcome
+
+        return await self._for_each(tick, Outcome.NOT_OURS)
 
     async def release(self) -> bool:
-        """Let go of all devices now; a release may be repeated, it harms nobody.
+        """Let go of all devices now, their export too; a release may be repeated, it harms nobody.
 
         Returns:
             Whether the vendor took it for each.
         """
 
         async def release(site: SiteDispatch) -> bool:
+            released = lifted = False
             for _ in range(RELEASE_ATTEMPTS):
-                if await site.release():
-                    return True
-            return False
+                released = released or await site.release()
+                lifted = lifted or await site.limit_export(lift=True)
+            return released and lifted
 
         return all((await self._for_each(release, False)).values())
 

@@ -7,20 +7,21 @@ fleet's ramp. It is asked once more directly before the socket, as a login or a 
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from adapters import last_line
-from adapters.contract import Accepted, Clock, Command, Rejected
+from adapters.contract import CONNECTED_WITHIN_S, LONGEST_CALL_S, Accepted, Clock, Command, Rejected
 from schedules import halts, journal, leases, plans, ramp, telemetry
 from schedules.leases import Lease
 from schedules.sites import ControlledSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, SafetyState, SiteRow
 from schedules.store.models import CommandKind
 
-# Longest that a call takes, its time-out included; a lease that ends sooner is over for it [s].
-CALL_S = 12.0
+# A lease that ends sooner than a call may take is over for it [s].
+CALL_S = LONGEST_CALL_S + 2.0
 # So soon after its row a call is on the wire or held back: its effect is looked for from then on [s].
 SOCKET_WITHIN_S = 5.0
 # How the outcome of a command begins that the last line held back.
@@ -35,7 +36,7 @@ class Order:
     command: Command
     kind: CommandKind
     intent_id: int | None = None
-    """None for a release that no intent asked for."""
+    """None for a release that no intent asked for, and for a limit that is lifted."""
 
     @property
     def is_new_set_point(self) -> bool:
@@ -78,7 +79,9 @@ class Egress:
             if not leases.extend(session, self._clock, self._lease):
                 return leases.LOST
             intent = None if order.intent_id is None else session.get_one(IntentRow, order.intent_id)
-            step_kw = ramp.step_kw(session, self._clock(), order.target, order.command.battery_kw)
+            step_kw = None
+            if order.kind is not CommandKind.LIMIT:
+                step_kw = ramp.step_kw(session, self._clock(), order.target, order.command.battery_kw)
             objection = self._objection(session, order, intent)
             if objection is None and order.kind is CommandKind.START:
                 objection = ramp.objection(session, self._clock(), step_kw)
@@ -111,10 +114,10 @@ class Egress:
         now, command = self._clock(), order.command
         if not leases.is_in_force(session, self._clock, self._lease, CALL_S):
             return leases.LOST
-        if intent is not None and now >= intent.not_after:
-            return "the intent's time is over"
-        if intent is not None and plans.is_replaced(session, intent, now):
-            return "a newer plan or a person's wish has replaced the intent"
+        if intent is not None and now >= intent.not_after - dt.timedelta(seconds=CONNECTED_WITHIN_S):
+            return "the intent's time is over before the call could be on the wire"
+        if intent is not None and not self._is_wanted(session, order.target.id, intent):
+            return "something else is wanted by now, of a newer plan or a person"
         overload = above_nameplate(order.target, command)
         if overload is not None:
             return overload
@@ -130,6 +133,10 @@ class Egress:
         if not telemetry.is_fresh(session, order.target.id, now):
             return "telemetry is too old to begin anything"
         return None
+
+    def _is_wanted(self, session: Session, site_id: int, intent: IntentRow) -> bool:
+        wanted = plans.current_intents(session, [site_id], self._clock()).get(site_id)
+        return wanted is not None and wanted.id == intent.id
 
     def _close(self, row: CommandRow, state: CommandState, outcome: str, retryable: bool = False) -> CommandRow | str:
         try:

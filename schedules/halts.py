@@ -6,14 +6,15 @@ that they are in force at the next call. A release always passes: stopping must 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
 from engine.errors import InputError
-from schedules.store import AccountRow, Database, EventRow, HaltRow, HaltScope, SafetyState, SiteRow
+from schedules.store import SITE_IDS, AccountRow, Database, EventRow, HaltRow, HaltScope, SafetyState, SiteRow
 
 # Sites of which so little is known, or that somebody else drives, are let go of and left alone.
 HANDS_OFF = (SafetyState.FALLBACK, SafetyState.QUARANTINED)
@@ -75,6 +76,23 @@ def in_force(db: Database) -> list[HaltRow]:
         return list(session.scalars(select(HaltRow).where(HaltRow.lifted_at.is_(None)).order_by(HaltRow.id)))
 
 
+# Built once: it is asked three times for every command. A site comes once for each halt, the oldest last.
+_OBJECTIONS = (
+    select(SiteRow.id, SiteRow.safety, AccountRow.name, AccountRow.armed, HaltRow.by, HaltRow.reason)
+    .outerjoin(AccountRow, SiteRow.account_id == AccountRow.id)
+    .outerjoin(
+        HaltRow,
+        HaltRow.lifted_at.is_(None)
+        & or_(
+            HaltRow.scope == HaltScope.GLOBAL,
+            *((HaltRow.scope == scope) & (HaltRow.name == named) for scope, named in NAMED.items()),
+        ),
+    )
+    .where(SiteRow.id.in_(SITE_IDS))
+    .order_by(HaltRow.id.desc())
+)
+
+
 def objection(session: Session, site_id: int) -> str | None:
     """Why a site may not be driven: a halt, an account that is not armed, no trust; None: it may."""
     return objections(session, [site_id]).get(site_id)
@@ -82,23 +100,11 @@ def objection(session: Session, site_id: int) -> str | None:
 
 def objections(session: Session, site_ids: Sequence[int]) -> dict[int, str]:
     """The same for many sites; those that nothing stands against are left out."""
-    pulled = list(session.scalars(select(HaltRow).where(HaltRow.lifted_at.is_(None))))
-    found = session.execute(
-        select(SiteRow.id, SiteRow.name, SiteRow.safety, AccountRow.name, AccountRow.adapter, AccountRow.armed)
-        .outerjoin(AccountRow, SiteRow.account_id == AccountRow.id)
-        .where(SiteRow.id.in_(site_ids))
-    )
     against = {}
-    for site_id, site, safety, account, vendor, armed in found:
-        names = {
-            HaltScope.GLOBAL: "",
-            HaltScope.VENDOR: vendor,
-            HaltScope.ACCOUNT: account,
-            HaltScope.SITE: site,
-        }
-        halt = next((halt for halt in pulled if halt.name == names[halt.scope]), None)
-        if halt is not None:
-            against[site_id] = f"halted by {halt.by}: {halt.reason}"
+    found: Iterator[Any] = iter(session.execute(_OBJECTIONS, {"site_ids": site_ids}))
+    for site_id, safety, account, armed, halted_by, reason in found:
+        if halted_by is not None:
+            against[site_id] = f"halted by {halted_by}: {reason}"
         elif not armed:
             against[site_id] = f"account {account} is not armed"
         elif safety in HANDS_OFF:

@@ -7,20 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
 
-from adapters.contract import Channel, Clock, Telemetry
+from adapters.contract import Channel, Clock
 from engine import Battery, InputError, Plan, TidewattError, optimise
 from engine.intent import self_consumption_kw
-from schedules import confirmation, safety, telemetry
+from schedules import telemetry
 from schedules.adoption import USUAL, Threshold
-from schedules.confirmation import Tolerance
-from schedules.envelope import Envelope, applied, learned
-from schedules.plans import Stretch, newest_plan, put_in_force, stretches_between
+from schedules.envelope import Envelope, applied
+from schedules.plans import Stretch, put_in_force, stretches_between
 from schedules.sites import ControlledSite
-from schedules.store import CommandRow, CommandState, Database, EventRow, IntentRow, SiteRow, TelemetryRow, Verdict
-from schedules.store.models import CommandKind
+from schedules.store import Database, SiteRow
 from schedules.telemetry import FUTURE_MARGIN, OLDEST
 
 
@@ -113,126 +109,6 @@ def _left_by(
         charge[inside] = np.minimum(charge, (-wanted_kw).clip(lower=0.0))[inside]
         discharge[inside] = np.minimum(discharge, wanted_kw.clip(lower=0.0))[inside]
     return charge, discharge
-
-
-def confirm(db: Database, clock: Clock, target: ControlledSite, by: str = "confirmation") -> None:
-    """Judge every intent that has begun by the telemetry that is there, and close those whose time is over.
-
-    Changes by others are written down, and what the battery was seen to allow is learned.
-
-    Args:
-        db: The store.
-        clock: The time.
-        target: The site.
-        by: Who judges, for the record: a worker.
-    """
-    now = clock()
-    abilities = target.adapter.abilities
-    tolerance = Tolerance.of(abilities)
-    taken_by_others = False
-    # The last reading of an interval may arrive one cadence late.
-    grace = dt.timedelta(seconds=abilities.state_cadence_s)
-    with db.write() as session:
-        known = Envelope.from_json(session.get_one(SiteRow, target.id).envelope)
-        begun = session.scalars(
-            select(IntentRow)
-            .where(
-                IntentRow.site_id == target.id,
-                IntentRow.superseded.is_(False),
-                IntentRow.not_before <= now,
-                or_(IntentRow.not_after >= now - grace, IntentRow.verdict.is_(None)),
-            )
-            .order_by(IntentRow.not_before)
-        ).all()
-        for row in begun:
-            verdict = None
-            # What an override had of its time is not its own.
-            own = [each for each in _parts(db, row) if each.begin <= now]
-            if row.in_force_at is not None and own:
-                intent, in_force_at = own[-1].intent, max(row.in_force_at, own[-1].begin)
-                readings = telemetry.between(db, target.id, own[-1].begin, own[-1].end)
-                settling = dt.timedelta(seconds=abilities.settling_s)
-                settled = in_force_at + settling
-                known = learned(known, target.site.battery, intent, readings, settled, tolerance)
-                battery = applied(known, target.site.battery, now)
-                let_go = not intent.has_set_point and _is_let_go(db, target, now)
-                verdict = confirmation.judge(
-                    intent, battery, readings, in_force_at, abilities.settling_s, tolerance, let_go
-                )
-                if verdict is Verdict.EXTERNAL:
-                    taken_by_others |= row.verdict is not verdict or _is_taken_again(session, row, readings, settling)
-            if verdict is not None:
-                row.verdict = verdict
-            elif now >= row.not_after and row.verdict is None:
-                row.verdict = Verdict.UNKNOWN
-        session.get_one(SiteRow, target.id).envelope = known.as_json()
-    if taken_by_others:
-        safety.note_external(db, clock, target.id, by, "the device does what neither we nor its own rest ask of it")
-
-
-def _parts(db: Database, row: IntentRow) -> list[Stretch]:
-    """The time that is an intent's own, in order."""
-    stretches = stretches_between(db, row.site_id, row.not_before, row.not_after)
-    return [stretch for stretch in stretches if stretch.row.id == row.id]
-
-
-def _is_taken_again(session: Session, row: IntentRow, readings: Sequence[Telemetry], settling: dt.timedelta) -> bool:
-    """Whether somebody has overruled what we sent since we last wrote that down: a change of its own."""
-    noted_at = session.scalar(
-        select(func.max(EventRow.at)).where(EventRow.site_id == row.site_id, EventRow.kind == safety.EXTERNAL_EVENT)
-    )
-    powers = [reading.measured_at for reading in readings if reading.battery_kw is not None]
-    return noted_at is not None and (
-        session.scalar(
-            select(CommandRow.id)
-            .where(
-                CommandRow.intent_id == row.id,
-                CommandRow.state.in_((CommandState.ACCEPTED, CommandState.SEEN)),
-                CommandRow.sent_at > noted_at,
-                CommandRow.sent_at <= powers[-confirmation.SAMPLES] - settling,
-            )
-            .limit(1)
-        )
-        is not None
-    )
-
-
-def _is_let_go(db: Database, target: ControlledSite, now: dt.datetime) -> bool:
-    """Whether the device has said, within a day, that nobody drives it since our last command that did."""
-    with db.session() as session:
-        drove_at = session.scalar(
-            select(func.max(CommandRow.sent_at)).where(
-                CommandRow.site_id == target.id,
-                CommandRow.kind != CommandKind.RELEASE,
-                CommandRow.state != CommandState.REJECTED,
-            )
-        )
-        since = now - dt.timedelta(days=1)
-        if drove_at is not None:
-            since = max(since, drove_at + dt.timedelta(seconds=target.adapter.abilities.settling_s))
-        undriven = select(TelemetryRow.id).where(
-            TelemetryRow.site_id == target.id,
-            TelemetryRow.measured_at.between(since, now),
-            TelemetryRow.dispatch_active.is_(False),
-        )
-        return session.scalar(undriven.limit(1)) is not None
-
-
-def soc_deviation(db: Database, target: ControlledSite) -> float | None:
-    """How far the seen state of charge is from what the plan's intents lead to [fraction, + fuller].
-
-    None where they cannot be compared: the newest reading was not taken within the newest plan. Between the ends of
-    intervals the plan is taken as straight.
-    """
-    state = telemetry.latest(db, target.id, Channel.STATE)
-    plan = newest_plan(db, target.id)
-    if state is None or state.soc is None or plan is None or not plan.begins_at <= state.measured_at <= plan.ends_at:
-        return None
-    ends = [plan.initial_soc, *(float(interval["carried_soc"]) for interval in plan.intervals)]
-    position = (state.measured_at - plan.begins_at) / (plan.ends_at - plan.begins_at) * len(plan.intervals)
-    before = min(int(position), len(plan.intervals) - 1)
-    planned = ends[before] + (ends[before + 1] - ends[before]) * (position - before)
-    return state.soc - planned
 
 
 def _soc_at(db: Database, now: dt.datetime, target: ControlledSite, series: pd.DataFrame, begin: dt.datetime) -> float:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, ScalarSelect, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from adapters.contract import Abilities, Clock, Command
 from schedules.leases import Lease
-from schedules.store import CommandRow, CommandState, Database, SiteRow
+from schedules.store import SITE_IDS, CommandRow, CommandState, Database, SiteRow
 from schedules.store.models import SETTLED_LATER, UNRESOLVED, CommandKind
+
+OF_BATTERY = CommandRow.kind != CommandKind.LIMIT
+# Said as the index says it, for SQLite does not see through a parameter.
+_IS_LIMIT = CommandRow.kind == literal_column(f"'{CommandKind.LIMIT.value}'")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a site stands by its journal."""
+    """Where a site's battery stands by its journal; limits of export are apart, see `newest_limit`."""
 
     newest: CommandRow | None = None
     released: CommandRow | None = None
@@ -47,39 +52,6 @@ class Standing:
         return lifetime_s is None or now - (driving.answered_at or driving.sent_at) < dt.timedelta(seconds=lifetime_s)
 
 
-def standings(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, Standing]:
-    """Where each of some sites stands, in three queries however many they are."""
-    accepted = CommandRow.state == CommandState.ACCEPTED
-    columns = {
-        "newest": _newest(),
-        "released": _newest(CommandRow.kind == CommandKind.RELEASE, CommandRow.battery_kw == 0, accepted),
-        "stopped": _newest(CommandRow.battery_kw == 0, accepted),
-        "driving": _newest(
-            CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)),
-            CommandRow.state != CommandState.REJECTED,
-            # When one ends by itself the device goes back to the one before it.
-            or_(CommandRow.ends_at.is_(None), CommandRow.ends_at > now),
-        ),
-    }
-    found = session.execute(
-        select(SiteRow.id, *(ids.label(name) for name, ids in columns.items())).where(SiteRow.id.in_(site_ids))
-    ).all()
-    wanted = {number for _, *numbers in found for number in numbers if number is not None}
-    rows = {row.id: row for row in session.scalars(select(CommandRow).where(CommandRow.id.in_(wanted)))}
-    unresolved = defaultdict(list)
-    for row in session.scalars(
-        select(CommandRow).where(CommandRow.site_id.in_(site_ids), CommandRow.state.in_(UNRESOLVED))
-    ):
-        unresolved[row.site_id].append(row)
-    return {
-        site_id: Standing(
-            **{name: rows.get(number) for name, number in zip(columns, numbers, strict=True)},
-            unresolved=tuple(unresolved[site_id]),
-        )
-        for site_id, *numbers in found
-    }
-
-
 def _newest(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     return (
         select(CommandRow.id)
@@ -91,11 +63,85 @@ def _newest(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     )
 
 
+# Built once: they are asked at every tick of every account.
+_ACCEPTED = CommandRow.state == CommandState.ACCEPTED
+_NEWEST = {
+    "newest": _newest(OF_BATTERY),
+    "released": _newest(CommandRow.kind == CommandKind.RELEASE, CommandRow.battery_kw == 0, _ACCEPTED),
+    "stopped": _newest(OF_BATTERY, CommandRow.battery_kw == 0, _ACCEPTED),
+    "driving": _newest(
+        CommandRow.kind.in_((CommandKind.START, CommandKind.RENEW)),
+        CommandRow.state != CommandState.REJECTED,
+        # When one ends by itself the device goes back to the one before it.
+        or_(CommandRow.ends_at.is_(None), CommandRow.ends_at > bindparam("now")),
+    ),
+}
+_STANDINGS = select(SiteRow.id, *(ids.label(name) for name, ids in _NEWEST.items())).where(SiteRow.id.in_(SITE_IDS))
+_ROWS = select(CommandRow).where(CommandRow.id.in_(bindparam("ids", expanding=True)))
+_UNRESOLVED = select(CommandRow).where(CommandRow.site_id.in_(SITE_IDS), CommandRow.state.in_(UNRESOLVED), OF_BATTERY)
+
+
+def standings(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, Standing]:
+    """Where each of some sites stands, in three queries however many they are."""
+    found = session.execute(_STANDINGS, {"site_ids": site_ids, "now": now}).all()
+    wanted = {number for _, *numbers in found for number in numbers if number is not None}
+    rows = {row.id: row for row in session.scalars(_ROWS, {"ids": list(wanted)})} if wanted else {}
+    unresolved = defaultdict(list)
+    for row in session.scalars(_UNRESOLVED, {"site_ids": site_ids}):
+        unresolved[row.site_id].append(row)
+    return {
+        site_id: Standing(
+            **{name: rows.get(number) for name, number in zip(_NEWEST, numbers, strict=True)},
+            unresolved=tuple(unresolved[site_id]),
+        )
+        for site_id, *numbers in found
+    }
+
+
 def newest_of_intent(session: Session, intent_id: int) -> CommandRow | None:
-    """The newest call that was made for an intent."""
+    """The newest call to the battery that was made for an intent."""
     return session.scalar(
-        select(CommandRow).where(CommandRow.intent_id == intent_id).order_by(CommandRow.id.desc()).limit(1)
+        select(CommandRow).where(CommandRow.intent_id == intent_id, OF_BATTERY).order_by(CommandRow.id.desc()).limit(1)
     )
+
+
+def releases_since(session: Session, driving: CommandRow) -> int:
+    """How many releases were made since a call that drives a battery."""
+    later = CommandRow.site_id == driving.site_id, CommandRow.id > driving.id
+    count = select(func.count()).where(*later, CommandRow.kind == CommandKind.RELEASE)
+    return session.scalar(count) or 0
+
+
+def orders_of(session: Session, intent_id: int) -> int:
+    """How many calls to the battery were made for an intent."""
+    count = select(func.count()).where(CommandRow.intent_id == intent_id, OF_BATTERY)
+    return session.scalar(count) or 0
+
+
+def newest_limit(session: Session, site_id: int, *conditions: ColumnElement[bool]) -> CommandRow | None:
+    """The newest call that limited a site's export, or lifted a limit."""
+    return session.scalar(
+        select(CommandRow)
+        .where(CommandRow.site_id == site_id, _IS_LIMIT, *conditions)
+        .order_by(CommandRow.id.desc())
+        .limit(1)
+    )
+
+
+def supersede_limits(db: Database, clock: Clock, by: CommandRow) -> None:
+    """Settle the calls before an accepted limit whose fate nobody knows: it has replaced whatever they did."""
+    with db.session() as session:
+        older = session.scalars(
+            select(CommandRow.id).where(
+                CommandRow.site_id == by.site_id,
+                _IS_LIMIT,
+                CommandRow.state.in_(UNRESOLVED),
+                CommandRow.id < by.id,
+            )
+        ).all()
+    for number in older:
+        with suppress(SettledError):
+            close(db, clock, number, CommandState.SUPERSEDED, f"replaced by command {by.id}")
 
 
 def write_ahead(

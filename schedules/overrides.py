@@ -15,7 +15,7 @@ from sqlalchemy import select
 from adapters.contract import Clock
 from engine import InputError, Site
 from engine.intent import Intent, IntentMode
-from schedules.plans import intent_of, newest_plan
+from schedules.plans import intent_of, intent_row, newest_plan
 from schedules.store import Database, EventRow, IntentRow, OverrideRow, PlanRow, SiteRow
 
 # What somebody wants for longer than this is no exception but a strategy.
@@ -77,17 +77,7 @@ def set_override(db: Database, clock: Clock, site: str, intent: Intent, by: str,
         row = OverrideRow(site_id=found.id, reason=reason, by=by, made_at=now)
         session.add(row)
         session.flush()
-        session.add(
-            IntentRow(
-                site_id=found.id,
-                override_id=row.id,
-                mode=intent.mode.value,
-                power_kw=intent.power_kw,
-                until_soc=intent.until_soc,
-                not_before=intent.not_before,
-                not_after=intent.not_after,
-            )
-        )
+        session.add(intent_row(intent, found.id, override_id=row.id))
         text = f"{described(intent)}: {reason}"
         session.add(_event(now, "override.set", by, found, text))
         return Override(row.id, site, intent, reason, by, now, None)

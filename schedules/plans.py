@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from engine import Plan
@@ -15,13 +15,30 @@ from engine.plan import cost_without_battery_eur
 from schedules import adoption
 from schedules.adoption import USUAL, Threshold
 from schedules.sites import ControlledSite
-from schedules.store import Database, IntentRow, OverrideRow, PlanRow
+from schedules.store import SITE_IDS, Database, IntentRow, OverrideRow, PlanRow
 from schedules.translation import translate
 
 
 def intent_of(row: IntentRow) -> Intent:
     """A stored intent as the engine knows it."""
-    return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc)
+    return Intent(IntentMode(row.mode), row.power_kw, row.not_before, row.not_after, row.until_soc, row.export_limit_kw)
+
+
+def intent_row(
+    intent: Intent, site_id: int, *, plan_id: int | None = None, override_id: int | None = None
+) -> IntentRow:
+    """An intent as the store has it, wanted by a plan or by an override."""
+    return IntentRow(
+        site_id=site_id,
+        plan_id=plan_id,
+        override_id=override_id,
+        mode=intent.mode.value,
+        power_kw=intent.power_kw,
+        until_soc=intent.until_soc,
+        export_limit_kw=intent.export_limit_kw,
+        not_before=intent.not_before,
+        not_after=intent.not_after,
+    )
 
 
 @dataclass(frozen=True)
@@ -35,7 +52,7 @@ class Stretch:
     @property
     def intent(self) -> Intent:
         """What is wanted, for this part of time alone."""
-        return Intent(IntentMode(self.row.mode), self.row.power_kw, self.begin, self.end, self.row.until_soc)
+        return replace(intent_of(self.row), not_before=self.begin, not_after=self.end)
 
 
 def put_in_force(
@@ -91,28 +108,27 @@ def put_in_force(
             adopted=choice.adopted,
             older_cost_eur=choice.older_cost_eur,
         )
-        session.add(row)
-        if not choice.adopted:
-            return False
-        session.flush()
-        of_plans = (IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.override_id.is_(None))
-        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_before >= begin).values(superseded=True))
-        # A stretch under way ends where the new plan begins.
-        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_after > begin).values(not_after=begin))
-        session.add_all(
-            IntentRow(
-                site_id=site_id,
-                plan_id=row.id,
-                mode=intent.mode.value,
-                power_kw=intent.power_kw,
-                until_soc=intent.until_soc,
-                not_before=intent.not_before,
-                not_after=intent.not_after,
-                superseded=False,
-            )
-            for intent in translated.intents
-        )
-    return True
+        if choice.adopted:
+            put_intents_in_force(session, row, translated.intents)
+        else:
+            session.add(row)
+    return choice.adopted
+
+
+def put_intents_in_force(session: Session, plan: PlanRow, intents: Iterable[Intent]) -> None:
+    """Store a plan with its intents; what older plans want from its beginning on is superseded."""
+    session.add(plan)
+    session.flush()
+    of_plans = (
+        IntentRow.site_id == plan.site_id,
+        IntentRow.superseded.is_(False),
+        IntentRow.override_id.is_(None),
+    )
+    begin = plan.begins_at
+    session.execute(update(IntentRow).where(*of_plans, IntentRow.not_before >= begin).values(superseded=True))
+    # A stretch under way ends where the new plan begins.
+    session.execute(update(IntentRow).where(*of_plans, IntentRow.not_after > begin).values(not_after=begin))
+    session.add_all(intent_row(intent, plan.site_id, plan_id=plan.id) for intent in intents)
 
 
 def overridden_since_plan(db: Database, site_id: int) -> bool:
@@ -157,25 +173,22 @@ def newest_plan(db: Database, site_id: int, *, adopted: bool = True) -> PlanRow 
         return session.scalar(query.order_by(PlanRow.id.desc()).limit(1))
 
 
+_CURRENT = (
+    select(IntentRow)
+    .where(
+        IntentRow.site_id.in_(SITE_IDS),
+        IntentRow.superseded.is_(False),
+        IntentRow.not_before <= bindparam("now"),
+        IntentRow.not_after > bindparam("now"),
+    )
+    .order_by(IntentRow.override_id.is_not(None), IntentRow.id)
+)
+
+
 def current_intents(session: Session, site_ids: Sequence[int], now: dt.datetime) -> dict[int, IntentRow]:
     """What is wanted of each of some sites now: what a person wants before what a plan does, the newest of each."""
-    rows = session.scalars(
-        select(IntentRow)
-        .where(
-            IntentRow.site_id.in_(site_ids),
-            IntentRow.superseded.is_(False),
-            IntentRow.not_before <= now,
-            IntentRow.not_after > now,
-        )
-        .order_by(IntentRow.override_id.is_not(None), IntentRow.id)
-    )
+    rows = session.scalars(_CURRENT, {"site_ids": site_ids, "now": now})
     return {row.site_id: row for row in rows}
-
-
-def is_replaced(session: Session, intent: IntentRow, now: dt.datetime) -> bool:
-    """Whether a newer plan has dropped an intent, or its site is to do something else by now."""
-    current = current_intents(session, [intent.site_id], now).get(intent.site_id)
-    return intent.superseded or (current is not None and current.id != intent.id)
 
 
 def stretches_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[Stretch]:
@@ -196,18 +209,19 @@ def laid_over(rows: Sequence[IntentRow], begin: dt.datetime, end: dt.datetime) -
     return sorted(found, key=lambda each: each.begin)
 
 
+_COVERING = (
+    select(IntentRow)
+    .where(
+        IntentRow.site_id == bindparam("site_id"),
+        IntentRow.superseded.is_(False),
+        IntentRow.not_after > bindparam("begin"),
+        IntentRow.not_before < bindparam("end"),
+    )
+    .order_by(IntentRow.not_before)
+)
+
+
 def intents_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[IntentRow]:
     """The intents in force that cover any part of `[begin, end)`, in order."""
     with db.session() as session:
-        return list(
-            session.scalars(
-                select(IntentRow)
-                .where(
-                    IntentRow.site_id == site_id,
-                    IntentRow.superseded.is_(False),
-                    IntentRow.not_after > begin,
-                    IntentRow.not_before < end,
-                )
-                .order_by(IntentRow.not_before)
-            )
-        )
+        return list(session.scalars(_COVERING, {"site_id": site_id, "begin": begin, "end": end}))

@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 
-from adapters.contract import Telemetry
+from adapters.contract import Channel, Telemetry
 from engine import Battery
 from engine.arrays import Array
 
@@ -42,6 +43,10 @@ THOUSAND_WITHIN = 3.0
 JUMP_SOC = 0.05
 # Telemetry may report a state of charge a little outside 0..1.
 SOC_MARGIN = 0.05
+# Meters that show single watts do not show the same ones for so long [s].
+REPEATED_S = 900.0
+# Coarser meters may [kW].
+FINE_KW = 0.01
 # Meters on two sides of an inverter, read at slightly different moments.
 BALANCE_KW, BALANCE_SHARE = 0.15, 0.15
 
@@ -77,7 +82,7 @@ def findings(readings: Sequence[Telemetry], battery: Battery, soc_resolution: fl
     Returns:
         Contradictions that stand now; none while readings are too few.
     """
-    found = [*_beyond_nameplate(readings, battery), *_unbalanced(readings, battery)]
+    found = [*_beyond_nameplate(readings, battery), *_unbalanced(readings, battery), *_repeated(readings)]
     state = [reading for reading in readings if reading.soc is not None]
     if state and not _is_soc(state[-1].soc):
         found.append(Finding(Doubt.STATE_OF_CHARGE, f"it reads {state[-1].soc:g}, outside 0..1"))
@@ -207,6 +212,28 @@ def _beyond_nameplate(readings: Sequence[Telemetry], battery: Battery) -> list[F
     if len(powers) < 2 or np.abs(powers[-2:]).min() <= OVER_NAMEPLATE * rated_kw + 1.0:
         return []
     return [Finding(Doubt.UNIT, f"battery_kw reads {powers[-1]:+g}, the nameplate is {rated_kw:g} kW")]
+
+
+def _repeated(readings: Sequence[Telemetry]) -> list[Finding]:
+    """Every power of the site is the same to the watt for long, whatever its time stamps say.
+
+    By the site's own powers: a battery at rest shows the same for hours.
+    """
+    for channel in Channel:
+        shown = [(each.measured_at, (each.grid_kw, each.load_kw)) for each in readings if each.channel is channel]
+        if not shown or not any(_is_fine(value) for value in shown[-1][1]):
+            continue
+        until, values = shown[-1]
+        since = next((after for (_, one), (after, _) in reversed(list(pairwise(shown))) if one != values), shown[0][0])
+        if (until - since).total_seconds() >= REPEATED_S:
+            text = f"grid_kw and load_kw have been {values[0]} and {values[1]} since {since.isoformat()}"
+            return [Finding(Doubt.FROZEN, text)]
+    return []
+
+
+def _is_fine(value: float | None) -> bool:
+    """Whether a value shows single watts."""
+    return value is not None and math.isfinite(value) and abs(value / FINE_KW - round(value / FINE_KW)) > 1e-6
 
 
 def _unbalanced(readings: Sequence[Telemetry], battery: Battery) -> list[Finding]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from adapters.contract import Clock
 from engine import Site
 from engine.errors import InputError
-from schedules import journal
+from schedules import export_limits, journal
 from schedules.sites import ControlledSite, WatchedSite
 from schedules.store import AccountRow, Database, EventRow, SiteRow
 
@@ -120,14 +120,16 @@ def remove_site(db: Database, clock: Clock, target: WatchedSite, by: str) -> Non
     What a worker has in hand for it is stopped at the last line, as nobody has armed a site without an account.
 
     Raises:
-        InputError: A command of ours may be in force on its battery, or the fate of one is unknown.
+        InputError: A command of ours may be in force on its device, or the fate of one is unknown.
     """
     now = clock()
     with db.write() as session:
         row = session.get_one(SiteRow, target.id, with_for_update=True)
         standing = journal.standings(session, [row.id], now)[row.id]
         if isinstance(target, ControlledSite) and (
-            standing.unresolved or standing.drives(target.adapter.abilities, now)
+            standing.unresolved
+            or standing.drives(target.adapter.abilities, now)
+            or export_limits.may_be_in_force(session, row.id)
         ):
             way_out = f"let go of it first: tidewatt kill --site '{row.name}' --reason removal"
             raise InputError(f"site {row.name}", "is driven", way_out)

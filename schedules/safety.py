@@ -8,19 +8,15 @@ alone until a person has looked.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
-from zoneinfo import ZoneInfo
+from dataclasses import replace
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, select
 
 from adapters.contract import Clock
 from engine import InputError
-from engine.intent import IntentMode
-from schedules import plausibility, telemetry
-from schedules.plausibility import Doubt, Finding
-from schedules.sites import WatchedSite
-from schedules.store import CommandRow, Database, EventRow, IntentRow, SafetyState, SiteRow, Verdict
-from schedules.store.models import UNRESOLVED
+from schedules.plausibility import Doubt
+from schedules.signs import EXTERNAL_EVENT, VERDICTS, Signs
+from schedules.store import Database, EventRow, SafetyState, SiteRow
 
 SEVERITY = list(SafetyState)
 # Two readings of five minutes in a row must be good: one good between bad ones sends no battery to and fro [s].
@@ -30,35 +26,12 @@ STALE_CADENCES = 3
 # By now an hour has usually gone: whatever still runs was decided on what is no longer known.
 LOST_CADENCES = 12
 # Once is a hiccup of a vendor's cloud, three stretches in a row are a pattern; after six letting go is the better end.
-INEFFECTIVE_DEGRADES, INEFFECTIVE_RELEASES = 3, 6
-# A device that did not obey is tried again after this [s].
-INEFFECTIVE_REST_S = 3600.0
+INEFFECTIVE_DEGRADES, INEFFECTIVE_RELEASES = 3, VERDICTS
 # Read back, a lost answer is settled within a few cadences; beyond this it will not settle by itself [s].
 UNKNOWN_DEGRADES_S, UNKNOWN_RELEASES_S = 900.0, 3600.0
 # Two accidents are overruled; a third change on one local day is somebody's wish.
 EXTERNAL_YIELDS = 3
-EXTERNAL_EVENT = "site.changed_by_others"
 QUARANTINING = (Doubt.SIGN, Doubt.UNIT)
-
-
-@dataclass(frozen=True)
-class Signs:
-    """What speaks against trusting a site now."""
-
-    state_age_s: float | None
-    """Age of the newest state of charge by the vendor's own time [s]; None: there is none."""
-    state_cadence_s: float
-    """How often the vendor has a new one [s]."""
-    findings: tuple[Finding, ...] = ()
-    """What in its telemetry cannot be true."""
-    ineffective: int = 0
-    """Stretches in a row, the latest lately, in which the device did not obey."""
-    opposite: bool = False
-    """Whether the device did the very opposite of what it was told."""
-    unknown_s: float = 0.0
-    """For how long the fate of a command has been unknown [s]."""
-    external: int = 0
-    """Changes by others on this local day."""
 
 
 def step(state: SafetyState, since: dt.datetime | None, signs: Signs, now: dt.datetime) -> tuple[SafetyState, str]:
@@ -127,59 +100,7 @@ def _graded(value: float, degrades: float, releases: float) -> SafetyState:
     return SafetyState.DEGRADED if value >= degrades else SafetyState.NORMAL
 
 
-def signs_of(db: Database, clock: Clock, target: WatchedSite) -> Signs:
-    """Gather what the store knows against a site; what a person has cleared counts no more."""
-    now, abilities = clock(), target.adapter.abilities
-    with db.session() as session:
-        cleared = session.scalar(select(SiteRow.safety_cleared_at).where(SiteRow.id == target.id))
-        since = cleared or dt.datetime.min.replace(tzinfo=dt.UTC)
-        judged = session.execute(
-            select(IntentRow.verdict, IntentRow.not_after)
-            .where(
-                IntentRow.site_id == target.id,
-                IntentRow.not_before >= since,
-                IntentRow.mode != IntentMode.SELF_CONSUMPTION.value,
-                IntentRow.verdict.is_not(None),
-                IntentRow.verdict != Verdict.UNKNOWN,
-            )
-            .order_by(IntentRow.not_before.desc(), IntentRow.id.desc())
-            .limit(INEFFECTIVE_RELEASES)
-        ).all()
-        unknown_since = session.scalar(
-            select(func.min(CommandRow.sent_at)).where(
-                CommandRow.site_id == target.id, CommandRow.state.in_(UNRESOLVED)
-            )
-        )
-        external = session.scalar(
-            select(func.count()).where(
-                EventRow.site_id == target.id,
-                EventRow.kind == EXTERNAL_EVENT,
-                EventRow.at >= max(since, local_midnight(now, target.site.timezone)),
-            )
-        )
-    begin = max(since, now - dt.timedelta(seconds=plausibility.WINDOW_S))
-    state = telemetry.latest_soc_at(db, target.id)
-    return Signs(
-        state_age_s=None if state is None else (now - state).total_seconds(),
-        state_cadence_s=abilities.state_cadence_s,
-        findings=tuple(
-            plausibility.findings(
-                telemetry.between(db, target.id, begin, now + telemetry.FUTURE_MARGIN),
-                target.site.battery,
-                abilities.soc_resolution,
-            )
-        ),
-        ineffective=_ineffective([(verdict, until) for verdict, until in judged], now),
-        opposite=bool(judged) and judged[0][0] is Verdict.OPPOSITE,
-        unknown_s=0.0 if unknown_since is None else (now - unknown_since).total_seconds(),
-        external=external or 0,
-    )
-
-
-def local_midnight(now: dt.datetime, timezone: str) -> dt.datetime:
-    """When the local day of a time began."""
-    zone = ZoneInfo(timezone)
-    return dt.datetime.combine(now.astimezone(zone).date(), dt.time(), zone)
+_TRUST = select(SiteRow.safety, SiteRow.safety_cause_at).where(SiteRow.id == bindparam("site_id"))
 
 
 def apply(db: Database, clock: Clock, site_id: int, signs: Signs, by: str) -> SafetyState:
@@ -196,11 +117,15 @@ def apply(db: Database, clock: Clock, site_id: int, signs: Signs, by: str) -> Sa
         The state it is in now.
     """
     now = clock()
+    # A site that was never seen waits for its first reading, and for no calm after it: nothing was wrong.
+    wanted, _ = called_for(replace(signs, state_age_s=signs.state_age_s or 0.0))
+    with db.session() as session:
+        before, since = session.execute(_TRUST, {"site_id": site_id}).one()
+    if wanted is SafetyState.NORMAL and step(before, since, signs, now)[0] is before:
+        return before  # nothing to write, for nearly all sites at nearly all times
     with db.write() as session:
         row = session.get_one(SiteRow, site_id, with_for_update=True)
         state, reason = step(row.safety, row.safety_cause_at, signs, now)
-        # A site that was never seen waits for its first reading, and for no calm after it: nothing was wrong.
-        wanted, _ = called_for(replace(signs, state_age_s=signs.state_age_s or 0.0))
         if wanted is not SafetyState.NORMAL and SEVERITY.index(wanted) >= SEVERITY.index(row.safety):
             row.safety_cause_at = now
         if state is not row.safety:
@@ -240,14 +165,6 @@ def note_external(db: Database, clock: Clock, site_id: int, by: str, text: str) 
     """Write down that somebody else changed what a device does; three on a local day are yielded to."""
     with db.write() as session:
         session.add(_event(clock(), EXTERNAL_EVENT, by, session.get_one(SiteRow, site_id), text))
-
-
-def _ineffective(judged: list[tuple[Verdict | None, dt.datetime]], now: dt.datetime) -> int:
-    """How many of the latest verdicts in a row say that nothing happened; none once the device has rested."""
-    if not judged or judged[0][1] < now - dt.timedelta(seconds=INEFFECTIVE_REST_S):
-        return 0
-    obeyed = (number for number, (verdict, _) in enumerate(judged) if verdict is not Verdict.NOT_EFFECTIVE)
-    return next(obeyed, len(judged))
 
 
 def _event(now: dt.datetime, kind: str, by: str, row: SiteRow, text: str) -> EventRow:

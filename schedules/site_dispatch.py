@@ -10,15 +10,24 @@ from enum import Enum
 
 from sqlalchemy.orm import Session
 
-from adapters.contract import Abilities, AdapterError, Channel, Clock, Command, IntentRefusedError, Telemetry
+from adapters.contract import (
+    Abilities,
+    AdapterError,
+    Channel,
+    Clock,
+    Command,
+    ExportLimiting,
+    IntentRefusedError,
+    Telemetry,
+)
 from engine.intent import Intent, IntentMode, self_consumption_kw
-from schedules import halts, journal, leases
-from schedules.confirmation import Tolerance
+from schedules import export_limits, halts, journal, leases
+from schedules.confirmation import Tolerance, is_at_rest
 from schedules.egress import NOT_SENT, SOCKET_WITHIN_S, Egress, Order, above_nameplate
 from schedules.journal import Standing
 from schedules.plans import current_intents, intent_of
 from schedules.sites import ControlledSite
-from schedules.store import CommandRow, CommandState, Database, IntentRow
+from schedules.store import CommandRow, CommandState, Database, IntentRow, Verdict
 from schedules.store.models import CommandKind
 from schedules.telemetry import latest, read_telemetry
 
@@ -26,6 +35,8 @@ from schedules.telemetry import latest, read_telemetry
 REFUSED_AGAIN_S = 60.0
 # Limits that the battery management reported are believed for so many of the vendor's cadences.
 LIMITS_HOLD_CADENCES = 3
+# So often a device is told the same that takes it and does not do it.
+TOLD_AT_MOST = 4
 # Renewals of a fleet that began at one price edge drift apart by up to this part of their period.
 JITTER = 0.2
 GOLDEN = 0.6180339887498949
@@ -86,6 +97,9 @@ class SiteDispatch:
             # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
             await self.release()
             return Outcome.SENT
+        if row is None and self._is_release_ignored():
+            await self.release()
+            return Outcome.SENT
         if not await self.resolve_unknown():
             return Outcome.WAITING
         if row is None:
@@ -128,6 +142,22 @@ class SiteDispatch:
         for row in self._standing.unresolved:
             self._close(row, CommandState.SUPERSEDED, f"released by command {answer.id}")
         self._known = None
+        return True
+
+    async def limit_export(self, *, lift: bool = False) -> bool:
+        """Have export limited as is wanted now, or not at all; whether nothing of it is left to be done now."""
+        if not isinstance(self.target.adapter, ExportLimiting):
+            return True
+        row = None if lift else self._situation.wanted
+        with self._db.session() as session:
+            command = export_limits.due(session, self.target, row, self._clock(), at_once=lift)
+        if command is None:
+            return True
+        intent_id = None if row is None or command.releases else row.id
+        answer = await self._send(command, CommandKind.LIMIT, intent_id)
+        if answer is None or answer.state is not CommandState.ACCEPTED:
+            return False
+        journal.supersede_limits(self._db, self._clock, answer)
         return True
 
     async def resolve_unknown(self) -> bool:
@@ -209,6 +239,45 @@ class SiteDispatch:
         assert reading.battery_kw is not None
         return abs(reading.battery_kw - wanted_kw) <= Tolerance.of(self._abilities).power(wanted_kw)
 
+    def _is_release_ignored(self) -> bool:
+        """Whether the device goes on as it was told before a release that its vendor took; told again a few times."""
+        release, driving, now = self._standing.newest, self._standing.driving, self._clock()
+        if release is None or driving is None or self._standing.released is not release or driving.id > release.id:
+            return False
+        # By its own end the device lets go of it, released or not.
+        if not replace(self._standing, released=None).drives(self._abilities, now):
+            return False
+        reading = self._seen_after(release)
+        if reading is None or not self._is_driven(reading, driving):
+            return False
+        with self._db.session() as session:
+            return journal.releases_since(session, driving) < TOLD_AT_MOST
+
+    def _is_order_ignored(self, row: IntentRow, order: CommandRow) -> bool:
+        """Whether the device does not do what its vendor took the order for; told again a few times."""
+        if row.verdict is not Verdict.NOT_EFFECTIVE:
+            return False
+        reading = self._seen_after(order)
+        if reading is None or self._shows(reading, order):
+            return False
+        with self._db.session() as session:
+            return journal.orders_of(session, row.id) < TOLD_AT_MOST
+
+    def _is_driven(self, reading: Telemetry, order: CommandRow) -> bool:
+        """Whether a device does as an order said: by its own word, or where it has none by its power."""
+        if reading.dispatch_active is not None:
+            return reading.dispatch_active
+        is_at_ease = is_at_rest(self.target.site.battery, reading, Tolerance.of(self._abilities))
+        return self._shows(reading, order) and not is_at_ease
+
+    def _seen_after(self, command: CommandRow) -> Telemetry | None:
+        """The newest power, if it can show the effect of a command that was answered."""
+        reading = latest(self._db, self.target.id, Channel.POWER)
+        shown_since = (command.answered_at or command.sent_at) + dt.timedelta(seconds=self._abilities.settling_s)
+        if reading is None or reading.battery_kw is None or reading.measured_at < shown_since:
+            return None
+        return reading
+
     def _is_due(self, row: IntentRow) -> bool:
         newest = self._standing.newest
         if newest is None:
@@ -218,10 +287,15 @@ class SiteDispatch:
         if own is not None and own.state is CommandState.REJECTED and not own.retryable:
             # What was refused will be refused again: not more often than a renewal would come.
             return self._age_s(own) >= (renew_after_s or REFUSED_AGAIN_S)
+        if newest.intent_id == row.id and newest.state is CommandState.SEEN:
+            # Where commands lapse, what was seen may be the one before a lost renewal: it is sent again.
+            return renew_after_s is not None
         if newest.intent_id != row.id or newest.state is not CommandState.ACCEPTED:
             return True
-        if newest.kind is CommandKind.RELEASE or renew_after_s is None:
-            return False
+        if newest.kind is CommandKind.RELEASE:
+            return self._is_release_ignored()
+        if renew_after_s is None:
+            return self._is_order_ignored(row, newest)
         return self._age_s(newest) >= renew_after_s * (1 - JITTER * (self.target.id * GOLDEN % 1))
 
     def _age_s(self, command: CommandRow) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from adapters.contract import Sparing
+from adapters.contract import ExportLimiting, Sparing
 from engine import Plan
 from engine.arrays import Array
 from engine.intent import Intent, IntentMode, intents_of
@@ -38,14 +38,17 @@ def translate(plan: Plan, target: ControlledSite) -> Translation:
         InputError: The device cannot do what the plan needs.
     """
     adapter = target.adapter
-    value = IntentValue(plan, intents_of(plan))
+    limits_export = isinstance(adapter, ExportLimiting) and adapter.limits_export(target.device)
+    value = IntentValue(plan, intents_of(plan), limits_export=limits_export)
     if isinstance(adapter, Sparing):
         end = plan.table.index[-1].to_pydatetime() + dt.timedelta(hours=plan.problem.step_h)
         budget = adapter.call_budget(target.device, end)
+        asked = intents_of(plan, SET_POINTS, limits_export=limits_export)
         # Powers are merged; following the house is an option for every stretch, and the loss tells where it fits.
-        merging = merge(intents_of(plan, SET_POINTS), budget.calls, budget.costs, value.loss_eur)
+        merging = merge(asked, budget.calls, budget.costs, value.loss_eur)
         stretches = [(segment.first, segment.last, segment.intent) for segment in merging.segments]
     else:
-        stretches = [(t, t, intent) for t, intent in enumerate(intents_of(plan, adapter.abilities.modes))]
+        asked = intents_of(plan, adapter.abilities.modes, limits_export=limits_export)
+        stretches = [(t, t, intent) for t, intent in enumerate(asked)]
     course = value.carry_out(stretches)
     return Translation([intent for *_, intent in stretches], course.excess_eur, course.soc)

@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-order",
         action="store_true",
-        help="160 instead of 16 histories of one site under faults, in any order; takes minutes",
+        help="300 instead of 30 histories of one site under faults, in any order; takes minutes",
     )
     parser.addoption(
         "--chaos",

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.alphaess import mapping
-from adapters.alphaess.client import ALARMING_CLOCK_OFFSET_S, AlphaEssClient, Settings, VendorCodeError
+from adapters.alphaess.client import ALARMING_CLOCK_OFFSET_S, AlphaEssClient, Settings
 from adapters.contract import (
     Abilities,
     Accepted,
@@ -33,6 +33,7 @@ from adapters.ratings import clamped_kw
 from adapters.settings import checked
 from adapters.transport import NotSentError, RefusedRequestError
 from adapters.values import lowered
+from adapters.vendor_codes import VendorCodeError
 from engine.intent import Intent, IntentMode
 
 

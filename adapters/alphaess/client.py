@@ -17,9 +17,10 @@ from pydantic import SecretStr
 from adapters.alphaess.mapping import CONFIGURATION_FAULTS, LOGIN_AGAIN, PATHS, ReturnCode, Status, describe_code
 from adapters.alphaess.signing import encrypt_password, sign
 from adapters.contract import Clock, ConfigurationError, VendorUnavailableError
-from adapters.settings import AccountSettings, Seconds, WebAddress
+from adapters.settings import AccountSettings, CallSeconds, WebAddress
 from adapters.transport import NotSentError, RefusedRequestError, Transport
 from adapters.values import lowered
+from adapters.vendor_codes import VendorCodeError
 from engine.timeline import TimeZoneName
 
 log = logging.getLogger(__name__)
@@ -33,18 +34,6 @@ ALARMING_CLOCK_OFFSET_S = 30.0
 LARGEST_CLOCK_OFFSET_S = 240.0
 PAGE_SIZE = 50
 MOST_PAGES = 2000
-
-
-class VendorCodeError(VendorUnavailableError):
-    """The vendor answered with a return code that a later try may not see again."""
-
-    def __init__(self, path: str, code: int) -> None:
-        self.code = code
-        super().__init__(path, code)
-
-    def __str__(self) -> str:
-        path, code = self.args
-        return f"{path}: {describe_code(code)}"
 
 
 class Settings(AccountSettings):
@@ -62,7 +51,8 @@ class Settings(AccountSettings):
     full_soc_raw: Literal[250, 252] = 250
     """What 100 % is on the wire: 250 by the document's 0.4 % a bit; some devices end a full charge early then and need
     252. Settled at commissioning."""
-    timeout_s: Seconds = 10.0
+    timeout_s: CallSeconds = 5.0
+    """A lost call is noticed, read back and made again well inside a command's lifetime, for thousands of sites."""
 
 
 class AlphaEssClient:
@@ -304,4 +294,4 @@ def _raise_for(name: str, code: int) -> None:
         return
     if code in CONFIGURATION_FAULTS:
         raise ConfigurationError(f"{name}: {describe_code(code)}; check account, secret, user and serial number")
-    raise VendorCodeError(name, code)
+    raise VendorCodeError(name, code, describe_code(code))

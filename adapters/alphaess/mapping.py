@@ -26,6 +26,7 @@ from typing import Any
 
 from adapters.contract import Channel, Found, IntentRefusedError, Registers, Telemetry, VendorUnavailableError
 from adapters.values import fraction, in_utc, kilo, lowered, number, time_of
+from adapters.vendor_codes import described
 
 # Section 7: "The command will automatically stop after 90 seconds".
 DISPATCH_LIFETIME_S = 90.0
@@ -111,10 +112,7 @@ NOTHING_DONE = LOGIN_AGAIN | {ReturnCode.TIMESTAMP, ReturnCode.DISPATCH_FAILED}
 
 def describe_code(code: int) -> str:
     """A return code with its name, for messages."""
-    try:
-        return f"ReturnCode {code} ({ReturnCode(code).name.lower().replace('_', ' ')})"
-    except ValueError:
-        return f"ReturnCode {code} (not in the document)"
+    return described("ReturnCode", ReturnCode, code)
 
 
 def raw_power(battery_kw: float) -> int:

@@ -48,6 +48,7 @@ from adapters.huawei.reader import HuaweiReader
 from adapters.huawei.receipts import receipt_of, receipt_of_error
 from adapters.huawei.settings import Settings
 from adapters.huawei.tasks import (
+    ActivePowerTask,
     ChargeStatus,
     ChargeTask,
     SettingTask,
@@ -67,12 +68,15 @@ from engine.intent_merging import MOVES, RESTS, CallCosts, Loss, Merging, merge
 LATEST_AFTER = dt.timedelta(minutes=3)
 # The cloud may begin a task so much later than it took it, and then it also ends so much later.
 LATE_START = dt.timedelta(seconds=TASK_CADENCE_S)
-Part = dict[int, tuple[Command, ChargeTask | WorkingModeTask]]
+Part = dict[int, tuple[Command, ChargeTask | WorkingModeTask | ActivePowerTask]]
 """Commands of different plants by their place among all that are sent, and what they say."""
 
 
 class HuaweiAdapter(HuaweiReader):
-    """One owner, watched and driven: also `BatchDispatchable`, `Trackable`, `Schedulable`, `Connectable`."""
+    """One owner, watched and driven.
+
+    Also `BatchDispatchable`, `ExportLimiting`, `Trackable`, `Schedulable`, `Connectable`.
+    """
 
     def __init__(self, client: HuaweiClient) -> None:
         super().__init__(client)
@@ -124,6 +128,17 @@ class HuaweiAdapter(HuaweiReader):
             receipts.update(await self._send_part(part))
         return [receipts[place] for place in range(len(commands))]
 
+    # --- ExportLimiting ---
+
+    def limits_export(self, device: Device) -> bool:
+        """Whether the plant's owner agreed to it."""
+        return device.device_id in self.client.settings.feed_in_limit_plants
+
+    def limit_export(self, device: Device, export_limit_kw: float | None) -> Command:
+        """Feed-in limited to a power of all phases together, or not at all (section 5.2.7)."""
+        plant = _plant_of(device)
+        return Command(plant, export_limit_kw is None, 0.0, ActivePowerTask(plant, export_limit_kw).wire())
+
     # --- Trackable ---
 
     async def track(self, command: Command, receipt: Accepted) -> Tracked:
@@ -132,7 +147,7 @@ class HuaweiAdapter(HuaweiReader):
             task = task_of_wire(command.payload)
         except IntentRefusedError as error:
             return Tracked(Progress.UNKNOWN, str(error))
-        if isinstance(task, WorkingModeTask):
+        if not isinstance(task, ChargeTask):
             return await self.change_progress(task, receipt)
         try:
             request_id = int(receipt.vendor_reference)
@@ -173,7 +188,9 @@ class HuaweiAdapter(HuaweiReader):
         return CallBudget(
             # One at least: what is kept for releases lets it rest.
             calls=max(1, int((left + later) / settings.plants_sharing_quota)),
-            costs=CallCosts(dict.fromkeys(modes, each), behind_another=1, stopped_for=frozenset(stopped_for)),
+            costs=CallCosts(
+                dict.fromkeys(modes, each), behind_another=1, stopped_for=frozenset(stopped_for), per_limit=each
+            ),
         )
 
     def schedule(self, intents: Sequence[Intent], device: Device, latest: Telemetry | None) -> list[Sending]:
@@ -242,16 +259,16 @@ class HuaweiAdapter(HuaweiReader):
 
     # --- setting up ---
 
-    async def change(self, wanted: Sequence[SettingTask]) -> list[Receipt]:
+    async def change(self, wanted: Sequence[SettingTask], urgent: bool = False) -> list[Receipt]:
         """Deliver settings of one kind, 10 plants in a call, each once; never raising for vendor or network.
 
-        A plant that has the value already has accepted it.
+        A plant that has the value already has accepted it. Urgent ones may use what is kept for releases.
         """
         receipts: list[Receipt] = []
         for begin in range(0, len(wanted), MOST_PLANTS_PER_SETTING_TASK):
             part = wanted[begin : begin + MOST_PLANTS_PER_SETTING_TASK]
             try:
-                delivery = await self.client.change(part)
+                delivery = await self.client.change(part, urgent)
             except AdapterError as error:
                 receipts += [receipt_of_error(error)] * len(part)
                 continue
@@ -317,19 +334,21 @@ class HuaweiAdapter(HuaweiReader):
                 "mode is switched, name it in neutral_idle_plants"
             )
 
-    def _stops_first(self, command: Command, task: ChargeTask | WorkingModeTask) -> bool:
+    def _stops_first(self, command: Command, task: ChargeTask | WorkingModeTask | ActivePowerTask) -> bool:
         """Whether a task that may still run is ended before a command.
 
         Before another task because the same signal would be refused, before a working mode because that counts only
-        where no task runs.
+        where no task runs; a limit of feed-in is in no task's way.
         """
+        if isinstance(task, ActivePowerTask):
+            return False
         if isinstance(task, WorkingModeTask):
             return command.replaces
         is_stop = task.switch is DispatchSwitch.STOP
         return command.replaces and not is_stop and self.client.settings.stop_before_same_signal
 
     async def _send_part(self, part: Part) -> dict[int, Receipt]:
-        """Stops in one call, then working modes, then what drives in another call."""
+        """Stops in one call, then working modes, then what drives in another call; limits of feed-in last."""
         modes = {place: task for place, (_, task) in part.items() if isinstance(task, WorkingModeTask)}
         forced = {place: task for place, (_, task) in part.items() if isinstance(task, ChargeTask)}
         receipts: dict[int, Receipt] = {}
@@ -352,7 +371,11 @@ class HuaweiAdapter(HuaweiReader):
             in_part = isinstance(stop, Rejected) and isinstance(receipt, Accepted)
             receipts[place] = Unknown("the mode was accepted, and the stop before it refused") if in_part else receipt
         driving = {place: task for place, task in forced.items() if place not in receipts}
-        return {**receipts, **await self._charge(driving)}
+        receipts.update(await self._charge(driving))
+        limits = {place: task for place, (_, task) in part.items() if isinstance(task, ActivePowerTask)}
+        # A call that lifts one limit may be made; what rides along costs nothing more.
+        lifts = any(part[place][0].releases for place in limits)
+        return {**receipts, **dict(zip(limits, await self.change(list(limits.values()), lifts), strict=True))}
 
     async def _charge(self, part: Mapping[int, ChargeTask]) -> dict[int, Receipt]:
         if not part:

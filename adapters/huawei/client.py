@@ -256,15 +256,20 @@ class HuaweiClient:
         answer = await self._read(Call.CHARGE_STATUS, {"requestID": request_id})
         return tasks.read_charge_status(answer, self._clean)
 
-    async def change(self, wanted: Sequence[tasks.SettingTask]) -> tasks.Delivery:
-        """Deliver settings of one kind for up to 10 plants (sections 5.2.3, 5.2.5, 5.2.7), once."""
+    async def change(self, wanted: Sequence[tasks.SettingTask], urgent: bool = False) -> tasks.Delivery:
+        """Deliver settings of one kind for up to 10 plants (sections 5.2.3, 5.2.5, 5.2.7), once.
+
+        Args:
+            wanted: What to set.
+            urgent: Whether it may use what is kept for releases; self-consumption always may.
+        """
         _check(wanted, MOST_PLANTS_PER_SETTING_TASK)
         kinds = {type(task) for task in wanted}
         if len(kinds) > 1:
             raise ConfigurationError("tasks: of several kinds; each kind has a call of its own")
         call, _ = _SETTING_CALLS[kinds.pop()]
         # A call that lets go of one plant may be made; what rides along costs nothing more.
-        urgent = any(getattr(task, "mode", None) is WorkingMode.SELF_CONSUMPTION for task in wanted)
+        urgent = urgent or any(getattr(task, "mode", None) is WorkingMode.SELF_CONSUMPTION for task in wanted)
         answer = await self._write(call, {"tasks": [task.wire() for task in wanted]}, urgent=urgent)
         return tasks.read_delivery(answer, [task.plant_code for task in wanted], charge=False, clean=self._clean)
 

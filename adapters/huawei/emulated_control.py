@@ -169,7 +169,8 @@ class TaskDesk:
 
     def _change_fault(self, kind: str, task: Mapping[str, Any]) -> str | None:
         plant = self._plants[str(task["plantCode"])]
-        if any(not change.applied and change.ends_at() > self._now() for change in plant.changing):
+        under_way = [each for each in plant.changing if not each.applied and each.ends_at() > self._now()]
+        if any(change.kind == kind for change in under_way):
             return "The same task is being executed in the current plant."
         fault = {"mode": _mode_fault, "configuration": _configuration_fault, "power": _power_fault}[kind](task)
         if fault is not None:

@@ -1,8 +1,8 @@
 """One emulated plant of SmartPVMS: inverter, battery and meter, the tasks it is given, and the data its cloud has.
 
 A residential plant has an inverter of type 38 with a battery (39) behind it and a power sensor (47); a commercial one
-an inverter of type 1, a storage (41) beside it and a grid meter (17), and takes no forced tasks. A limit of feed-in is
-kept and shown, but does not throttle the emulated array.
+an inverter of type 1, a storage (41) beside it and a grid meter (17), and takes no forced tasks. A limit of feed-in
+throttles the array.
 """
 
 from __future__ import annotations
@@ -145,12 +145,14 @@ class EmulatedPlant:
         for change in self.changing:
             if change.works and not change.applied and change.ends_at() <= self.site.now:
                 change.applied = True
-                self.settings[change.kind] = {**self.settings.get(change.kind, {}), **change.wanted}
-                if change.kind == "mode":
-                    self.settings["mode"] = change.wanted
-                    self._set_resting(change.wanted)
-                elif change.kind == "configuration":
-                    self._set_battery(self.settings["configuration"]["batteryConfigurationInfo"])
+                self.settings[change.kind] = change.wanted
+                match change.kind:
+                    case "mode":
+                        self._set_resting(change.wanted)
+                    case "configuration":
+                        self._set_battery(change.wanted["batteryConfigurationInfo"])
+                    case "power":
+                        self._set_feed_in(change.wanted)
 
     def _set_resting(self, wanted: Mapping[str, Any]) -> None:
         """What the battery does without tasks: in TOU it rests outside its windows, which are not emulated."""
@@ -168,6 +170,10 @@ class EmulatedPlant:
         if "maximumDischargePower" in info:
             changes["max_discharge_kw"] = min(rating.max_discharge_kw, info["maximumDischargePower"] / 1000)
         self.site.plant.battery = rating.model_copy(update=changes)
+
+    def _set_feed_in(self, wanted: Mapping[str, Any]) -> None:
+        limits = wanted["controlMode"] == "6"
+        self.site.plant.export_limit_kw = wanted["controlInfo"].get("maxGridFeedInPower") if limits else None
 
     def _record(self) -> None:
         reading = self.site.reading(CADENCE_S)

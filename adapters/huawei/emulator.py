@@ -110,7 +110,7 @@ class HuaweiCloud:
         }
 
     def account(self) -> dict[str, Any]:
-        """An owner who has consented to everything, and agreed that the working modes are switched."""
+        """An owner who has consented to everything, and agreed to other working modes and to limits of feed-in."""
         return {
             "access": "oauth",
             "oauth_url": "same",
@@ -119,6 +119,7 @@ class HuaweiCloud:
             "redirect_url": REDIRECT_URL,
             "refresh_token": self._refresh,
             "neutral_idle_plants": [code for code, plant in self.plants.items() if not plant.commercial],
+            "feed_in_limit_plants": list(self.plants),
         }
 
     def api_account(self) -> dict[str, Any]:

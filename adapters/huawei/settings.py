@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from adapters.huawei.mapping import OAUTH_HOST, Sign
-from adapters.settings import AccountSettings, Seconds, WebAddress
+from adapters.settings import AccountSettings, CallSeconds, Seconds, WebAddress
 
 
 class Settings(AccountSettings):
@@ -28,7 +28,7 @@ class Settings(AccountSettings):
     """Of an API account."""
     system_code: SecretStr = SecretStr("")
     """Password of an API account."""
-    timeout_s: Seconds = 10.0
+    timeout_s: CallSeconds = 10.0
 
     storage_sign: Sign = "discharges"
     """What a positive power of device type 41 means; one source only."""
@@ -57,6 +57,9 @@ class Settings(AccountSettings):
     neutral_idle_plants: frozenset[str] = frozenset()
     """Plants whose owner agreed that we switch the working mode: only they can be held, and a release sets them to
     self-consumption, whatever mode they had before."""
+    feed_in_limit_plants: frozenset[str] = frozenset()
+    """Plants whose owner agreed that we limit what they feed in: a limit that is lifted leaves the site's own, as its
+    assets have it, or none, whatever was set before."""
     batteries_of_plant: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     """How many batteries a plant has, where it has several: "the task is executed on every ESS", so each is told its
     share of the power. 1 tells each the whole, if the vendor turns out to share it out."""

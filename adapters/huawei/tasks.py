@@ -190,12 +190,14 @@ def neutral_idle(plant_code: str, grid_charge_kw: float) -> WorkingModeTask:
     )
 
 
-def task_of_wire(payload: Mapping[str, Any]) -> ChargeTask | WorkingModeTask:
+def task_of_wire(payload: Mapping[str, Any]) -> ChargeTask | WorkingModeTask | ActivePowerTask:
     """The task that a command carries, as its words tell, or a journal's.
 
     Raises:
         IntentRefusedError: It is none that an intent leads to.
     """
+    if "controlMode" in payload:
+        return ActivePowerTask.of_wire(payload)
     if "operationMode" not in payload:
         return ChargeTask.of_wire(payload)
     plant = text(payload.get("plantCode"))
@@ -272,6 +274,19 @@ class ActivePowerTask:
         limit = self.feed_in_limit_kw
         inside = limit is None or -1000 <= limit <= self.most_kw
         _refuse_unless(inside, "feed_in_limit_kw", f"{limit} is outside -1000..{self.most_kw:g} kW")
+
+    @classmethod
+    def of_wire(cls, payload: Mapping[str, Any]) -> ActivePowerTask:
+        """The inverse of `wire` for a limit of the plant's total power, for what a journal kept.
+
+        Raises:
+            IntentRefusedError: It is none, or has something else in it.
+        """
+        info = payload.get("controlInfo")
+        limit_kw = number(info.get("maxGridFeedInPower")) if isinstance(info, Mapping) else None
+        task = cls(text(payload.get("plantCode")), limit_kw)
+        _refuse_unless(task.wire() == payload, "payload", "no limit of feed-in")
+        return task
 
     def wire(self) -> dict[str, Any]:
         """One element of `tasks`."""

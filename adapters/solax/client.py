@@ -34,24 +34,13 @@ from adapters.solax.mapping import (
 )
 from adapters.transport import NotSentError, RefusedRequestError, Request, Transport
 from adapters.values import lowered
+from adapters.vendor_codes import VendorCodeError
 from engine.timeline import TimeZoneName
 
 KIND = "solax calls"
 # Fewer than 10 a minute and fewer than 10,000 a day, says the vendor's portal; the document says nothing.
 QUOTAS = (Quota(9, dt.timedelta(minutes=1)), Quota(9_999, dt.timedelta(days=1)))
 UNAUTHORIZED = frozenset({401, 403})
-
-
-class VendorCodeError(VendorUnavailableError):
-    """The vendor answered with an error code that a later try may not see again."""
-
-    def __init__(self, path: str, code: int) -> None:
-        self.code = code
-        super().__init__(path, code)
-
-    def __str__(self) -> str:
-        path, code = self.args
-        return f"{path}: {describe_code(code)}"
 
 
 class Settings(AccountSettings):
@@ -193,7 +182,7 @@ class SolaxClient:
             )
         if code is None or code == ErrorCode.OK:
             raise VendorUnavailableError(f"{REALTIME_PATH}: the answer tells of success and of failure at once")
-        raise VendorCodeError(REALTIME_PATH, code)
+        raise VendorCodeError(REALTIME_PATH, code, describe_code(code))
 
     def _paused(self, pause: dt.timedelta) -> QuotaExceededError:
         until = self._clock() + pause

@@ -27,6 +27,7 @@ from typing import Any
 
 from adapters.contract import Channel, ConfigurationError, Registers, Telemetry, VendorUnavailableError
 from adapters.values import fraction, in_utc, kilo, lowered, number, time_of
+from adapters.vendor_codes import described
 
 # Section 7.1; the version in the path is v2 whatever the title pages say.
 REALTIME_PATH = "/api/v2/dataAccess/realtimeInfo/get"
@@ -120,11 +121,8 @@ class Meter2(Enum):
 
 
 def describe_code(code: int) -> str:
-    """An error code with its name, for messages; never the vendor's text, which may quote what it was sent."""
-    try:
-        return f"code {code} ({ErrorCode(code).name.lower().replace('_', ' ')})"
-    except ValueError:
-        return f"code {code} (not in the document)"
+    """An error code with its name, for messages."""
+    return described("code", ErrorCode, code)
 
 
 def pause_for(code: int | None, text: object) -> dt.timedelta | None:

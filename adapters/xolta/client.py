@@ -23,7 +23,7 @@ from adapters.contract import (
     VendorUnavailableError,
 )
 from adapters.quota import Ledger, Meter, Quota
-from adapters.settings import AccountSettings, Seconds, WebAddress, is_loopback
+from adapters.settings import AccountSettings, CallSeconds, Seconds, WebAddress, is_loopback
 from adapters.transport import Answer, NotSentError, RefusedRequestError, Request, Transport
 from adapters.xolta import mapping
 from adapters.xolta.auth import AccessTokens
@@ -57,7 +57,7 @@ class Settings(AccountSettings):
     client_id: Annotated[str, Field(min_length=1)]
     client_secret: SecretStr
     scopes: Annotated[tuple[str, ...], Field(min_length=1)] = (mapping.SCOPE,)
-    timeout_s: Seconds = 20.0
+    timeout_s: CallSeconds = 10.0
 
     device_status_path: PathAndQuery = mapping.DEVICE_STATUS_PATH
     """With the query that a server may want: the document speaks of "the queried devices" and names no parameter."""

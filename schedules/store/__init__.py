@@ -1,5 +1,6 @@
 """The store: all state of a running Tidewatt, in SQLite or PostgreSQL."""
 
+from schedules.store.base import SITE_IDS
 from schedules.store.control import (
     AccountRow,
     EventRow,
@@ -27,6 +28,7 @@ from schedules.store.models import (
 )
 
 __all__ = [
+    "SITE_IDS",
     "AccountRow",
     "CommandRow",
     "CommandState",

@@ -7,9 +7,12 @@ from enum import Enum
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy import JSON, DateTime, Dialect, LargeBinary, String
+from sqlalchemy import JSON, BindParameter, DateTime, Dialect, LargeBinary, String, bindparam
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
+
+SITE_IDS: BindParameter[Any] = bindparam("site_ids", expanding=True)
+"""Which sites a statement is for that was built once and is asked often."""
 
 
 class UtcTime(TypeDecorator[dt.datetime]):

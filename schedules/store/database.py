@@ -58,7 +58,7 @@ def engine_of(url: str) -> Engine:
     """Connections as the store needs them, whatever is in it."""
     # Errors of the database go into logs, and what was to be written does not belong there.
     # A server that was started again has closed the connections in the pool: each is tried before it is used.
-    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

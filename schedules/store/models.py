@@ -41,6 +41,8 @@ class CommandKind(Enum):
     START = "start"
     RENEW = "renew"
     RELEASE = "release"
+    LIMIT = "limit"
+    """Of what is fed in, for an intent; or lifted, without one."""
 
 
 class Verdict(Enum):
@@ -101,6 +103,7 @@ class PlanRow(Base):
     """A plan as it was made, with what it was made from."""
 
     __tablename__ = "plan"
+    __table_args__ = (Index("ix_plan_newest", "site_id", "id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
@@ -172,6 +175,14 @@ class CommandRow(Base):
             sqlite_where=text("battery_kw = 0 AND state = 'accepted'"),
             postgresql_where=text("battery_kw = 0 AND state = 'accepted'"),
         ),
+        # Most sites have none, and their thousands of other calls must not be looked through for it.
+        Index(
+            "ix_command_limit",
+            "site_id",
+            "id",
+            sqlite_where=text("kind = 'limit'"),
+            postgresql_where=text("kind = 'limit'"),
+        ),
         Index("ix_command_intent", "intent_id", "id"),
         Index("ix_command_sent_at", "sent_at"),
     )
@@ -179,7 +190,7 @@ class CommandRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
     intent_id: Mapped[int | None] = mapped_column(ForeignKey("intent.id"))
-    """None for a release that no plan asked for: an interruption, the end of the horizon."""
+    """None for a release that no plan asked for (an interruption, the end of the horizon), and for a lifted limit."""
     kind: Mapped[CommandKind]
     battery_kw: Mapped[float]
     payload: Mapped[dict[str, Any]]
@@ -219,7 +230,11 @@ class TelemetryRow(Base):
     """A reading, once per vendor time stamp."""
 
     __tablename__ = "telemetry"
-    __table_args__ = (UniqueConstraint("site_id", "channel", "measured_at"),)
+    __table_args__ = (
+        UniqueConstraint("site_id", "channel", "measured_at"),
+        # What both channels say of a stretch of time: without it a month of a site is looked through.
+        Index("ix_telemetry_time", "site_id", "measured_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))

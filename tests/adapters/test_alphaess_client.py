@@ -10,8 +10,8 @@ from email.utils import format_datetime
 import pytest
 
 from adapters.alphaess import mapping
-from adapters.alphaess.client import VendorCodeError
 from adapters.contract import AdapterError, ConfigurationError, VendorUnavailableError
+from adapters.vendor_codes import VendorCodeError
 
 SERIAL_NUMBER = "AL0000000000001"
 DISPATCH = mapping.dispatch_fields(SERIAL_NUMBER, 1.0, 0.2)

@@ -135,6 +135,25 @@ def test_a_write_that_times_out_is_sent_once_and_its_fate_is_open(ask, vendor, r
     assert vendor.count(NAME) == 1
 
 
+def test_a_write_that_drips_in_byte_by_byte_is_given_up_in_its_time(ask, loopback_server):
+    dripped = 0
+
+    async def drip(_scope, receive, send):
+        nonlocal dripped
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            dripped += 1
+            await send({"type": "http.response.body", "body": b" ", "more_body": True})
+            await asyncio.sleep(0.05)
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    loopback_server.app = drip
+    with pytest.raises(NoAnswerError, match="TimeoutError"):
+        ask(loopback_server.url, "write", timeout_s=0.5)
+    assert 1 < dripped < 100
+
+
 @pytest.mark.parametrize("status", [400, 404, 429])
 def test_a_write_that_the_server_refuses_did_not_happen(ask, vendor, reply, status):
     vendor.on(NAME, reply(b"no", status))

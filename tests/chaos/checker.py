@@ -208,7 +208,10 @@ def past_unresolved(rows: Sequence[Call]) -> list[str]:
     return [
         f"row {newer.id} ({newer.kind}) past row {older.id} ({older.state}) of {newer.device}"
         for older, newer in combinations(rows, 2)
-        if newer.kind != "release" and older.sent_at <= newer.sent_at < older.settled_at
+        # A limit of export is absolute and beside the battery: it waits for nothing, and nothing for it.
+        if newer.kind != "release"
+        and "limit" not in (older.kind, newer.kind)
+        and older.sent_at <= newer.sent_at < older.settled_at
     ]
 
 

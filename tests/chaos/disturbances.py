@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.chaos.installation import Installation
-from tests.chaos.servers import PostgreSql, Valkey
+from tests.servers import PostgreSql, Valkey
 
 # A worker takes seconds to start and a server is away for seconds; more of those, and nothing would ever run.
 WEIGHTS = {

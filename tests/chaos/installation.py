@@ -5,13 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import secrets
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,21 +21,11 @@ from schedules.seal import Sealer
 from schedules.sites import register_site
 from schedules.store import Database
 from tests.chaos.fleet import SITES, VENDORS, device_id, site_of
+from tests.processes import Processes, wait_until
 
-ROOT = Path(__file__).parents[2]
 PROCESS = Path(__file__).with_name("process.py")
 QUEUES = ",".join(["safety", "plan", "default", *(f"vendor-{vendor}" for vendor in VENDORS)])
 CHILDREN = 3
-IN_TIME_S = 60.0
-
-
-def wait_until(reached: Callable[[], Any], what: str, within_s: float = IN_TIME_S) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (found := reached()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not in time: {what}")
-        time.sleep(0.1)
-    return found
 
 
 @dataclass
@@ -59,15 +44,13 @@ class Installation:
         (folder / "state").mkdir()
         key = base64.b64encode(secrets.token_bytes(32)).decode()
         self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
             "TIDEWATT_KEY": key,
             "TIDEWATT_STATE": str(folder / "state"),
             "TIDEWATT_STORE": store_url,
             "TIDEWATT_BROKER": broker_url,
             "CHAOS_TRACES": str(folder / "traces.jsonl"),
         }
-        self._groups: list[subprocess.Popen[bytes]] = []
+        self.processes = Processes(self.environment, folder / "output.txt")
         self.workers: list[Kept] = []
         self.beats: list[Kept] = []
         self.clock = RealClock()
@@ -77,7 +60,7 @@ class Installation:
 
     def open_vendors(self) -> None:
         """Start the vendors' clouds, and put accounts and sites into the store."""
-        self.launch("-m", "tests.chaos.vendors", str(self.folder), str(self._lost_share))
+        self.processes.start("-m", "tests.chaos.vendors", str(self.folder), str(self._lost_share))
         ready = self.folder / "ready.json"
         wait_until(ready.exists, "vendors that listen")
         for vendor, settings in json.loads(ready.read_text()).items():
@@ -98,7 +81,7 @@ class Installation:
         """Start again what has ended; what it was."""
         ended = [kept for kept in (*self.workers, *self.beats) if kept.process.poll() is not None]
         for kept in ended:
-            kept.process = self.launch(str(PROCESS), *kept.arguments)
+            kept.process = self.processes.start(str(PROCESS), *kept.arguments)
         return [kept.arguments[0] for kept in ended]
 
     def children(self) -> list[int]:
@@ -126,27 +109,11 @@ class Installation:
 
     def end(self) -> None:
         """End what was started here, orphans too."""
-        for process in self._groups:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+        self.processes.end()
         self.db.close()
 
     def _keep(self, arguments: tuple[str, ...]) -> Kept:
-        return Kept(arguments, self.launch(str(PROCESS), *arguments))
-
-    def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self.folder / "output.txt").open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self._groups.append(process)
-        return process
+        return Kept(arguments, self.processes.start(str(PROCESS), *arguments))
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -20,8 +20,9 @@ from tests.chaos import checker
 from tests.chaos.checker import Findings
 from tests.chaos.disturbances import PAUSE_S, Disturber
 from tests.chaos.fleet import VENDORS, put_plans
-from tests.chaos.installation import Installation, wait_until
-from tests.chaos.servers import PostgreSql, Valkey
+from tests.chaos.installation import Installation
+from tests.processes import wait_until
+from tests.servers import PostgreSql, Valkey
 
 # Workers are up by then, and have read what begins anything [s].
 WARM_UP_S = 35.0
@@ -147,7 +148,7 @@ def _disturb(folder: Path, postgresql: PostgreSql, kills: int, seed: int, halts_
         begin = installation.clock() + dt.timedelta(seconds=5)
         put_plans(installation.db, installation.clock, seed, begin, 2 * expected_s + 600)
         installation.start(workers=2, beats=3)
-        wait_until(lambda: _reconciled(installation), "the first reconcile of every account", 120)
+        wait_until(lambda: _reconciled(installation), "the first reconcile of every account")
         disturber = Disturber(installation, valkey, postgresql, seed)
         stack.callback(disturber.undo_all)
         begun = time.monotonic()

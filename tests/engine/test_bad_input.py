@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -453,3 +454,8 @@ def test_a_step_that_divides_the_hour_is_planned(minutes):
     index = pd.date_range(QUARTERS[0], periods=8, freq=f"{minutes}min")
     all_of_it = {name: pd.Series(values.to_numpy(), index) for name, values in good().items() if name != "initial_soc"}
     assert optimise(SITE, **all_of_it, initial_soc=0.5).problem.step_h == pytest.approx(minutes / 60)
+
+
+def test_an_error_comes_whole_out_of_another_process():
+    error = InputError("load", "3 values", "give 96")
+    assert repr(pickle.loads(pickle.dumps(error))) == repr(error)

@@ -119,6 +119,40 @@ def test_following_the_house_is_its_need_within_the_ratings():
     assert self_consumption_kw(1.0, 9.0, 5.0, 4.0) == -5.0
 
 
+def a_sunny_day(case, grid: GridConnection, export_price: float) -> Any:
+    """A full battery, 5 kW of sun, 1 kW of load in the first two of four quarter-hours."""
+    site = Site(
+        battery=Battery(capacity_kwh=5, max_charge_kw=5, max_discharge_kw=5), grid=grid, pv=PvArray(curtailable=True)
+    )
+    return case(
+        site, import_price=0.3, export_price=export_price, load=1.0, pv=[5.0, 5.0, 0.0, 0.0], initial_soc=1.0
+    ).plan()
+
+
+def test_where_a_plan_curtails_pv_its_export_is_the_limit(case):
+    plan = a_sunny_day(case, GridConnection(), -0.1)
+    assert plan.table["curtailment_kw"].tolist() == pytest.approx([4.0, 4.0, 0.0, 0.0])
+    assert [intent.export_limit_kw for intent in intents_of(plan)] == [0.0, 0.0, None, None]
+    assert {intent.export_limit_kw for intent in intents_of(plan, limits_export=False)} == {None}
+
+
+def test_where_selling_costs_money_export_is_limited_though_nothing_is_curtailed_yet(case):
+    """There is room for all of the sun; a store that fills sooner or a forecast that is wrong would sell it."""
+    site = Site(battery=Battery(capacity_kwh=50, max_charge_kw=5, max_discharge_kw=5), pv=PvArray(curtailable=True))
+    given = {"import_price": 0.3, "export_price": [-0.1, 0.1, -0.1, -0.1], "load": 1.0, "pv": [5.0, 5.0, 5.0, 0.0]}
+    plan = case(site, **given, initial_soc=0.0, terminal_value=0.3).plan()
+    assert plan.table["curtailment_kw"].max() == pytest.approx(0.0)
+    assert [intent.export_limit_kw for intent in intents_of(plan)] == [0.0, None, 0.0, None]
+    fixed = case(site.model_copy(update={"pv": PvArray()}), **given, initial_soc=0.0).plan()
+    assert {intent.export_limit_kw for intent in intents_of(fixed)} == {None}
+
+
+def test_what_the_connection_does_not_let_through_is_no_limit_of_the_plan(case):
+    plan = a_sunny_day(case, GridConnection(export_limit_kw=3), 0.1)
+    assert plan.table["curtailment_kw"].iloc[0] == pytest.approx(1.0)
+    assert {intent.export_limit_kw for intent in intents_of(plan)} == {None}
+
+
 GOOD = {"mode": CHARGE, "power_kw": 2.0, "not_before": BEGIN, "not_after": BEGIN + QUARTER_HOUR, "until_soc": 0.9}
 
 
@@ -138,6 +172,9 @@ GOOD = {"mode": CHARGE, "power_kw": 2.0, "not_before": BEGIN, "not_after": BEGIN
         pytest.param({"power_kw": math.inf}, "power_kw inf", id="a power without bound"),
         pytest.param({"until_soc": 90}, "until_soc 90 is outside 0..1", id="a state in percent"),
         pytest.param({"until_soc": -0.01}, "until_soc -0.01", id="a state below empty"),
+        pytest.param({"export_limit_kw": -0.1}, "export_limit_kw -0.1", id="a limit that wants a draw"),
+        pytest.param({"export_limit_kw": math.nan}, "export_limit_kw nan", id="a limit that is no number"),
+        pytest.param({"export_limit_kw": math.inf}, "export_limit_kw inf", id="a limit that is none"),
         pytest.param({"until_soc": math.nan}, "until_soc nan", id="a state that is no number"),
     ],
 )

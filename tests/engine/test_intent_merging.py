@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.intent import Intent, IntentMode
-from engine.intent_merging import REST_MISMATCH_KW, CallCosts, energy_deviation, merge
+from engine.intent_merging import LIMIT_MISMATCH_KW, REST_MISMATCH_KW, CallCosts, energy_deviation, merge
 from engine.intent_merging import _merged as merged_options
 
 START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
@@ -23,8 +24,8 @@ CHARGE, DISCHARGE, HOLD, FOLLOW = (
 )
 
 
-def plan(*powers_kw, start=START):
-    """Quarters of an hour: + discharges, - charges, 0 holds, None follows the house."""
+def plan(*powers_kw, start=START, limits_kw=()):
+    """Quarters of an hour: + discharges, - charges, 0 holds, None follows the house; the first ones limit export."""
     intents = []
     for place, power_kw in enumerate(powers_kw):
         begin = start + place * QUARTER
@@ -33,7 +34,8 @@ def plan(*powers_kw, start=START):
         else:
             mode = DISCHARGE if power_kw > 0 else CHARGE
             intents.append(Intent(mode, abs(power_kw), begin, begin + QUARTER, 0.1 if power_kw > 0 else 0.9))
-    return intents
+    limited = [replace(intent, export_limit_kw=kw) for intent, kw in zip(intents, limits_kw, strict=False)]
+    return limited + intents[len(limited) :]
 
 
 ONE_CALL = CallCosts({CHARGE: 1, DISCHARGE: 1, FOLLOW: 0})
@@ -98,12 +100,33 @@ def test_nothing_is_merged_into_nothing():
     assert merge([], 5, ONE_CALL).segments == ()
 
 
+def test_stretches_with_other_limits_of_export_stay_apart():
+    merging = merge(
+        plan(None, None, None, -1, -1, limits_kw=[None, 0.0, 0.0, 0.0, None]), 9, replace(ONE_CALL, per_limit=1)
+    )
+
+    found = [(s.first, s.last, s.intent.mode, s.intent.export_limit_kw) for s in merging.segments]
+    assert found == [(0, 0, FOLLOW, None), (1, 2, FOLLOW, 0.0), (3, 3, CHARGE, 0.0), (4, 4, CHARGE, None)]
+    assert merging.loss == 0
+    assert [s.calls for s in merging.segments] == [0, 1, 1, 2], "a limit costs a call, and so does lifting it"
+    assert merging.calls == merging.calls_unmerged == 4
+
+
+def test_a_limit_that_the_calls_do_not_reach_for_is_dropped_and_its_loss_is_told():
+    intents = plan(None, None, None, limits_kw=[None, 0.0, None])
+    merging = merge(intents, 1, replace(ONE_CALL, per_limit=1))
+
+    assert {s.intent.export_limit_kw for s in merging.segments} == {None}
+    assert merging.loss == pytest.approx(LIMIT_MISMATCH_KW / 4)
+
+
 powers = st.lists(st.sampled_from([None, 0, 1, 2, 5, -1, -3]), min_size=1, max_size=6)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     powers,
+    st.lists(st.sampled_from([None, 0.0, 1.5]), max_size=4),
     st.integers(0, 6),
     st.sampled_from(
         [
@@ -112,12 +135,14 @@ powers = st.lists(st.sampled_from([None, 0, 1, 2, 5, -1, -3]), min_size=1, max_s
             CallCosts({CHARGE: 2, DISCHARGE: 1, FOLLOW: 1, HOLD: 0}),
             CallCosts({CHARGE: 1, DISCHARGE: 1, FOLLOW: 0, HOLD: 0}, behind_another=1),
             CallCosts({CHARGE: 1, DISCHARGE: 1, FOLLOW: 0, HOLD: 1}, 1, stopped_for=frozenset(IntentMode)),
+            CallCosts({CHARGE: 1, DISCHARGE: 1, FOLLOW: 0}, 1, per_limit=1),
         ]
     ),
 )
-def test_no_other_way_to_cut_the_plan_loses_less(planned, budget, costs):
+def test_no_other_way_to_cut_the_plan_loses_less(planned, limits_kw, budget, costs):
     """Against brute force over all cuts and all options of each part."""
-    intents, loss = plan(*planned), energy_deviation(plan(*planned))
+    intents = plan(*planned, limits_kw=limits_kw[: len(planned)])
+    loss = energy_deviation(intents)
     merging = merge(intents, budget, costs)
 
     best = float("inf")
@@ -129,8 +154,8 @@ def test_no_other_way_to_cut_the_plan_loses_less(planned, budget, costs):
             for a, b in itertools.pairwise(edges)
         ]
         for choice in itertools.product(*parts):
-            befores = [None, *(option.mode for _, option in choice)]
-            calls = sum(costs.calls(option, before) for (_, option), before in zip(choice, befores, strict=False))
+            befores = [(None, None), *((option.mode, option.export_limit_kw) for _, option in choice)]
+            calls = sum(costs.calls(option, *before) for (_, option), before in zip(choice, befores, strict=False))
             if calls <= budget:
                 best = min(best, sum(cost for cost, _ in choice))
     assert merging.loss == pytest.approx(best)

@@ -123,3 +123,15 @@ def test_what_the_store_lacks_afterwards_is_dear_and_what_it_has_more_is_worth_n
     charging = hours(plan, "charge", 4.0, 0, 0)
     assert value.loss_eur(0, 0, hours(plan, "hold", 0.0, 0, 0)) == pytest.approx(4 * 0.5 - 4 * 0.1)
     assert value.loss_eur(1, 1, charging) == pytest.approx(4 * 0.2)
+
+
+def test_sun_that_is_sold_at_negative_prices_for_want_of_a_limit_is_part_of_the_loss(ask):
+    plan = ask(
+        import_price=0.3, export_price=-0.1, load=1.0, pv=[6.0, 6.0, 0.0], initial_soc=1.0, curtailable=True
+    ).plan()
+    value = IntentValue(plan, intents_of(plan))
+    unlimited = list(enumerate(intents_of(plan, limits_export=False)))
+
+    assert value.loss_eur(0, 0, unlimited[0][1]) == pytest.approx(5 * 0.1)
+    assert value.carry_out((t, t, intent) for t, intent in unlimited).excess_eur == pytest.approx(2 * 5 * 0.1)
+    assert value.carry_out((t, t, intent) for t, intent in enumerate(intents_of(plan))).excess_eur == 0

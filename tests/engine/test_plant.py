@@ -215,3 +215,22 @@ def test_a_store_outside_its_band_moves_only_back_into_it(soc):
 def test_what_is_no_number_is_refused_and_never_becomes_a_power(mode, ordered_kw, load_kw, pv_kw):
     with pytest.raises((ArithmeticError, ValueError)):
         plant_at(0.5, mode, ordered_kw).run(1, load_kw, pv_kw)
+
+
+@given(batteries, st.sampled_from([0.1, 0.5, 0.95]), scenes, st.sampled_from([0.0, 1.5]))
+@settings(max_examples=60, deadline=None)
+def test_no_more_is_fed_in_than_the_limit_and_sun_gives_way_before_the_battery(battery, soc, scenes, limit_kw):
+    limited, free = (Plant(battery, soc, limits=NO_RAMP, export_limit_kw=kw) for kw in (limit_kw, None))
+    for command, load_kw, pv_kw, _ in scenes:
+        for plant in (limited, free):
+            plant.command, plant.soc = command, soc
+            plant.run(1.0, load_kw, pv_kw)
+        one, other = limited.sample, free.sample
+        assert one.grid_kw >= -limit_kw - EXACT
+        assert one.load_kw == pytest.approx(one.grid_kw + one.pv_kw + one.battery_kw)
+        assert 0 <= one.pv_kw <= pv_kw
+        if other.grid_kw >= -limit_kw:
+            assert (one.pv_kw, one.battery_kw) == (other.pv_kw, other.battery_kw), "nothing that needs a limit"
+        elif one.pv_kw > 0:
+            assert one.battery_kw == other.battery_kw
+            assert one.grid_kw == pytest.approx(-limit_kw)

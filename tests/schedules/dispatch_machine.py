@@ -166,6 +166,11 @@ class DispatchUnderFaults(RuleBasedStateMachine):
         self._tick(tick)
         self.cloud.telemetry_faults[NAME].append(TelemetryFault(self.now, self.now + seconds, kind))
 
+    @rule(tick=TICKS, seconds=st.floats(1.0, 300.0))
+    def the_database_is_away(self, tick, seconds):
+        self._tick(tick)
+        self.stage.database_outages.append((self.now, self.now + seconds))
+
     @rule(tick=TICKS, place=st.integers(0, 2), seconds=st.floats(-2.0, 2.0))
     def a_clock_steps(self, tick, place, seconds):
         self._tick(tick)
@@ -244,6 +249,7 @@ class DispatchUnderFaults(RuleBasedStateMachine):
     def _in_the_end_all_is_settled(self):
         """Once nothing fails any more and those who stalled are awake, some minutes are enough; to stop, one is."""
         self._lift()
+        self.stage.database_outages = [(since, min(until, self.now)) for since, until in self.stage.database_outages]
         self.cloud.telemetry_faults[NAME].clear()
         for process in self.stage.processes:
             process.clock.offset_s = 0.0

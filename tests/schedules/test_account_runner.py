@@ -8,13 +8,15 @@ import pytest
 from sqlalchemy import select
 
 from adapters.contract import QuotaExceededError
-from schedules import inputs
+from engine.errors import SolveError
+from schedules import inputs, jobs
 from schedules.account_runner import AccountRunner
 from schedules.dispatch import Outcome
 from schedules.plans import newest_plan
+from schedules.replanning import FAILED_EVENT
 from schedules.sites import register_watched
-from schedules.store import ReadRow, SafetyState, SiteRow, TelemetryRow
-from tests.schedules.test_inputs import POWERS, PRICES, hours
+from schedules.store import EventRow, ReadRow, SafetyState, SiteRow, TelemetryRow
+from tests.schedules.frames import POWERS, PRICES, hours
 
 
 @pytest.fixture
@@ -136,3 +138,46 @@ def test_a_site_is_judged_when_there_was_to_be_news_of_it(street):
     tick(street)
     with street.db.session() as session:
         assert session.get_one(SiteRow, street.target.id).safety is SafetyState.DEGRADED
+
+
+def test_a_plan_that_cannot_be_made_is_tried_again_after_a_while_and_told(street, monkeypatch):
+    made = []
+
+    def fail(*_: object) -> None:
+        made.append(street.clock())
+        raise SolveError("no optimum")
+
+    monkeypatch.setattr(jobs, "plan_site", fail)
+    for _ in range(21):
+        tick(street)
+        street.move(30)
+    assert [(at - made[0]).total_seconds() for at in made] == [0, 300, 600]
+    with street.db.session() as session:
+        said = session.scalars(select(EventRow.text).where(EventRow.kind == FAILED_EVENT)).all()
+    assert said == ["no optimum"] * 3
+
+
+def test_news_of_prices_is_planned_with_at_once_though_the_last_plan_failed(street, monkeypatch):
+    with monkeypatch.context() as failing:
+        failing.setattr(jobs, "plan_site", raising(SolveError("no optimum")))
+        tick(street)
+    street.move(30)
+    assert tick(street).planned == 0
+    inputs.publish(street.db, street.clock, hours("2024-04-10T10:00", 12, **PRICES, **POWERS))
+    street.move(30)
+    assert tick(street).planned == 1
+
+
+def test_what_a_vendor_answers_is_kept_though_another_read_never_ends_well(street):
+    street.vendor.telemetry_is_empty = True
+    assert tick(street).read == 2
+    with street.db.session() as session:
+        assert session.scalars(select(TelemetryRow)).all() == []
+        assert [row.error for row in session.scalars(select(ReadRow))] == ["", ""]
+
+
+def raising(error: Exception):
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail

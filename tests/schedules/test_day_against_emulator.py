@@ -33,28 +33,29 @@ def afternoon() -> Day:
 
 
 @pytest.fixture
-def cloud(make_cloud, afternoon):
-    return make_cloud(sample_site(), afternoon.house, afternoon.begin, 0.5)
+def vendor(serve_vendor, afternoon):
+    return serve_vendor("alphaess", site=sample_site(), start=afternoon.begin, house=afternoon.house)
 
 
 def no_progress(*_: Any) -> None:
     return None
 
 
-def day_run_of(day: Day, cloud, folder) -> DayRun:
+def day_run_of(day: Day, vendor, folder) -> DayRun:
     """A run on one emulated battery, from where its emulator stands."""
-    (folder / "emulators.jsonl").write_text(json.dumps(cloud.ready))
-    return DayRun(folder, EmulatorProcess(folder), cloud.system.site.now, lambda _: day)
+    ready = {"adapter": vendor.vendor, "device_id": vendor.place.device_id, "account": vendor.settings}
+    (folder / "emulators.jsonl").write_text(json.dumps(ready))
+    return DayRun(folder, EmulatorProcess(folder), vendor.place.now, lambda _: day)
 
 
-def run_day(day: Day, cloud, folder, then: Callable[[DayRun], None], ticks: int | None = None) -> None:
+def run_day(day: Day, vendor, folder, then: Callable[[DayRun], None], ticks: int | None = None) -> None:
     """Run from where the emulator stands; after so many ticks the process is gone without a word."""
 
     class Killed(BaseException):
         pass
 
     async def run() -> None:
-        day_run = day_run_of(day, cloud, folder)
+        day_run = day_run_of(day, vendor, folder)
         left = ticks
 
         def stop() -> bool:
@@ -79,7 +80,7 @@ def intents(run: DayRun) -> list:
     return plans.intents_between(run.db, run.homes[0].target.id, run.begin, run.end)
 
 
-def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon, cloud, tmp_path):
+def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon, vendor, tmp_path):
     def check(run: DayRun) -> None:
         done = intents(run)
         assert len(done) == QUARTER_HOURS
@@ -95,7 +96,7 @@ def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon,
             commands = session.scalars(select(CommandRow).order_by(CommandRow.id)).all()
         assert {row.state for row in commands} == {CommandState.ACCEPTED}
         assert_money_is_that_of_the_counters(run)
-        told = [entry for entry in cloud.log.events if entry["event"] in ("started", "renewed", "stopped")]
+        told = [entry for entry in vendor.log.events if entry["event"] in ("started", "renewed", "stopped")]
         assert len(told) == len(commands)
 
     def assert_money_is_that_of_the_counters(run: DayRun) -> None:
@@ -105,16 +106,16 @@ def test_an_afternoon_is_driven_without_a_lapse_confirmed_and_metered(afternoon,
         assert seen.unmetered_intervals == 0
         for name in metering.REGISTERS:
             # Each reading is rounded to a watt-hour.
-            assert seen.table[name].sum() == pytest.approx(getattr(cloud.system.site.plant.registers, name), abs=0.002)
+            assert seen.table[name].sum() == pytest.approx(getattr(vendor.place.plant.registers, name), abs=0.002)
 
-    run_day(afternoon, cloud, tmp_path, check)
-    assert cloud.log.count("lapsed", cloud.serial_number) == 0
-    assert cloud.system.lapse_s == 0
-    assert cloud.system.site.released
+    run_day(afternoon, vendor, tmp_path, check)
+    assert vendor.events("lapsed") == []
+    assert vendor.cloud.system(vendor.place.device_id).lapse_s == 0
+    assert vendor.place.released
 
 
 @pytest.mark.parametrize("ticks", [7, 301])
-def test_a_run_that_is_killed_is_taken_up_without_a_lapse(afternoon, cloud, tmp_path, ticks):
+def test_a_run_that_is_killed_is_taken_up_without_a_lapse(afternoon, vendor, tmp_path, ticks):
     def nothing(_: DayRun) -> None:
         return None
 
@@ -127,22 +128,22 @@ def test_a_run_that_is_killed_is_taken_up_without_a_lapse(afternoon, cloud, tmp_
         assert begun
         assert {row.verdict for row in begun} == {Verdict.CONFIRMED}
 
-    run_day(afternoon, cloud, tmp_path, nothing, ticks=ticks)
-    assert cloud.system.site.now < afternoon.end
-    run_day(afternoon, cloud, tmp_path, check)
-    assert cloud.log.count("lapsed", cloud.serial_number) == 0
-    assert cloud.system.site.released
+    run_day(afternoon, vendor, tmp_path, nothing, ticks=ticks)
+    assert vendor.place.now < afternoon.end
+    run_day(afternoon, vendor, tmp_path, check)
+    assert vendor.events("lapsed") == []
+    assert vendor.place.released
 
 
-def test_a_run_that_is_interrupted_leaves_the_battery_to_itself(afternoon, cloud, tmp_path):
+def test_a_run_that_is_interrupted_leaves_the_battery_to_itself(afternoon, vendor, tmp_path):
     calls = iter([False] * 40 + [True])
 
     async def run() -> None:
-        day_run = day_run_of(afternoon, cloud, tmp_path)
+        day_run = day_run_of(afternoon, vendor, tmp_path)
         with pytest.raises(InterruptedRunError):
             await day_run.run(no_progress, lambda: next(calls))
-        assert cloud.system.site.released
+        assert vendor.place.released
         await day_run.close()
 
     asyncio.run(run())
-    assert cloud.log.count("lapsed", cloud.serial_number) == 0
+    assert vendor.events("lapsed") == []

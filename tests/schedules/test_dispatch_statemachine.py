@@ -10,7 +10,7 @@ from tests.schedules.dispatch_machine import NOT_LET_GO, DispatchUnderFaults
 from tests.schedules.journal_watch import GONE, REWRITTEN, UNJOURNALLED
 from tests.simulation import guards, invariants
 
-EXAMPLES = 16
+EXAMPLES = 30
 SETTINGS = settings(
     max_examples=EXAMPLES,
     stateful_step_count=25,
@@ -26,6 +26,7 @@ MOST_EXAMPLES = 200
 EVENTS = (
     "some_quiet_minutes",
     "telemetry_is_out",
+    "the_database_is_away",
     "a_clock_steps",
     "somebody_pulls_a_kill_switch_and_lifts_it",
     "somebody_sets_an_override",

@@ -14,12 +14,12 @@ from adapters.testing import installed
 from adapters.testing.bench import BATTERY, Bench
 from engine import GridConnection, PvArray, Site
 from engine.intent import Intent, IntentMode
-from schedules import halts, jobs
+from schedules import halts, verdicts
 from schedules.dispatch import Dispatcher
 from schedules.sites import register_site
 from schedules.store import Database, IntentRow, Verdict
 from schedules.telemetry import read_telemetry
-from tests.schedules.conftest import put_plan
+from tests.schedules.plans import put_plan
 
 SUBJECTS = {subject.name: subject for subject in installed()}
 VENDORS = ["alphaess", "huawei", "xolta"]
@@ -58,7 +58,7 @@ class Charge:
                 await self.dispatcher.tick()
             self.bench.step(STEP_S)
             await self.look()
-            jobs.confirm(self.db, self.bench.clock.now, self.target)
+            verdicts.confirm(self.db, self.bench.clock.now, [self.target])
 
     @property
     def verdict(self):

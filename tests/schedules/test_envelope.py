@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import itertools
 
@@ -13,9 +12,8 @@ from engine.intent import Intent, IntentMode
 from engine.plant import Plant, PlantCommand, PlantMode
 from schedules.confirmation import Tolerance, judge
 from schedules.envelope import Envelope, Seen, applied, learned
-from schedules.jobs import confirm
 from schedules.store import SiteRow, Verdict
-from schedules.telemetry import read_telemetry
+from schedules.verdicts import confirm
 
 BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
 NAMEPLATE = Battery(capacity_kwh=10.0, max_charge_kw=5.0, max_discharge_kw=5.0, min_soc=0.05)
@@ -154,9 +152,8 @@ def test_confirming_learns_and_keeps_it_in_the_store(bench):
         bench.move(15)
         bench.tick()
         bench.move(15)
-        for channel in Channel:
-            asyncio.run(read_telemetry(bench.db, bench.clock, bench.target, channel))
-        confirm(bench.db, bench.clock, bench.target)
+        bench.read()
+        confirm(bench.db, bench.clock, [bench.target])
     with bench.db.session() as session:
         stored = session.get_one(SiteRow, bench.target.id).envelope
     assert Envelope.from_json(stored).near_full

@@ -11,6 +11,7 @@ from engine.errors import InputError
 from schedules import halts
 from schedules.dispatch import Outcome
 from schedules.egress import Egress
+from schedules.sites import register_site
 from schedules.store import EventRow, HaltScope
 
 SCOPES = [
@@ -31,16 +32,12 @@ def pull(bench, scope=HaltScope.GLOBAL, name=""):
     return halts.pull(bench.db, bench.clock, scope, name, "smoke in the cellar", "ann")
 
 
-def kinds(bench):
-    return [sent.kind for sent in bench.vendor.wire]
-
-
 @pytest.mark.parametrize(("scope", "name"), SCOPES)
 def test_a_halt_lets_go_of_what_is_driven_and_sends_nothing_else(charging, scope, name):
     charging.run(60)
     pull(charging, scope, name)
     charging.run(600)
-    assert kinds(charging) == ["start", "renew", "release"]
+    assert charging.kinds() == ["start", "renew", "release"]
     assert charging.tick() is Outcome.HELD
 
 
@@ -63,12 +60,10 @@ def test_without_the_guard_it_goes_out(charging, monkeypatch, without_guard):
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "halted"))
     with charging.hooked(after=lambda: pull(charging)):
         charging.tick()
-    assert kinds(charging) == ["start"]
+    assert charging.kinds() == ["start"]
 
 
 def test_a_halt_somewhere_else_stops_nothing_here(charging, site):
-    from schedules.sites import register_site
-
     renamed = site.model_copy(update={"name": "elsewhere"})
     register_site(charging.db, renamed, charging.vendor, "other", "B9", "elsewhere")
     for scope, name in ((HaltScope.VENDOR, "other"), (HaltScope.ACCOUNT, "elsewhere"), (HaltScope.SITE, "elsewhere")):
@@ -89,7 +84,7 @@ def test_each_halt_is_lifted_by_itself(charging):
     assert charging.tick() is Outcome.HELD
 
 
-def test_a_new_account_is_not_armed_and_nothing_is_sent_to_it(charging):
+def test_nothing_is_sent_to_an_account_that_is_not_armed(charging):
     halts.disarm(charging.db, charging.clock, "scripted", "ann")
     assert charging.tick() is Outcome.HELD
     assert charging.vendor.wire == []
@@ -99,10 +94,10 @@ def test_disarming_releases_and_arming_takes_up_again(charging):
     charging.run(60)
     halts.disarm(charging.db, charging.clock, "scripted", "ann")
     charging.run(120)
-    assert kinds(charging) == ["start", "renew", "release"]
+    assert charging.kinds() == ["start", "renew", "release"]
     halts.arm(charging.db, charging.clock, "scripted", "ann")
     charging.run(15)
-    assert kinds(charging)[-1] == "start"
+    assert charging.kinds()[-1] == "start"
 
 
 def test_a_release_by_hand_passes_a_halt(charging):

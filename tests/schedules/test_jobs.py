@@ -1,64 +1,20 @@
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-
 import pandas as pd
 import pytest
-from sqlalchemy import select
 
-from adapters.contract import Channel
+from adapters.contract import Channel, Telemetry
 from engine.errors import InputError
-from schedules.jobs import StaleTelemetryError, confirm, plan_site, soc_deviation
+from schedules.jobs import StaleTelemetryError, plan_site
 from schedules.plans import intents_between, plans_between
 from schedules.sites import register_site
-from schedules.store import PlanRow, TelemetryRow, Verdict
-from schedules.telemetry import read_telemetry
-
-
-@pytest.fixture
-def series(bench):
-    """Three hours at 15 minutes from the start of the bench: cheap, then dear."""
-    index = pd.date_range(bench.T0, periods=12, freq="15min", name="start")
-    return pd.DataFrame(
-        {
-            "import_price_eur_per_kwh": [0.10] * 4 + [0.45] * 8,
-            "export_price_eur_per_kwh": [0.05] * 4 + [0.20] * 8,
-            "load_kw": 0.9,
-            "pv_kw": 0.3,
-        },
-        index=index,
-    )
-
-
-def read_state(bench) -> None:
-    asyncio.run(read_telemetry(bench.db, bench.clock, bench.target, Channel.STATE))
-
-
-def read_power(bench) -> None:
-    asyncio.run(read_telemetry(bench.db, bench.clock, bench.target, Channel.POWER))
+from schedules.store import Verdict
+from schedules.telemetry import keep
+from schedules.verdicts import confirm
 
 
 def plan(bench, series, why="test", **options):
     return plan_site(bench.db, bench.clock, bench.target, series, why, **{"threshold": None, **options})
-
-
-def plans(bench) -> list[PlanRow]:
-    with bench.db.session() as session:
-        return list(session.scalars(select(PlanRow).order_by(PlanRow.id)))
-
-
-def store_state(bench, age: dt.timedelta, soc: float | None = 0.5) -> None:
-    with bench.db.session() as session, session.begin():
-        session.add(
-            TelemetryRow(
-                site_id=bench.target.id,
-                channel="state",
-                measured_at=bench.clock() - age,
-                received_at=bench.clock(),
-                soc=soc,
-            )
-        )
 
 
 # Planning
@@ -67,25 +23,25 @@ def store_state(bench, age: dt.timedelta, soc: float | None = 0.5) -> None:
 def test_without_a_state_of_charge_nothing_is_planned(bench, series):
     with pytest.raises(StaleTelemetryError, match="soc: never seen"):
         plan(bench, series)
-    assert plans(bench) == []
+    assert bench.plans() == []
     assert bench.intents() == []
 
 
 def test_a_state_without_its_state_of_charge_is_not_enough(bench, series):
-    store_state(bench, dt.timedelta(0), soc=None)
+    bench.keep_state(None)
     with pytest.raises(StaleTelemetryError, match="never seen"):
         plan(bench, series)
 
 
 def test_a_power_reading_is_not_enough(bench, series):
-    read_power(bench)
+    bench.read(Channel.POWER)
     with pytest.raises(StaleTelemetryError, match="never seen"):
         plan(bench, series)
 
 
 def test_a_stale_state_of_charge_is_refused_with_its_time(bench, series):
     bench.move(3600)
-    store_state(bench, dt.timedelta(minutes=15, seconds=1))
+    bench.keep_state(0.5, 901)
     with pytest.raises(StaleTelemetryError, match="seen at 2024-04-10T10:44:59"):
         plan(bench, series)
     assert bench.intents() == []
@@ -93,16 +49,16 @@ def test_a_stale_state_of_charge_is_refused_with_its_time(bench, series):
 
 def test_a_state_of_charge_of_a_quarter_of_an_hour_is_just_fresh_enough(bench, series):
     bench.move(3600)
-    store_state(bench, dt.timedelta(minutes=15))
+    bench.keep_state(0.5, 900)
     assert plan(bench, series).problem.initial_soc == 0.5
 
 
 def test_age_is_the_vendors_time_however_often_the_reading_was_fetched(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     bench.move(1800)
     frozen = [row for row in bench.battery.rows if row.measured_at == bench.T0]
     bench.battery.rows[:] = frozen
-    read_state(bench)  # the call succeeds; what it shows is half an hour old
+    bench.read(Channel.STATE)  # the call succeeds; what it shows is half an hour old
     with pytest.raises(StaleTelemetryError):
         plan(bench, series)
 
@@ -110,19 +66,19 @@ def test_age_is_the_vendors_time_however_often_the_reading_was_fetched(bench, se
 def test_a_state_of_charge_from_the_future_is_not_fresh(bench, series):
     # The vendor's local time taken for UTC: the reading's real age is not known.
     bench.move(1800)
-    store_state(bench, dt.timedelta(hours=-2))
+    bench.keep_state(0.5, -7200)
     with pytest.raises(StaleTelemetryError):
         plan(bench, series)
 
 
 def test_a_plan_starts_from_the_state_of_charge_that_was_seen(bench, series):
-    store_state(bench, dt.timedelta(minutes=2), soc=0.37)
+    bench.keep_state(0.37, 120)
     plan(bench, series)
-    assert plans(bench)[0].initial_soc == 0.37
+    assert bench.plans()[0].initial_soc == 0.37
 
 
 def test_a_plan_on_the_boundary_begins_now(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     made = plan(bench, series)
     assert made.table.index[0] == pd.Timestamp(bench.T0)
     assert len(made.table) == 12
@@ -130,18 +86,18 @@ def test_a_plan_on_the_boundary_begins_now(bench, series):
 
 def test_between_boundaries_a_plan_begins_with_the_next_interval(bench, series):
     bench.move(901)
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series)
-    (row,) = plans(bench)
+    (row,) = bench.plans()
     assert (row.begins_at, row.ends_at) == (bench.at(1800), bench.at(3 * 3600))
     assert bench.intents()[0].not_before == bench.at(1800)
 
 
 def test_the_record_of_a_plan_says_when_why_and_at_what_cost(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     bench.move(60)
     made = plan(bench, series, "a reason")
-    (row,) = plans(bench)
+    (row,) = bench.plans()
     assert (row.made_at, row.why, row.solver) == (bench.at(60), "a reason", made.solver)
     assert row.cost_eur == made.cost_eur
     # 0.6 kW are bought whatever the hour: the interval that has begun is not in it.
@@ -151,7 +107,7 @@ def test_the_record_of_a_plan_says_when_why_and_at_what_cost(bench, series):
 
 
 def test_a_plan_has_one_intent_per_interval_without_gaps(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series)
     intents = bench.intents()
     assert len(intents) == 12
@@ -163,7 +119,7 @@ def test_a_plan_has_one_intent_per_interval_without_gaps(bench, series):
 
 
 def test_a_least_final_state_of_charge_is_kept(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     free = plan(bench, series).table["soc"].iloc[-1]
     bound = plan(bench, series, final_soc_min=0.8).table["soc"].iloc[-1]
     assert free < 0.8
@@ -171,10 +127,10 @@ def test_a_least_final_state_of_charge_is_kept(bench, series):
 
 
 def test_a_new_plan_supersedes_what_has_not_begun_and_nothing_else(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series)
     bench.move(1000)
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series, "again")
     old, new = bench.intents()[:12], bench.intents()[12:]
     assert [row.superseded for row in old] == [False, False] + [True] * 10
@@ -183,19 +139,19 @@ def test_a_new_plan_supersedes_what_has_not_begun_and_nothing_else(bench, series
 
 
 def test_a_plan_that_fails_leaves_the_old_one_in_force(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series)
     before = bench.intents()
     broken = series.assign(load_kw=float("nan"))
     with pytest.raises(InputError, match="load"):
         plan(bench, broken)
-    assert len(plans(bench)) == 1
+    assert len(bench.plans()) == 1
     assert [row.superseded for row in bench.intents()] == [row.superseded for row in before]
 
 
 def test_a_horizon_that_is_over_is_refused(bench, series):
     bench.move(4 * 3600)
-    store_state(bench, dt.timedelta(0))
+    bench.keep_state(0.5)
     with pytest.raises(InputError, match="no rows"):
         plan(bench, series)
 
@@ -204,7 +160,7 @@ def test_a_horizon_that_is_over_is_refused(bench, series):
 def test_the_last_interval_alone_can_still_be_planned(bench, series, freq):
     series.index = pd.DatetimeIndex(list(series.index), freq=freq)
     bench.move(9500)  # in the interval before the last
-    store_state(bench, dt.timedelta(0))
+    bench.keep_state(0.5)
     plan(bench, series)
     (intent,) = bench.intents()
     assert (intent.not_before, intent.not_after) == (bench.at(9900), bench.at(10800))
@@ -212,12 +168,9 @@ def test_the_last_interval_alone_can_still_be_planned(bench, series, freq):
 
 def test_a_plan_of_one_site_does_not_touch_another(bench, series, site):
     other = register_site(bench.db, site.model_copy(update={"name": "other"}), bench.vendor, "scripted", "B2")
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series)
-    with bench.db.session() as session, session.begin():
-        session.add(
-            TelemetryRow(site_id=other.id, channel="state", measured_at=bench.T0, received_at=bench.T0, soc=0.9)
-        )
+    keep(bench.db, bench.T0, other.id, Telemetry(Channel.STATE, bench.T0, soc=0.9))
     plan_site(bench.db, bench.clock, other, series, "other")
     assert [row.superseded for row in bench.intents()] == [False] * 24
 
@@ -225,26 +178,28 @@ def test_a_plan_of_one_site_does_not_touch_another(bench, series, site):
 # Looking plans and intents up
 
 
-def test_first_plan_is_the_one_that_was_made_first_for_a_horizon(bench, series):
-    read_state(bench)
+def test_plans_between_are_those_that_begin_in_the_half_open_time_as_they_were_made(bench, series):
+    bench.read(Channel.STATE)
     assert plans_between(bench.db, bench.target.id, bench.T0, bench.at(1)) == []
     plan(bench, series, "first")
     plan(bench, series, "second, for the same horizon")
     bench.move(900)
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series, "for a later one")
-    found = plans_between(bench.db, bench.target.id, bench.T0, bench.at(1))[0]
-    assert found is not None
-    assert found.why == "first"
-    assert plans_between(bench.db, bench.target.id, bench.at(900), bench.at(901))[0].why == "for a later one"
+
+    def between(begin_s, end_s):
+        return [row.why for row in plans_between(bench.db, bench.target.id, bench.at(begin_s), bench.at(end_s))]
+
+    assert between(0, 900) == ["first", "second, for the same horizon"]
+    assert between(1, 901) == ["for a later one"]
     assert plans_between(bench.db, bench.target.id + 1, bench.T0, bench.at(1)) == []
 
 
-def test_intents_between_are_those_in_force_that_begin_in_the_half_open_time(bench, series):
-    read_state(bench)
+def test_intents_between_are_those_in_force_that_last_in_any_part_of_the_half_open_time(bench, series):
+    bench.read(Channel.STATE)
     plan(bench, series)
     bench.move(900)
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series)
     found = intents_between(bench.db, bench.target.id, bench.at(900), bench.at(3600))
     assert [row.not_before for row in found] == [bench.at(900), bench.at(1800), bench.at(2700)]
@@ -257,68 +212,68 @@ def test_intents_between_are_those_in_force_that_begin_in_the_half_open_time(ben
 
 
 def test_the_deviation_is_seen_less_planned_at_the_end_of_an_interval(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     made = plan(bench, series)
     bench.move(1800)
     planned = float(made.table["soc"].iloc[1])
-    store_state(bench, dt.timedelta(0), soc=planned - 0.04)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(-0.04)
+    bench.keep_state(planned - 0.04)
+    assert bench.deviation() == pytest.approx(-0.04)
 
 
 def test_a_battery_fuller_than_planned_deviates_upwards(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     made = plan(bench, series)
     bench.move(900)
-    store_state(bench, dt.timedelta(0), soc=float(made.table["soc"].iloc[0]) + 0.03)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.03)
+    bench.keep_state(float(made.table["soc"].iloc[0]) + 0.03)
+    assert bench.deviation() == pytest.approx(0.03)
 
 
-def test_there_is_no_deviation_after_the_horizon_and_none_at_its_start(bench, series):
-    read_state(bench)
+def test_a_plan_begins_without_deviation_and_after_its_horizon_none_can_be_told(bench, series):
+    bench.read(Channel.STATE)
     plan(bench, series)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.0)
+    assert bench.deviation() == pytest.approx(0.0)
     bench.move(3 * 3600 + 300)
-    store_state(bench, dt.timedelta(0), soc=0.2)
-    assert soc_deviation(bench.db, bench.target) is None
+    bench.keep_state(0.2)
+    assert bench.deviation() is None
 
 
 def test_the_deviation_within_an_interval_is_from_the_straight_line_between_its_ends(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     planned = plan(bench, series)
     bench.move(300)
-    store_state(bench, dt.timedelta(0), soc=0.2)
+    bench.keep_state(0.2)
     start, end = planned.problem.initial_soc, float(planned.table["soc"].iloc[0])
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.2 - (start + (end - start) / 3))
+    assert bench.deviation() == pytest.approx(0.2 - (start + (end - start) / 3))
 
 
 def test_the_end_of_the_last_interval_can_be_compared(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     made = plan(bench, series)
     bench.move(12 * 900)
-    store_state(bench, dt.timedelta(0), soc=0.6)
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.6 - float(made.table["soc"].iloc[-1]))
+    bench.keep_state(0.6)
+    assert bench.deviation() == pytest.approx(0.6 - float(made.table["soc"].iloc[-1]))
 
 
 def test_without_a_plan_or_a_reading_there_is_no_deviation(bench, series):
-    assert soc_deviation(bench.db, bench.target) is None
-    read_state(bench)
-    assert soc_deviation(bench.db, bench.target) is None
+    assert bench.deviation() is None
+    bench.read(Channel.STATE)
+    assert bench.deviation() is None
     plan(bench, series)
     bench.move(900)
-    store_state(bench, dt.timedelta(0), soc=None)
-    assert soc_deviation(bench.db, bench.target) is None
+    bench.keep_state(None)
+    assert bench.deviation() is None
 
 
 def test_the_deviation_is_from_the_newest_plan(bench, series):
-    read_state(bench)
+    bench.read(Channel.STATE)
     plan(bench, series)
     bench.move(900)
-    store_state(bench, dt.timedelta(0), soc=0.30)
+    bench.keep_state(0.30)
     newer = plan(bench, series)
     assert newer.problem.initial_soc == 0.30
     bench.move(900)
-    store_state(bench, dt.timedelta(0), soc=float(newer.table["soc"].iloc[0]))
-    assert soc_deviation(bench.db, bench.target) == pytest.approx(0.0)
+    bench.keep_state(float(newer.table["soc"].iloc[0]))
+    assert bench.deviation() == pytest.approx(0.0)
 
 
 # Confirming
@@ -330,10 +285,10 @@ def run_minutes(bench, minutes: int) -> None:
         if quarter:
             bench.move(15)
         if quarter % 4 == 0:
-            read_power(bench)
+            bench.read(Channel.POWER)
         if quarter % 20 == 0:
-            read_state(bench)
-            confirm(bench.db, bench.clock, bench.target)
+            bench.read(Channel.STATE)
+            confirm(bench.db, bench.clock, [bench.target])
         bench.tick()
 
 
@@ -363,9 +318,9 @@ def test_an_intent_under_way_is_judged_as_soon_as_enough_is_seen(bench):
     run_minutes(bench, 4)
     assert verdicts(bench) == [None]
     bench.move(60)
-    read_power(bench)
-    read_state(bench)
-    confirm(bench.db, bench.clock, bench.target)
+    bench.read(Channel.POWER)
+    bench.read(Channel.STATE)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.CONFIRMED]
 
 
@@ -397,10 +352,10 @@ def test_without_telemetry_an_intent_ends_unknown_and_not_before_its_end(bench):
     bench.plan(bench.intent("charge", 2.0, 0, 900))
     bench.tick()
     bench.move(899)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [None]
     bench.move(1)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.UNKNOWN]
 
 
@@ -416,13 +371,13 @@ def test_an_intent_that_was_never_sent_ends_unknown_however_well_the_battery_fit
 def test_a_reading_that_comes_late_still_turns_unknown_into_a_verdict(bench):
     bench.plan(bench.intent("charge", 2.0, 0, 900))
     bench.run(885)
-    read_state(bench)
+    bench.read(Channel.STATE)
     bench.move(15)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.UNKNOWN]
-    read_state(bench)
-    read_power(bench)
-    confirm(bench.db, bench.clock, bench.target)
+    bench.read(Channel.STATE)
+    bench.read(Channel.POWER)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.CONFIRMED]
 
 
@@ -438,7 +393,7 @@ def test_intents_that_ended_while_nobody_was_looking_are_closed_too(bench):
     bench.plan(bench.intent("charge", 2.0, 0, 900))
     run_minutes(bench, 2)
     bench.move(3600)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.UNKNOWN]
 
 
@@ -447,5 +402,5 @@ def test_a_verdict_is_not_taken_back_when_its_time_is_long_over(bench):
     run_minutes(bench, 16)
     assert verdicts(bench) == [Verdict.CONFIRMED]
     bench.move(7200)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert verdicts(bench) == [Verdict.CONFIRMED]

@@ -120,32 +120,29 @@ def test_a_command_is_never_journalled_under_an_epoch_that_is_over(charging):
     assert charging.journal() == []
 
 
-def test_without_the_fence_both_workers_send(charging, monkeypatch, without_guard):
+def send_after_a_stall(bench) -> None:
+    """A call that waits after its row was written until another worker has the account."""
+    sender = Egress(bench.db, bench.clock, take(bench), "one")
+
+    def stall():
+        bench.move(LEASE_S + 1)
+        take(bench, "two")
+
+    with bench.hooked(after=stall):
+        asyncio.run(sender.carry_out(order(bench)))
+
+
+def test_a_worker_that_stalled_before_the_socket_sends_nothing_once_another_has_the_account(charging):
+    send_after_a_stall(charging)
+    assert charging.vendor.wire == []
+    assert charging.journal()[0].outcome == f"not sent: {LOST}"
+
+
+def test_without_the_fence_it_would(charging, monkeypatch, without_guard):
     monkeypatch.setattr(Egress, "_objection", without_guard(Egress._objection, "is_in_force"))
     monkeypatch.setattr(egress, "SOCKET_WITHIN_S", math.inf)
-    lease = take(charging)
-    sender = Egress(charging.db, charging.clock, lease, "one")
-
-    def stall():
-        charging.move(LEASE_S + 1)
-        take(charging, "two")
-
-    with charging.hooked(after=stall):
-        asyncio.run(sender.carry_out(order(charging)))
-    assert len(charging.vendor.wire) == 1, "the guard is what holds it back"
-
-
-def test_with_the_fence_it_does_not(charging):
-    lease = take(charging)
-    sender = Egress(charging.db, charging.clock, lease, "one")
-
-    def stall():
-        charging.move(LEASE_S + 1)
-        take(charging, "two")
-
-    with charging.hooked(after=stall):
-        asyncio.run(sender.carry_out(order(charging)))
-    assert charging.vendor.wire == []
+    send_after_a_stall(charging)
+    assert charging.kinds() == ["start"]
 
 
 def test_the_journal_says_who_sent_under_which_epoch(charging):

@@ -16,7 +16,7 @@ from schedules.metrics import StoreCollector
 from schedules.sites import register_site
 from schedules.store import CommandRow, CommandState, Database, HaltScope, IntentRow, SafetyState, SiteRow, TelemetryRow
 from schedules.store.models import CommandKind
-from tests.schedules.conftest import SITE
+from tests.schedules.fake_battery import SITE
 
 NOW = dt.datetime(2026, 2, 3, 10, 0, tzinfo=dt.UTC)
 DEVICE = "AL0000000000001"
@@ -120,7 +120,7 @@ def tally(db: Database, *receipts: Receipt) -> audit.Tally:
     return found
 
 
-def test_a_journal_that_agrees_with_the_vendors_log(db: Database, site_id: int) -> None:
+def test_a_journal_that_agrees_with_the_vendors_log_is_clean(db: Database, site_id: int) -> None:
     add_command(db, site_id, NOW)
     add_command(db, site_id, NOW + seconds(45), kind=CommandKind.RENEW)
     add_command(db, site_id, NOW + seconds(90), state=CommandState.UNKNOWN, answered_at=None)

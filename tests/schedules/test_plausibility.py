@@ -121,6 +121,25 @@ def test_identical_readings_while_power_flows_are_frozen():
     assert doubts(same) == {Doubt.FROZEN}
 
 
+def shown(grid_kw, minutes, every=5):
+    """A battery at rest in a house whose grid meter shows what it is given, reading by reading."""
+    return [
+        Telemetry(Channel.STATE, BEGIN + dt.timedelta(minutes=minute), battery_kw=0.0, grid_kw=kw, pv_kw=0.0, soc=0.5)
+        for minute, kw in zip(range(0, minutes + 1, every), grid_kw, strict=False)
+    ]
+
+
+def test_a_site_that_shows_the_same_watts_for_a_quarter_hour_is_frozen_though_nothing_flows():
+    assert doubts(shown([0.431] * 9, 10)) == set()
+    assert doubts(shown([0.431] * 9, 15)) == {Doubt.FROZEN}
+    assert doubts(shown([0.518, 0.431, 0.431, 0.431], 15)) == set(), "so far only for ten minutes"
+    assert doubts(shown([0.431, 0.431, 0.431, 0.431, 0.432], 20)) == set(), "it moves again"
+
+
+def test_a_meter_that_shows_tens_of_watts_may_stand_still_at_night():
+    assert doubts(shown([0.43] * 13, 60)) == set()
+
+
 def test_a_power_that_stays_zero_while_the_store_empties_is_frozen():
     assert doubts(altered(driven(3.0), battery_kw=lambda _: 0.0)) == {Doubt.FROZEN}
 

@@ -11,26 +11,11 @@ from sqlalchemy import func, select
 from adapters.contract import QuotaExceededError
 from adapters.quota import Meter, Quota
 from adapters.transport import NotSentError
-from schedules.clock import SimulatedClock
 from schedules.quota_ledger import DatabaseLedger
 from schedules.store import AccountRow, QuotaCallRow
+from tests.schedules.bench import T0
 
-NOON = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
 MINUTE, DAY = dt.timedelta(minutes=1), dt.timedelta(days=1)
-
-
-@pytest.fixture
-def clock():
-    return SimulatedClock(NOON)
-
-
-@pytest.fixture
-def account_id(store):
-    with store.session() as session, session.begin():
-        row = AccountRow(name="barn", adapter="huawei")
-        session.add(row)
-        session.flush()
-        return row.id
 
 
 @pytest.fixture
@@ -48,10 +33,10 @@ def test_what_one_process_called_counts_for_the_other(ledger, clock):
     later(clock, 10)
     other.take("read")
     for meter in (one, other):
-        assert (meter.left("read"), meter.free_at("read")) == (0, NOON + MINUTE)
+        assert (meter.left("read"), meter.free_at("read")) == (0, T0 + MINUTE)
         with pytest.raises(QuotaExceededError) as refusal:
             meter.take("read")
-        assert refusal.value.free_at == NOON + MINUTE
+        assert refusal.value.free_at == T0 + MINUTE
     later(clock, 50)
     one.take("read")
     assert other.left("read") == 0
@@ -74,12 +59,12 @@ def test_a_fifth_is_left_for_releases(ledger, clock):
     assert meter.left("control") == 0
     with pytest.raises(QuotaExceededError) as refusal:
         meter.take("control")
-    assert refusal.value.free_at == NOON + DAY
+    assert refusal.value.free_at == T0 + DAY
     meter.take("control", urgent=True)
     meter.take("control", urgent=True)
     with pytest.raises(QuotaExceededError):
         meter.take("control", urgent=True)
-    clock.move_to(NOON + DAY)
+    clock.move_to(T0 + DAY)
     with pytest.raises(QuotaExceededError):
         meter.take("control")  # nine are left of the last day: only releases may fill it up
     meter.take("control", urgent=True)
@@ -87,13 +72,13 @@ def test_a_fifth_is_left_for_releases(ledger, clock):
 
 def test_a_pause_holds_for_all_and_is_only_ever_made_longer(ledger, clock):
     one, other = (Meter({"read": (Quota(9, MINUTE),)}, clock, ledger) for _ in range(2))
-    one.pause("read", NOON + DAY)
-    other.pause("read", NOON + MINUTE)
+    one.pause("read", T0 + DAY)
+    other.pause("read", T0 + MINUTE)
     assert other.left("read") == 0
     with pytest.raises(QuotaExceededError) as refusal:
         other.take("read", urgent=True)
-    assert refusal.value.free_at == NOON + DAY
-    clock.move_to(NOON + DAY)
+    assert refusal.value.free_at == T0 + DAY
+    clock.move_to(T0 + DAY)
     other.take("read")
 
 

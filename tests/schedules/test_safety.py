@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from dataclasses import replace
 
@@ -9,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from adapters.contract import Channel
 from engine import InputError
 from schedules import safety
-from schedules.jobs import confirm
 from schedules.plausibility import Doubt, Finding
-from schedules.safety import CALM_S, SEVERITY, Signs, apply, clear, note_external, signs_of, step
+from schedules.safety import CALM_S, SEVERITY, apply, clear, note_external, step
+from schedules.signs import EXTERNAL_EVENT, Signs, local_midnight, signs_of
 from schedules.store import (
     CommandRow,
     CommandState,
@@ -26,7 +24,7 @@ from schedules.store import (
     Verdict,
 )
 from schedules.store.models import CommandKind
-from schedules.telemetry import read_telemetry
+from schedules.verdicts import confirm
 
 NORMAL, DEGRADED, FALLBACK, QUARANTINED = SEVERITY
 NOW = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
@@ -102,17 +100,12 @@ def test_a_site_is_never_trusted_more_than_its_signs_allow_and_leaves_quarantine
 
 @pytest.fixture
 def watched(bench):
-    read(bench)
+    bench.read()
     return bench
 
 
-def read(bench) -> None:
-    for channel in Channel:
-        asyncio.run(read_telemetry(bench.db, bench.clock, bench.target, channel))
-
-
 def judge(bench) -> SafetyState:
-    signs = signs_of(bench.db, bench.clock, bench.target)
+    signs = signs_of(bench.db, bench.clock, [bench.target])[bench.target.id]
     return apply(bench.db, bench.clock, bench.target.id, signs, "test")
 
 
@@ -135,17 +128,17 @@ def run_minutes(bench, minutes: int) -> set[SafetyState]:
         for _ in range(4):
             bench.tick()
             bench.move(15)
-        read(bench)
-        confirm(bench.db, bench.clock, bench.target)
+        bench.read()
+        confirm(bench.db, bench.clock, [bench.target])
         seen.add(judge(bench))
     return seen
 
 
 def test_a_site_that_was_never_read_is_degraded_and_a_fresh_one_normal(bench):
     assert judge(bench) is DEGRADED
-    read(bench)
+    bench.read()
     bench.move(CALM_S)
-    read(bench)
+    bench.read()
     assert judge(bench) is NORMAL
     assert events(bench) == ["site.degraded", "site.normal"]
     assert site_row(bench).safety_since == bench.clock()
@@ -156,7 +149,7 @@ def test_age_is_by_the_vendors_time(watched):
     row = watched.battery.rows[0]
     watched.move(1200)
     watched.battery.rows[:] = [row]
-    read(watched)  # the call works; what it shows is twenty minutes old
+    watched.read()  # the call works; what it shows is twenty minutes old
     assert judge(watched) is DEGRADED
     assert "seen 20 min ago" in site_row(watched).safety_reason
     watched.move(3000)
@@ -219,7 +212,7 @@ def test_an_unknown_command_that_does_not_settle_degrades_and_then_releases(watc
     watched.tick()
     for seconds, state in ((890, NORMAL), (10, DEGRADED), (2700, FALLBACK)):
         watched.move(seconds)
-        read(watched)
+        watched.read()
         assert judge(watched) is state
     assert "unknown for 60 min" in site_row(watched).safety_reason
 
@@ -232,10 +225,10 @@ def test_three_changes_by_others_are_yielded_to_until_the_local_day_ends(watched
     assert judge(watched) is FALLBACK
     assert "external" in site_row(watched).safety_reason
     watched.clock.move_to(dt.datetime(2024, 4, 10, 23, 59, tzinfo=dt.UTC))
-    read(watched)
+    watched.read()
     assert judge(watched) is FALLBACK
     watched.move(60 + CALM_S)
-    read(watched)
+    watched.read()
     assert judge(watched) is NORMAL
 
 
@@ -245,9 +238,9 @@ def changed(bench) -> None:
 
 def test_the_local_day_is_the_sites():
     # In Copenhagen the day of 2024-04-10 began at 22:00 UTC of the day before.
-    begun = safety.local_midnight(NOW, "Europe/Copenhagen")
+    begun = local_midnight(NOW, "Europe/Copenhagen")
     assert begun == dt.datetime(2024, 4, 9, 22, 0, tzinfo=dt.UTC)
-    spring = safety.local_midnight(dt.datetime(2024, 3, 31, 12, tzinfo=dt.UTC), "Europe/Copenhagen")
+    spring = local_midnight(dt.datetime(2024, 3, 31, 12, tzinfo=dt.UTC), "Europe/Copenhagen")
     assert spring == dt.datetime(2024, 3, 30, 23, 0, tzinfo=dt.UTC)
 
 
@@ -259,9 +252,9 @@ def test_a_change_by_others_is_seen_within_two_reads_and_counted_once(watched):
     for minute in range(3):
         orders.command = replace(orders.command, power_kw=2.0)  # by the owner's app
         watched.move(60)
-        read(watched)
-        confirm(watched.db, watched.clock, watched.target)
-        assert events(watched).count(safety.EXTERNAL_EVENT) == (minute >= 1)
+        watched.read()
+        confirm(watched.db, watched.clock, [watched.target])
+        assert events(watched).count(EXTERNAL_EVENT) == (minute >= 1)
     assert [row.verdict for row in watched.intents()] == [Verdict.EXTERNAL]
 
 
@@ -276,13 +269,13 @@ def test_somebody_who_overrules_us_each_time_is_yielded_to_after_three(watched):
             watched.tick()
             plant.command, watched.battery.lapses_at = replace(plant.command, power_kw=2.0), None
             watched.move(15)
-        read(watched)
-        confirm(watched.db, watched.clock, watched.target)
+        watched.read()
+        confirm(watched.db, watched.clock, [watched.target])
         judge(watched)
         minutes += 1
     assert site_row(watched).safety is FALLBACK
     assert minutes <= 8
-    assert events(watched).count(safety.EXTERNAL_EVENT) == safety.EXTERNAL_YIELDS
+    assert events(watched).count(EXTERNAL_EVENT) == safety.EXTERNAL_YIELDS
     watched.run(900)
     kinds = [sent.kind for sent in watched.vendor.wire[before:]]
     assert kinds.count("renew") <= 12, "a renewal each 45 s until then"
@@ -321,16 +314,16 @@ def test_a_device_that_is_driven_when_we_let_it_be_is_somebody_elses(bench, ours
                 )
             )
     bench.move(400)
-    confirm(bench.db, bench.clock, bench.target)
+    confirm(bench.db, bench.clock, [bench.target])
     assert [row.verdict for row in bench.intents()] == [Verdict.CONFIRMED if ours_since else Verdict.EXTERNAL]
-    assert (safety.EXTERNAL_EVENT in events(bench)) is not ours_since
+    assert (EXTERNAL_EVENT in events(bench)) is not ours_since
 
 
 def test_quarantine_is_left_only_by_a_person_and_what_was_before_counts_no_more(watched):
     twisted = replace(WELL, findings=(SIGN,))
     apply(watched.db, watched.clock, watched.target.id, twisted, "test")
     watched.move(10 * CALM_S)
-    read(watched)
+    watched.read()
     assert judge(watched) is QUARANTINED
     with watched.db.session() as session, session.begin():
         session.add(opposite(watched))
@@ -339,7 +332,7 @@ def test_quarantine_is_left_only_by_a_person_and_what_was_before_counts_no_more(
     assert "ada" in site_row(watched).safety_reason
     assert judge(watched) is DEGRADED
     watched.move(CALM_S)
-    read(watched)
+    watched.read()
     assert judge(watched) is NORMAL
     assert events(watched) == ["site.quarantined", "site.cleared", "site.normal"]
 

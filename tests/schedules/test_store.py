@@ -100,7 +100,7 @@ def test_a_table_that_the_migrations_forgot_is_noticed(db):
         connection.execute(text("DROP TABLE telemetry"))
         connection.execute(text("ALTER TABLE site DROP COLUMN adapter"))
     kinds = sorted(change[0] for change in differences(db))
-    assert kinds == ["add_column", "add_table"]
+    assert kinds == ["add_column", "add_index", "add_table"]
 
 
 def test_the_unique_keys_that_dispatch_and_telemetry_rely_on_are_in_the_file(db):
@@ -375,14 +375,16 @@ def test_an_error_of_the_database_does_not_show_what_was_to_be_written(db):
     assert "canary" not in str(fault.value)
 
 
-def test_a_server_that_was_started_again_costs_nobody_a_failure(postgres_url):
-    store = Database(postgres_url)
+def test_a_server_that_was_started_again_costs_nobody_a_failure(postgresql):
+    url = postgresql.new_database()
+    store = Database(url)
     with store.session() as session:
         backend = session.scalar(text("SELECT pg_backend_pid()"))
-    other = create_engine(postgres_url)
+    other = create_engine(url)
     with other.connect() as connection:
         connection.execute(text("SELECT pg_terminate_backend(:backend, 10000)"), {"backend": backend})
     other.dispose()
     with store.session() as session:
         assert session.scalar(text("SELECT 1")) == 1
     store.close()
+    postgresql.drop(url)

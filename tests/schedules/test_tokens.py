@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 
 import pytest
 from pydantic import SecretStr
@@ -12,27 +11,12 @@ from sqlalchemy import select
 import schedules.tokens
 from adapters.contract import ConfigurationError, VendorUnavailableError
 from adapters.tokens import NewerTokensError, Tokens
-from schedules.clock import SimulatedClock
 from schedules.store import AccountRow, Database, TokenRow
 from schedules.tokens import TURN, DatabaseTokenStore
+from tests.schedules.bench import T0
 
-NOON = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
-FIRST = Tokens(SecretStr("canary-access"), SecretStr("canary-refresh"), NOON, frozenset({"read"}), "digest")
+FIRST = Tokens(SecretStr("canary-access"), SecretStr("canary-refresh"), T0, frozenset({"read"}), "digest")
 SECOND = Tokens(SecretStr("second"))
-
-
-@pytest.fixture
-def clock():
-    return SimulatedClock(NOON)
-
-
-@pytest.fixture
-def account_id(store):
-    with store.session() as session, session.begin():
-        row = AccountRow(name="barn", adapter="huawei")
-        session.add(row)
-        session.flush()
-        return row.id
 
 
 @pytest.fixture
@@ -110,7 +94,7 @@ def test_who_waits_in_vain_is_told_to_wait(open_tokens, monkeypatch):
 def test_a_dead_holders_turn_ends_by_itself(open_tokens, clock):
     async def two():
         async with open_tokens().exclusive():
-            clock.move_to(NOON + TURN)
+            clock.move_to(T0 + TURN)
             async with asyncio.timeout(3), open_tokens().exclusive():
                 return True
 
@@ -123,7 +107,7 @@ def test_who_stalled_beyond_its_turn_does_not_overwrite_newer_tokens(open_tokens
 
     async def stall():
         async with stalled.exclusive():
-            clock.move_to(NOON + TURN)
+            clock.move_to(T0 + TURN)
             await replaced(open_tokens(), SECOND)
             with pytest.raises(NewerTokensError):
                 await stalled.save(FIRST)
@@ -136,7 +120,7 @@ def test_a_stalled_holder_does_not_end_the_turn_of_the_next(open_tokens, clock, 
     async def stall():
         stalled = open_tokens().exclusive()
         await stalled.__aenter__()
-        clock.move_to(NOON + TURN)
+        clock.move_to(T0 + TURN)
         async with open_tokens().exclusive():
             await stalled.__aexit__(None, None, None)
             with store.session() as session:

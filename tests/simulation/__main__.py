@@ -19,9 +19,11 @@ from tests.simulation.guards import GUARDS
 from tests.simulation.invariants import (
     BLIND,
     DOUBLED,
+    FROZEN_TELEMETRY,
     HALTED,
     INVARIANTS,
     LATE,
+    NO_DATABASE,
     OLD_TELEMETRY,
     OVERLAP,
     PAST_END,
@@ -38,7 +40,9 @@ COLUMNS = {
     "blind": BLIND,
     "doubled": DOUBLED,
     "halted": HALTED,
+    "no store": NO_DATABASE,
     "old data": OLD_TELEMETRY,
+    "frozen": FROZEN_TELEMETRY,
 }
 FALLBACK_ALLOWED = 0.025
 SHOWN = 3

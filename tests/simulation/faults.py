@@ -82,6 +82,11 @@ class Mix:
     """Of days and processes: the machine's clock is up to two seconds wrong for an hour."""
     telemetry: float = 0.05
     """Of site-days: telemetry is no good for ten minutes to three hours."""
+    database: float = 0.1
+    """Of days: the database is away for ten seconds to twenty minutes."""
+    override: float = 0.05
+    """Of site-days: a person overrides the plan for a quarter of an hour to two hours; one in three changes their
+    mind."""
     user: float = 0.02
     """Of site-days: somebody uses the vendor's app."""
     kill_switch: float = 0.03
@@ -154,6 +159,8 @@ REFERENCE = Mix(
     token_expired=0.0,
     clock_step=0.0,
     telemetry=0.0,
+    database=0.0,
+    override=0.0,
     user=0.0,
     kill_switch=0.0,
     early=0.0,

@@ -12,7 +12,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
-from schedules import egress, halts, journal, leases, plans, site_dispatch, telemetry
+from schedules import egress, halts, journal, leases, site_dispatch, telemetry
 from schedules.egress import Egress
 from schedules.leases import LEASE_S, Lease
 from schedules.site_dispatch import SiteDispatch
@@ -88,7 +88,7 @@ GUARDS: dict[str, tuple[Patch, ...]] = {
 }
 """By name: what is put in the place of what. Device expiry is the vendors', see `Setup.expires`."""
 FINER_GUARDS: dict[str, tuple[Patch, ...]] = {
-    "replaced intents": ((plans, "is_replaced", lambda *_: False),),
+    "replaced intents": ((Egress, "_is_wanted", lambda *_: True),),
     "nameplate": ((site_dispatch, "above_nameplate", lambda *_: None), (egress, "above_nameplate", lambda *_: None)),
     "letting go": ((SiteDispatch, "_drives", lambda _: False),),
     "a settled row stays": ((journal, "close", _close_again),),

@@ -24,6 +24,10 @@ HALTS_WITHIN_S = 5.0
 OLDEST_S = 960.0
 # Of its time, an order of a lapsing vendor is not repeated sooner, where its answer was heard.
 NOT_BEFORE_SHARE = 0.5
+# An order that ends by itself is told again only once it was seen twice that the device does not do it: not sooner
+# than this, and a few times at most [s].
+SEEN_TO_BE_IGNORED_S = 180.0
+TOLD_AT_MOST = 4
 # Powers are the same within this [kW].
 SAME_KW = 1e-6
 
@@ -36,6 +40,7 @@ BLIND = "sent over an unknown fate without reading back"
 OVERLOAD = "above the nameplate"
 OVER_QUOTA = "over the vendor's quota"
 HALTED = "driven past a kill switch"
+NO_DATABASE = "sent without a database"
 OLD_TELEMETRY = "begun on stale or absent telemetry"
 FROZEN_TELEMETRY = "begun on frozen telemetry"
 INVARIANTS = (
@@ -48,6 +53,7 @@ INVARIANTS = (
     OVERLOAD,
     OVER_QUOTA,
     HALTED,
+    NO_DATABASE,
     OLD_TELEMETRY,
     FROZEN_TELEMETRY,
 )
@@ -77,7 +83,7 @@ class Figures:
     longest_wrong_s: float = 0.0
     longest_wrong_at: str = ""
     fallback_s: float = 0.0
-    """Time in which the battery followed the house though a set-point was wanted [s]."""
+    """Time in which the battery rested, or followed the house, though a set-point was wanted [s]."""
     orders: int = 0
     releases: int = 0
     ticks: int = 0
@@ -189,7 +195,9 @@ class _Site:
             if power_kw is not None:
                 figures.driven_s += end - begin
             is_wrong = False
-            if order.is_ours and order.power_kw is not None:
+            # Past its end, some vendors' devices rest instead of following the house: their safe place to be.
+            rests = order.power_kw is None or (order.power_kw == 0 and order.slot_end <= begin)
+            if order.is_ours and not rests:
                 is_wrong = power_kw is None or abs(order.power_kw - power_kw) > SAME_KW
             elif order.is_ours and power_kw is not None:
                 figures.fallback_s += end - begin
@@ -255,12 +263,16 @@ class _Site:
 
     def _once(self) -> Iterator[tuple[str, float, str]]:
         lifetime_s = self.account.cloud.make.abilities.renew_after_s
+        times = 1
         for one, again in pairwise(self.requests):
             same = one.order is not None and (one.order, one.slot_end) == (again.order, again.slot_end)
+            times = times if same else 1
             if not same or not _is_accepted(one, again.opened):
                 continue
             after_s = again.opened - one.opened
-            if lifetime_s is None or after_s < lifetime_s * NOT_BEFORE_SHARE:
+            times += 1
+            too_soon_s = SEEN_TO_BE_IGNORED_S if lifetime_s is None else lifetime_s * NOT_BEFORE_SHARE
+            if after_s < too_soon_s or (lifetime_s is None and times > TOLD_AT_MOST):
                 yield DOUBLED, again.opened, f"{again.order} kW again after {after_s:.1f} s"
 
     def _read_back(self) -> Iterator[tuple[str, float, str]]:
@@ -287,6 +299,8 @@ class _Site:
     def _allowed(self) -> Iterator[tuple[str, float, str]]:
         battery = self.device.site.battery
         for request in self.requests:
+            if any(since < request.opened < until for since, until in self.stage.database_outages):
+                yield NO_DATABASE, request.opened, f"{request.order}"
             if request.order is None:
                 continue
             rated_kw = battery.max_charge_kw if request.order < 0 else battery.max_discharge_kw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from engine.assets import Battery
@@ -40,10 +40,15 @@ class Wish:
     wanted: Wanted
     cancelled: float = float("inf")
 
+    @property
+    def stretch(self) -> Wanted:
+        """For how long it was wanted in the end."""
+        return replace(self.wanted, end=min(self.wanted.end, self.cancelled))
+
     def holds_at(self, time: float, known_at: float) -> bool:
         """Whether it is in force at a time, by what was known at another [s]."""
-        end = self.cancelled if self.cancelled <= known_at else float("inf")
-        return self.made <= known_at and self.wanted.begin <= time < min(end, self.wanted.end)
+        known = self.stretch if self.cancelled <= known_at else self.wanted
+        return self.made <= known_at and known.begin <= time < known.end
 
 
 @dataclass
@@ -53,12 +58,13 @@ class Demand:
     plans: list[tuple[float, float, list[Wanted]]] = field(default_factory=list)
     """When made, from when on, and what [s]."""
     wishes: list[Wish] = field(default_factory=list)
+    """What persons wanted, in the order in which they said so."""
 
     def add(self, made: float, begin: float, intents: list[Intent]) -> None:
         self.plans.append((made, begin, [wanted(intent) for intent in intents]))
 
     def timeline(self, end: float) -> list[Wanted]:
-        """What plans wanted, without gaps: of each moment, by the newest that had begun."""
+        """What was wanted, without gaps: of each moment, by the newest plan that had begun."""
         whole: list[Wanted] = []
         for place, (_, begin, stretches) in enumerate(self.plans):
             until = self.plans[place + 1][1] if place + 1 < len(self.plans) else end
@@ -74,11 +80,15 @@ class Demand:
                 whole.append(Wanted(time, until, None))
         if whole and whole[0].begin > 0:
             whole.insert(0, Wanted(0.0, whole[0].begin, None))
+        for override in (wish.stretch for wish in self.wishes):
+            before = [replace(one, end=min(one.end, override.begin)) for one in whole if one.begin < override.begin]
+            after = [replace(one, begin=max(one.begin, override.end)) for one in whole if one.end > override.end]
+            whole = [*before, replace(override, end=min(override.end, end)), *after]
         return whole
 
     def next_edge(self, now: float) -> float:
         """The next time at which something else is wanted."""
-        edges = sorted(edge for _, _, stretches in self.plans for one in stretches for edge in (one.begin, one.end))
+        edges = sorted(edge for one in self._stretches(self.plans) for edge in (one.begin, one.end))
         place = bisect_right(edges, now)
         return edges[place] if place < len(edges) else float("inf")
 
@@ -86,9 +96,11 @@ class Demand:
         """Whether a set-point is wanted now or soon."""
         return any(
             one.power_kw is not None and one.begin - ahead_s <= now < one.end
-            for _, _, stretches in self.plans[-2:]
-            for one in stretches
+            for one in self._stretches(self.plans[-2:])
         )
+
+    def _stretches(self, plans: list[tuple[float, float, list[Wanted]]]) -> list[Wanted]:
+        return [*(wish.stretch for wish in self.wishes), *(one for _, _, stretches in plans for one in stretches)]
 
     def wanted_at(self, time: float, known_at: float | None = None) -> Wanted:
         """What is wanted at a time, by what was known at another, or then [s]."""

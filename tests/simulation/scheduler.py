@@ -103,6 +103,7 @@ class Process:
         """The driver's connections that it holds; the database ends what a dead process had open on them."""
         self.writes_on: Any = None
         """The connection on which it holds SQLite's lock of the whole file."""
+        self.has_no_database: Callable[[], bool] = lambda: False
         self.committed: str | None = None
         """The point that the transaction which is being committed reaches; see `steps`."""
         self._scheduler = scheduler

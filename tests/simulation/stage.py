@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
+
 from adapters.contract import Accepted, AdapterError
 from engine.intent import Intent
 from schedules.sites import ControlledSite
@@ -82,6 +84,7 @@ class Stage:
         """Ticks that the product ended with an exception which its words do not foresee: when, whose, what."""
         self.faults: list[tuple[float, str, str]] = []
         """What befell the processes: when, whom, what."""
+        self.database_outages: list[tuple[float, float]] = []
         self.ticks = 0
         self.clock = ProcessClock(self.scheduler)
         self.db = subject.open_store(path, empty_store())
@@ -115,13 +118,13 @@ class Stage:
 
     def wish(self, account: Account, target: ControlledSite, intent: Intent) -> Callable[[], None]:
         """Set an override; call what comes back to cancel it."""
-        number = subject.set_override(self.db, self.clock, target.site.name, intent)
+        number = subject.override(self.db, self.clock, target.site.name, intent)
         wish = Wish(self.scheduler.now, wanted(intent))
         account.demands[target.device.device_id].wishes.append(wish)
         self.note("owner", f"override {wish.wanted}")
 
         def cancel() -> None:
-            subject.cancel_override(self.db, self.clock, number)
+            subject.cancel(self.db, self.clock, number)
             wish.cancelled = self.scheduler.now
             self.note("owner", f"cancels override {wish.wanted}")
 
@@ -179,7 +182,7 @@ class Stage:
                 if process in self.processes:
                     self.processes[self.processes.index(process)] = self._new_process()
                     died = True
-            elif failure is not None and not isinstance(failure, AdapterError):
+            elif failure is not None and not isinstance(failure, AdapterError | OperationalError):
                 self._note_error(process, failure)
             lost = failure is not None or any(not isinstance(request.receipt, Accepted) for request in news)
             ended(Ended(died, is_unsure or lost))
@@ -209,4 +212,9 @@ class Stage:
 
     def _new_process(self) -> Process:
         self._born += 1
-        return Process(self.scheduler, f"worker {self._born}")
+        process = Process(self.scheduler, f"worker {self._born}")
+        process.has_no_database = self._has_no_database
+        return process
+
+    def _has_no_database(self) -> bool:
+        return any(since <= self.scheduler.now < until for since, until in self.database_outages)

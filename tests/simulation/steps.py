@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Engine, Pool, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tests.simulation.scheduler import this_process
@@ -50,6 +51,8 @@ def _before_statement(connection: Any, _cursor: Any, statement: str, *_: Any) ->
     if process is None:
         return
     process.lives()
+    if process.has_no_database():
+        raise OperationalError(statement, None, ConnectionError("the database is away"))
     if statement == "BEGIN IMMEDIATE":
         process.writes_on = connection
     if process.writes_on is None:  # it would stop everybody else too

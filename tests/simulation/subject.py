@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import event, update
+from sqlalchemy import event
 
 from engine.intent import Intent
 from schedules import halts, overrides
 from schedules.account_runner import AccountRunner, Report
+from schedules.plans import put_intents_in_force
 from schedules.sites import ControlledSite, register_site
-from schedules.store import Database, HaltScope, IntentRow, PlanRow
+from schedules.store import Database, HaltScope
+from tests.schedules.plans import plan_by_hand
 from tests.simulation import steps
 from tests.simulation.scheduler import Process, ProcessClock, moment
 from tests.simulation.vendors import Cloud, adapter_of
@@ -74,46 +76,16 @@ def lift(db: Database, clock: ProcessClock, halt: int) -> None:
     halts.lift(db, clock, halt, "simulation")
 
 
-def set_override(db: Database, clock: ProcessClock, site: str, intent: Intent) -> int:
-    """A person wants something else for a while."""
-    return overrides.set_override(db, clock, site, intent, "simulation", "simulated").id
+def override(db: Database, clock: ProcessClock, site: str, intent: Intent) -> int:
+    """A person wants something else than the plan."""
+    return overrides.set_override(db, clock, site, intent, "simulated", "simulation").id
 
 
-def cancel_override(db: Database, clock: ProcessClock, override: int) -> None:
-    overrides.cancel(db, clock, override, "simulation")
+def cancel(db: Database, clock: ProcessClock, number: int) -> None:
+    overrides.cancel(db, clock, number, "simulated")
 
 
 def put_plan(db: Database, site_id: int, made_at: float, begin: float, end: float, intents: Sequence[Intent]) -> None:
-    """Put a plan in force as `schedules.plans.put_in_force` does, without solving for it."""
-    begins_at = moment(begin)
+    """Put a plan in force without solving for it."""
     with db.write() as session:
-        plan = PlanRow(
-            site_id=site_id,
-            made_at=moment(made_at),
-            begins_at=begins_at,
-            ends_at=moment(end),
-            initial_soc=0.5,
-            cost_eur=0.0,
-            cost_without_battery_eur=0.0,
-            solver="simulation",
-            intervals=[],
-            why="simulation",
-        )
-        session.add(plan)
-        session.flush()
-        of_plans = (IntentRow.site_id == site_id, IntentRow.superseded.is_(False), IntentRow.override_id.is_(None))
-        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_before >= begins_at).values(superseded=True))
-        session.execute(update(IntentRow).where(*of_plans, IntentRow.not_after > begins_at).values(not_after=begins_at))
-        session.add_all(
-            IntentRow(
-                site_id=site_id,
-                plan_id=plan.id,
-                mode=intent.mode.value,
-                power_kw=intent.power_kw,
-                until_soc=intent.until_soc,
-                not_before=intent.not_before,
-                not_after=intent.not_after,
-                superseded=False,
-            )
-            for intent in intents
-        )
+        put_intents_in_force(session, plan_by_hand(site_id, moment(made_at), moment(begin), moment(end)), intents)

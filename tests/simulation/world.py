@@ -9,11 +9,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from engine import InputError
+from engine.intent import Intent, IntentMode
 from schedules.sites import ControlledSite
 from tests.simulation import plans
 from tests.simulation.device import QUARTER_S, Device, House, Order, site_of
 from tests.simulation.faults import DAY_S, HOUR_S, Mix, Phase, telemetry_faults
-from tests.simulation.scheduler import Process
+from tests.simulation.scheduler import Process, moment
 from tests.simulation.stage import WORKERS, Account, Ended, Stage
 from tests.simulation.vendors import LAPSING, LIFETIME_S, MAKES, Cloud
 
@@ -26,7 +28,7 @@ UNSURE_S = 150.0
 IDLE_EVERY_S = 1800.0
 # Sites are read so long before something begins, and so often while it goes on [s].
 READ_AHEAD_S = 60.0
-READ_EVERY_S = 600.0
+READ_EVERY_S = 300.0
 
 
 @dataclass
@@ -51,7 +53,8 @@ class World(Stage):
         self.end = setup.hours * HOUR_S
         self.days = math.ceil(self.end / DAY_S)
         self._queue: list[tuple[Account, bool, Phase]] = []
-        self._outages = self._draw_outages()
+        self._outages = self._draw_outages(self.mix.outage, 1800.0, 10_800.0)
+        self.database_outages = self._draw_outages(self.mix.database, 10.0, 1200.0)
         for number in range(len(MAKES)):
             self._furnish(number)
         self._draw_the_rest()
@@ -87,6 +90,11 @@ class World(Stage):
                     self._at(
                         (day + rng.random()) * min(DAY_S, self.end), lambda target=target: self._replan(account, target)
                     )
+                if rng.random() < self.mix.override:
+                    self._at(
+                        (day + rng.random()) * min(DAY_S, self.end),
+                        lambda target=target: self._override(account, target),
+                    )
                 if rng.random() < self.mix.user:
                     self._at(
                         (day + rng.random()) * min(DAY_S, self.end),
@@ -110,6 +118,27 @@ class World(Stage):
         intents = plans.day_plan(self.rng, account.cloud.make, target.site.battery, day, begin, drawn)
         self.put_plan(account, target, begin, (day + 1) * DAY_S, intents)
 
+    def _override(self, account: Account, target: ControlledSite) -> None:
+        """A person wants something else for a while; it is in force at once."""
+        now, battery = self.scheduler.now, target.site.battery
+        mode = self.rng.choice((IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.SELF_CONSUMPTION))
+        rated_kw = battery.max_charge_kw if mode is IntentMode.CHARGE else battery.max_discharge_kw
+        power_kw = 0.0 if mode is IntentMode.SELF_CONSUMPTION else round(self.rng.uniform(0.2, 1.0) * rated_kw, 2)
+        end = now + self.rng.uniform(0.25, 2.0) * HOUR_S
+        intent = Intent(mode, power_kw, moment(now), moment(end))
+        try:
+            take_back = self.wish(account, target, intent)
+        except InputError:
+            return  # more than the connection carries: the person is told so
+        self._ring_at(account, now + self.rng.uniform(0.0, 5.0))
+
+        def cancel() -> None:
+            take_back()
+            self._ring_at(account, self.scheduler.now + self.rng.uniform(0.0, 5.0))
+
+        if self.rng.random() < 1 / 3:
+            self._at(now + (end - now) * self.rng.uniform(0.1, 0.9), cancel)
+
     def _use_app(self, account: Account, target: ControlledSite) -> None:
         battery = target.site.battery
         power_kw = self.rng.uniform(-battery.max_charge_kw, battery.max_discharge_kw)
@@ -119,12 +148,12 @@ class World(Stage):
 
     # What goes wrong with the machines
 
-    def _draw_outages(self) -> list[tuple[float, float]]:
+    def _draw_outages(self, share: float, least_s: float, most_s: float) -> list[tuple[float, float]]:
         outages = []
         for day in range(self.days):
-            if self.rng.random() < self.mix.outage:
+            if self.rng.random() < share:
                 since = (day + self.rng.random()) * min(DAY_S, self.end)
-                outages.append((since, since + self.rng.uniform(0.5, 3.0) * HOUR_S))
+                outages.append((since, since + self.rng.uniform(least_s, most_s)))
         return outages
 
     def _draw_the_rest(self) -> None:
@@ -199,6 +228,8 @@ class World(Stage):
         if 0.0 < edge - now < READ_AHEAD_S and self.rng.random() < self.mix.early:
             self._at(edge - self.rng.uniform(0.0, 10.0), lambda: self._put(account, False, Phase.BEGINS))
         times = [before if before > now else edge + self.rng.uniform(0.0, 2.0), now + IDLE_EVERY_S]
+        if any(demand.moves_soon(now, 0.0) for demand in account.demands.values()):
+            times.append(now + READ_EVERY_S + 1.0)
         if account.cloud.make is LAPSING:
             for name, device in account.cloud.devices.items():
                 wanted = account.demands[name].wanted_at(now)
@@ -214,7 +245,7 @@ class World(Stage):
             return
         now, rng = self.scheduler.now, self.rng
         moves = any(demand.moves_soon(now, READ_AHEAD_S) for demand in account.demands.values())
-        reads = now - account.read_at >= (READ_EVERY_S - READ_AHEAD_S if moves else IDLE_EVERY_S)
+        reads = now - account.read_at >= (READ_EVERY_S if moves else IDLE_EVERY_S - 1.0)
         if reads:
             account.read_at = now
         wanted = [demand.wanted_at(now) for demand in account.demands.values()]

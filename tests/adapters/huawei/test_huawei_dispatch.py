@@ -9,7 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.contract import Accepted, Channel, Command, IntentRefusedError, Progress, Rejected, Telemetry, Unknown
+from adapters.contract import (
+    Accepted,
+    Channel,
+    Command,
+    ExportLimiting,
+    IntentRefusedError,
+    Progress,
+    Rejected,
+    Telemetry,
+    Unknown,
+)
 from adapters.huawei.adapter import create
 from adapters.huawei.emulated_control import TaskDesk
 from adapters.huawei.emulated_plant import EmulatedPlant
@@ -676,6 +686,64 @@ def test_a_feed_in_limit_is_set_and_a_setting_can_time_out(emulate_huawei, odd):
         "controlMode": "6",
         "controlInfo": {"maxGridFeedInPower": 5.3, "limitationMode": "0"},
     }
+
+
+def test_a_limit_of_export_is_one_call_beside_what_the_battery_does(emulate_huawei, plant_device, intent_for):
+    world = emulate_huawei(load_kw=1.0, pv_kw=4.0, soc=1.0)
+
+    async def session(adapter):
+        assert isinstance(adapter, ExportLimiting)
+        await adapter.send(adapter.translate(intent_for(FOLLOW), plant_device(), None))
+        world.after(60)
+        shown = [world.plant().site.plant.sample.grid_kw]
+        for limit_kw in (0.0, 1.25, None):
+            command = adapter.limit_export(plant_device(), limit_kw)
+            calls = world.calls("async-task")
+            receipt = await adapter.send(command)
+            assert world.calls("async-task") == calls + 1
+            world.after(60)
+            assert (await adapter.track(command, receipt)).progress is Progress.DONE
+            shown.append(world.plant().site.plant.sample.grid_kw)
+            assert (command.releases, command.battery_kw) == (limit_kw is None, 0.0)
+        return shown
+
+    assert world.run(session) == pytest.approx([-3.0, 0.0, -1.25, -3.0], abs=0.01)
+
+
+@pytest.mark.parametrize("limit_kw", [0.0, 4.0, 2.3456, None])
+def test_the_words_of_a_limit_in_a_journal_are_understood_again(offline, plant_device, limit_kw):
+    payload = json.loads(json.dumps(offline().limit_export(plant_device(), limit_kw).payload))
+    assert task_of_wire(payload).wire() == payload
+    for change in ({"controlMode": "7"}, {"plantCode": ""}, {"more": 1}):
+        with pytest.raises(IntentRefusedError):
+            task_of_wire({**payload, **change})
+
+
+def test_who_may_be_limited_and_by_how_much(offline, plant_device):
+    adapter = offline(feed_in_limit_plants=["NE=2"])
+    assert [adapter.limits_export(plant_device(code)) for code in ("NE=1", "NE=2")] == [False, True]
+    with pytest.raises(IntentRefusedError, match="feed_in_limit_kw"):
+        adapter.limit_export(plant_device(), 5000.1)
+
+
+def test_lifting_a_limit_may_use_the_reserve_and_setting_one_may_not(emulate_huawei, plant_device):
+    world = emulate_huawei()
+
+    async def session(adapter):
+        for _ in range(80):
+            adapter.client.flow.take(Call.CHARGE)
+        limit = adapter.limit_export(plant_device(), 2.0)
+        return [await adapter.send(command) for command in (limit, replace(limit, releases=True))]
+
+    refused, taken = world.run(session)
+
+    assert isinstance(refused, Rejected)
+    assert refused.retryable
+    assert isinstance(taken, Accepted)
+
+
+def test_a_limit_is_part_of_what_a_plan_reckons_with(offline, plant_device):
+    assert offline(polls_per_task=2).call_budget(plant_device(), START).costs.per_limit == 3
 
 
 def test_a_plant_that_is_not_ours_refuses_the_whole_mode_task(emulate_huawei):

@@ -18,9 +18,10 @@ from adapters.contract import (
     VendorUnavailableError,
 )
 from adapters.solax.adapter import SolaxAdapter, create
-from adapters.solax.client import KIND, Settings, SolaxClient, VendorCodeError
+from adapters.solax.client import KIND, Settings, SolaxClient
 from adapters.solax.mapping import ErrorCode
 from adapters.transport import NoAnswerError, NotSentError, RefusedRequestError
+from adapters.vendor_codes import VendorCodeError
 
 WIFI_SN = "SR00000001"
 CANARY = "zwitscher-1"

