@@ -23,6 +23,8 @@ SAMPLES = 2
 OPPOSITE_SAMPLES = 3
 # Less than this many tolerances of power, asked for and seen with opposite signs, may be one idle battery.
 OPPOSITE_TOLERANCES = 4
+# A state of charge this old still belongs to a power: many vendors tell it more seldom than power.
+SOC_HOLDS = dt.timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def judge(
     Args:
         intent: What was asked.
         battery: The site's battery, with what it was seen to allow near full and empty.
-        readings: Telemetry in order of the vendor's time; readings outside the intent's time are ignored.
+        readings: Telemetry in order of the vendor's time; of those outside the intent's time only the state of charge
+            counts that the battery began with.
         in_force_at: When the device was told, or found doing it.
         settling_s: From a command to the first reading that can show its effect [s].
         tolerance: How far apart asked and seen may be.
@@ -96,7 +99,7 @@ def judge(
     if let_go and not intent.has_set_point and all(reading.dispatch_active for reading in tail):
         return Verdict.EXTERNAL  # it is driven, and not by us
     if not any(inside[-SAMPLES:]):
-        if _is_limited(intent, battery, tail, states, tolerance):
+        if _is_limited(intent, battery, tail, _state_at(tail[-1].measured_at, readings), tolerance):
             # A battery that follows the house and is full or empty does exactly what it should.
             return Verdict.DEVICE_LIMITED if intent.has_set_point else Verdict.CONFIRMED
         if _is_opposite(intent, battery, powers, inside, tolerance):
@@ -184,12 +187,18 @@ def _slope_agrees(intent: Intent, battery: Battery, states: Sequence[Telemetry],
     return seen * expected > 0
 
 
+def _state_at(time: dt.datetime, readings: Sequence[Telemetry]) -> Telemetry | None:
+    """The newest state of charge near a time."""
+    near = (
+        reading
+        for reading in reversed(readings)
+        if reading.soc is not None and time - SOC_HOLDS <= reading.measured_at <= time + SOC_HOLDS
+    )
+    return next(near, None)
+
+
 def _is_limited(
-    intent: Intent,
-    battery: Battery,
-    tail: Sequence[Telemetry],
-    states: Sequence[Telemetry],
-    tolerance: Tolerance,
+    intent: Intent, battery: Battery, tail: Sequence[Telemetry], last: Telemetry | None, tolerance: Tolerance
 ) -> bool:
     """Whether the device does less of what was asked because it can do no more."""
     charging = _direction_kw(intent, tail[-1]) < 0
@@ -198,7 +207,6 @@ def _is_limited(
         forward_kw = _battery_kw(reading) * way
         if not -tolerance.power_kw <= forward_kw < abs(_direction_kw(intent, reading)) + tolerance.power_kw:
             return False
-    last = states[-1] if states else None
     if last is None or last.soc is None:
         return False
     if charging:

@@ -15,7 +15,7 @@ from adapters.contract import Telemetry
 from engine import Battery
 from engine.assets import PowerAtSoc
 from engine.intent import Intent, IntentMode
-from schedules.confirmation import Tolerance, is_at_rest
+from schedules.confirmation import SOC_HOLDS, Tolerance, is_at_rest
 
 # Near full and near empty reach this far [fraction of the store].
 EDGE_SOC = 0.2
@@ -29,8 +29,6 @@ FORGOTTEN_PER_DAY = 0.02
 LEAST_SHARE = 0.02
 # Above this share of the rating nothing is worth planning around.
 NEGLIGIBLE_SHARE = 0.97
-# A state of charge this old still belongs to a power.
-SOC_HOLDS = dt.timedelta(minutes=10)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def _confirm_site(
         own = [each for each in stretches if each.row.id == row.id and each.begin <= now]
         if row.in_force_at is not None and own:
             intent, in_force_at = own[-1].intent, max(row.in_force_at, own[-1].begin)
-            readings = telemetry.between(db, target.id, own[-1].begin, own[-1].end)
+            readings = telemetry.between(db, target.id, own[-1].begin - confirmation.SOC_HOLDS, own[-1].end)
             known = learned(known, target.site.battery, intent, readings, in_force_at + settling, tolerance)
             battery = applied(known, target.site.battery, now)
             let_go = not intent.has_set_point and _is_driven(readings) and _is_let_go(db, target, now)

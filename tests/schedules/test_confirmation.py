@@ -339,6 +339,17 @@ def test_the_edges_are_those_of_the_sites_band():
     assert verdict(wanted(CHARGE, 3.0), readings) is Verdict.NOT_EFFECTIVE
 
 
+@pytest.mark.parametrize(("told_s", "expected"), [(-240, Verdict.DEVICE_LIMITED), (-660, Verdict.NOT_EFFECTIVE)])
+def test_what_the_battery_began_with_tells_that_it_is_full(told_s, expected):
+    # The state of charge comes each five minutes, powers each: nothing newer is known yet. What is old tells nothing.
+    assert verdict(wanted(CHARGE, 3.0), [state(told_s, 1.0), power(60, 0.0), power(120, 0.0)]) is expected
+
+
+def test_a_newer_state_of_charge_counts_more_than_what_the_battery_began_with():
+    readings = [state(-60, 1.0), power(60, 0.0), power(120, 0.0), state(120, 0.6)]
+    assert verdict(wanted(CHARGE, 3.0), readings) is Verdict.NOT_EFFECTIVE
+
+
 @pytest.mark.parametrize(
     ("mode", "sign", "limit"), [(CHARGE, -1, "charge_limit_kw"), (DISCHARGE, 1, "discharge_limit_kw")]
 )

@@ -29,13 +29,14 @@ class History:
     """The guard that is taken away."""
     sites: int = SITES
     hours: float = HOURS
+    full_days: bool = False
 
 
 def unfold(history: History) -> Figures:
     """Let one history happen, and judge it."""
     with folder_in_memory() as folder, guards.without(history.without):
         expires = history.without != guards.DEVICE_EXPIRY
-        setup = Setup(history.seed, MIXES[history.mix], history.hours, history.sites, expires)
+        setup = Setup(history.seed, MIXES[history.mix], history.hours, history.sites, expires, history.full_days)
         world = World(setup, folder)
         world.run()
         return judge(world)

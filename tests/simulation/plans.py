@@ -17,6 +17,12 @@ from tests.simulation.vendors import Make
 # again every 45 s: days of such sites are shorter, so that they do not take all the time there is.
 STRETCHES = 4
 LONGEST = {True: 1, False: 4}
+# Of a full day, as an optimiser plans it: the longest stretch in quarters of an hour, and how many leave the battery to
+# the house.
+LONGEST_OF_FULL_DAY = 8
+FOLLOWING_SHARE = 0.2
+
+MOVES = (IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.DISCHARGE, IntentMode.HOLD)
 
 
 @dataclass(frozen=True)
@@ -120,21 +126,39 @@ def wanted(intent: Intent) -> Wanted:
     return Wanted(begin, end, intent.battery_kw if intent.has_set_point else None)
 
 
+def full_pattern(rng: Random) -> list[tuple[int, int, IntentMode]]:
+    """A day that is planned from end to end: one stretch follows on another [quarters]."""
+    drawn: list[tuple[int, int, IntentMode]] = []
+    first = 0
+    while first < 96:
+        end = min(96, first + rng.randint(1, LONGEST_OF_FULL_DAY))
+        if rng.random() >= FOLLOWING_SHARE:
+            drawn.append((first, end, rng.choice(MOVES)))
+        first = end
+    return drawn
+
+
 def pattern(rng: Random, make: Make, quarters: int) -> list[tuple[int, int, IntentMode]]:
     """When the batteries of an account move in a day: prices are the same for all of them [quarters]."""
     drawn = []
     lapses = make.abilities.renew_after_s is not None
     for _ in range(2 if lapses else STRETCHES):
         first = rng.randrange(1, quarters - 1)
-        mode = rng.choice((IntentMode.CHARGE, IntentMode.DISCHARGE, IntentMode.DISCHARGE, IntentMode.HOLD))
+        mode = rng.choice(MOVES)
         drawn.append((first, min(96, first + rng.randint(1, LONGEST[lapses])), mode))
     return drawn
 
 
 def day_plan(
-    rng: Random, make: Make, battery: Battery, day: int, begin: float, drawn: list[tuple[int, int, IntentMode]]
+    rng: Random,
+    make: Make,
+    battery: Battery,
+    day: int,
+    begin: float,
+    drawn: list[tuple[int, int, IntentMode]],
+    merged: bool = False,
 ) -> list[Intent]:
-    """One site's intents from a time to the end of a day."""
+    """One site's intents from a time to the end of a day, one for each quarter of an hour or merged into stretches."""
     quarters: list[tuple[IntentMode, float] | None] = [None] * 96
     for first, end, drawn_mode in drawn:
         if rng.random() < 0.1:
@@ -151,8 +175,8 @@ def day_plan(
     while quarter < 96:
         wanted = quarters[quarter]
         end = quarter + 1
-        if wanted is None:
-            while end < 96 and quarters[end] is None:
+        if wanted is None or merged:
+            while end < 96 and quarters[end] == wanted:
                 end += 1
         times = moment(start + quarter * QUARTER_S), moment(start + end * QUARTER_S)
         if wanted is not None:

@@ -20,6 +20,7 @@ from adapters.contract import (
     Accepted,
     Channel,
     Command,
+    IntentRefusedError,
     Receipt,
     Registers,
     Rejected,
@@ -258,7 +259,10 @@ class Adapter:
             payload["seconds"] = LIFETIME_S
         elif self._cloud.make is SELF_ENDING:
             now = self._process.clock()
-            minutes = max(1, int((intent.not_after - now).total_seconds() // 60))
+            remaining_s = (intent.not_after - now).total_seconds()
+            if remaining_s < 30.0:
+                raise IntentRefusedError("not_after: over or nearly so; a task is 1 minute or more")
+            minutes = max(1, round(remaining_s / 60))
             payload["seconds"] = 60.0 * minutes
             ends_at = now + dt.timedelta(minutes=minutes + 1)
         return Command(device.device_id, False, intent.battery_kw, payload, ends_at)

@@ -41,6 +41,8 @@ class Setup:
     sites: int = 6
     """Of each account."""
     expires: bool = True
+    full_days: bool = False
+    """Plans from end to end of each day, and sites read each minute, as they are outside; much slower."""
 
 
 class World(Stage):
@@ -52,6 +54,7 @@ class World(Stage):
         self.rng = Random(setup.seed)
         self.end = setup.hours * HOUR_S
         self.days = math.ceil(self.end / DAY_S)
+        self._read_every_s = 60.0 if setup.full_days else READ_EVERY_S
         self._queue: list[tuple[Account, bool, Phase]] = []
         self._outages = self._draw_outages(self.mix.outage, 1800.0, 10_800.0)
         self.database_outages = self._draw_outages(self.mix.database, 10.0, 1200.0)
@@ -103,7 +106,7 @@ class World(Stage):
 
     def _plan_day(self, account: Account, day: int) -> None:
         quarters = min(96, int((self.end - day * DAY_S) // QUARTER_S))
-        drawn = plans.pattern(self.rng, account.cloud.make, quarters)
+        drawn = self._pattern(account, quarters)
         for target in account.targets:
             self._plan(account, target, day, day * DAY_S, drawn)
 
@@ -112,10 +115,16 @@ class World(Stage):
         begin = (now // QUARTER_S + 1) * QUARTER_S
         day = int(begin // DAY_S)
         if day < self.days and int(now // DAY_S) == day:
-            self._plan(account, target, day, begin, plans.pattern(self.rng, account.cloud.make, 96))
+            self._plan(account, target, day, begin, self._pattern(account, 96))
+
+    def _pattern(self, account: Account, quarters: int) -> Any:
+        if self.setup.full_days:
+            return plans.full_pattern(self.rng)
+        return plans.pattern(self.rng, account.cloud.make, quarters)
 
     def _plan(self, account: Account, target: ControlledSite, day: int, begin: float, drawn: Any) -> None:
-        intents = plans.day_plan(self.rng, account.cloud.make, target.site.battery, day, begin, drawn)
+        make, battery = account.cloud.make, target.site.battery
+        intents = plans.day_plan(self.rng, make, battery, day, begin, drawn, self.setup.full_days)
         self.put_plan(account, target, begin, (day + 1) * DAY_S, intents)
 
     def _override(self, account: Account, target: ControlledSite) -> None:
@@ -229,7 +238,7 @@ class World(Stage):
             self._at(edge - self.rng.uniform(0.0, 10.0), lambda: self._put(account, False, Phase.BEGINS))
         times = [before if before > now else edge + self.rng.uniform(0.0, 2.0), now + IDLE_EVERY_S]
         if any(demand.moves_soon(now, 0.0) for demand in account.demands.values()):
-            times.append(now + READ_EVERY_S + 1.0)
+            times.append(now + self._read_every_s + 1.0)
         if account.cloud.make is LAPSING:
             for name, device in account.cloud.devices.items():
                 wanted = account.demands[name].wanted_at(now)
@@ -245,7 +254,7 @@ class World(Stage):
             return
         now, rng = self.scheduler.now, self.rng
         moves = any(demand.moves_soon(now, READ_AHEAD_S) for demand in account.demands.values())
-        reads = now - account.read_at >= (READ_EVERY_S if moves else IDLE_EVERY_S - 1.0)
+        reads = now - account.read_at >= (self._read_every_s if moves else IDLE_EVERY_S - 1.0)
         if reads:
             account.read_at = now
         wanted = [demand.wanted_at(now) for demand in account.demands.values()]
