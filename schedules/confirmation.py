@@ -77,14 +77,7 @@ def judge(
         A verdict, or None while readings are too few, or the latest contradict each other.
     """
     settled = in_force_at + dt.timedelta(seconds=settling_s)
-    # One moment shown on two channels is one reading.
-    powers = list(
-        {
-            reading.measured_at: reading
-            for reading in readings
-            if settled <= reading.measured_at <= intent.not_after and reading.battery_kw is not None
-        }.values()
-    )
+    powers = [reading for reading in powers_of(readings) if settled <= reading.measured_at <= intent.not_after]
     if len(powers) < SAMPLES:
         return None
     inside = [_is_inside(intent, battery, reading, tolerance) for reading in powers]
@@ -113,6 +106,11 @@ def judge(
     if slope is None:
         return None
     return Verdict.CONFIRMED if slope else Verdict.NOT_EFFECTIVE
+
+
+def powers_of(readings: Sequence[Telemetry]) -> list[Telemetry]:
+    """Those that tell a power; one moment shown on two channels is one reading."""
+    return list({reading.measured_at: reading for reading in readings if reading.battery_kw is not None}.values())
 
 
 def _is_inside(intent: Intent, battery: Battery, reading: Telemetry, tolerance: Tolerance) -> bool | None:

@@ -22,14 +22,14 @@ from adapters.contract import (
 )
 from engine.intent import Intent, IntentMode, self_consumption_kw
 from schedules import export_limits, halts, journal, leases
-from schedules.confirmation import Tolerance, is_at_rest
+from schedules.confirmation import SAMPLES, Tolerance, is_at_rest, powers_of
 from schedules.egress import NOT_SENT, SOCKET_WITHIN_S, Egress, Order, above_nameplate
 from schedules.journal import Standing
 from schedules.plans import current_intents, intent_of
 from schedules.sites import ControlledSite
 from schedules.store import CommandRow, CommandState, Database, IntentRow, Verdict
 from schedules.store.models import CommandKind
-from schedules.telemetry import latest, read_telemetry
+from schedules.telemetry import between, latest, read_telemetry
 
 # How long to wait before repeating what was refused, where commands do not lapse [s].
 REFUSED_AGAIN_S = 60.0
@@ -257,8 +257,10 @@ class SiteDispatch:
         """Whether the device does not do what its vendor took the order for; told again a few times."""
         if row.verdict is not Verdict.NOT_EFFECTIVE:
             return False
-        reading = self._seen_after(order)
-        if reading is None or self._shows(reading, order):
+        # The verdict may be of what was seen before this order, and what obeys for a while is not ignored.
+        readings = between(self._db, self.target.id, self._shown_since(order), self._clock())
+        powers = powers_of(readings)[-SAMPLES:]
+        if len(powers) < SAMPLES or any(self._shows(reading, order) for reading in powers):
             return False
         with self._db.session() as session:
             return journal.orders_of(session, row.id) < TOLD_AT_MOST
@@ -273,10 +275,12 @@ class SiteDispatch:
     def _seen_after(self, command: CommandRow) -> Telemetry | None:
         """The newest power, if it can show the effect of a command that was answered."""
         reading = latest(self._db, self.target.id, Channel.POWER)
-        shown_since = (command.answered_at or command.sent_at) + dt.timedelta(seconds=self._abilities.settling_s)
-        if reading is None or reading.battery_kw is None or reading.measured_at < shown_since:
+        if reading is None or reading.battery_kw is None or reading.measured_at < self._shown_since(command):
             return None
         return reading
+
+    def _shown_since(self, command: CommandRow) -> dt.datetime:
+        return (command.answered_at or command.sent_at) + dt.timedelta(seconds=self._abilities.settling_s)
 
     def _is_due(self, row: IntentRow) -> bool:
         newest = self._standing.newest

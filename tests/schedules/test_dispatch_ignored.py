@@ -71,6 +71,22 @@ def test_an_order_that_is_ignored_is_told_again_once_it_is_judged(charging):
     assert charging.battery.plant.sample.battery_kw == -CHARGE_KW
 
 
+def test_an_order_that_was_told_again_and_obeyed_is_judged_by_what_came_after_it(charging):
+    charging.vendor.lets_orders_last()
+    charging.vendor.will("ignore")
+    charging.tick()
+    watched_for(charging, 3)
+    assert charging.kinds() == ["start", "renew"]
+    # It did as told for a minute, and is full now; the verdict is still that of the minutes before.
+    charging.battery.lapses_at = None
+    charging.battery.plant.soc = 1.0
+    charging.move(MINUTES)
+    assert charging.tick() is Outcome.NOTHING_DUE
+    charging.keep_state(1.0)
+    watched_for(charging, 5)
+    assert charging.kinds() == ["start", "renew"]
+
+
 def test_a_device_that_never_obeys_is_not_told_for_ever(charging):
     charging.vendor.lets_orders_last()
     charging.vendor.will_always("ignore")

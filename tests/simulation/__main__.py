@@ -92,7 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--full-days",
         action="store_true",
-        help="plans from end to end of each day: for time in fallback; 15 times slower",
+        help="plans from end to end of each day: to measure fallback; slow",
     )
     parser.add_argument("--without", choices=sorted(GUARDS), help="take one guard away")
     parser.add_argument("--ablation", type=int, default=0, metavar="SITE_DAYS", help="take each guard away in turn")
