@@ -23,6 +23,8 @@ test: $(DEV_READY) ## Run all tests
 .PHONY: sim
 sim: $(DEV_READY) ## Simulate 20,000 site-days of control with everything that can go wrong, then take each guard away
 	$(BIN)/python -m tests.simulation --ablation 600
+	$(BIN)/python -m tests.simulation --mix reference --full-days --site-days 360
+
 .PHONY: chaos
 chaos: $(DEV_READY) ## Kill, stall and restart a real installation 200 times, then look for what must not be; takes 14 minutes
 	$(BIN)/python -m tests.chaos --kills 200 --seed 1

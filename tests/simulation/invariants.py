@@ -22,11 +22,10 @@ PAST_END_S = 120.0
 HALTS_WITHIN_S = 5.0
 # Older than this, and a cadence, telemetry begins nothing [s].
 OLDEST_S = 960.0
-# Of its time, an order of a lapsing vendor is not repeated sooner, where its answer was heard.
+# Of the time after which an order that lapses is renewed: it is not repeated sooner, where its answer was heard.
 NOT_BEFORE_SHARE = 0.5
-# An order that ends by itself is told again only once it was seen twice that the device does not do it: not sooner
-# than this, and a few times at most [s].
-SEEN_TO_BE_IGNORED_S = 180.0
+# An order that ends by itself is told again only once two readings could show that the device does not do it, and a few
+# times at most.
 TOLD_AT_MOST = 4
 # Powers are the same within this [kW].
 SAME_KW = 1e-6
@@ -262,7 +261,12 @@ class _Site:
             yield PAST_END, until, f"{order.power_kw:+g} kW at least {until - order.slot_end:.0f} s past its end"
 
     def _once(self) -> Iterator[tuple[str, float, str]]:
-        lifetime_s = self.account.cloud.make.abilities.renew_after_s
+        abilities = self.account.cloud.make.abilities
+        lapses = abilities.renew_after_s is not None
+        if lapses:
+            too_soon_s = abilities.renew_after_s * NOT_BEFORE_SHARE
+        else:
+            too_soon_s = abilities.settling_s + abilities.power_cadence_s  # two readings, the second so much later
         times = 1
         for one, again in pairwise(self.requests):
             same = one.order is not None and (one.order, one.slot_end) == (again.order, again.slot_end)
@@ -271,8 +275,7 @@ class _Site:
                 continue
             after_s = again.opened - one.opened
             times += 1
-            too_soon_s = SEEN_TO_BE_IGNORED_S if lifetime_s is None else lifetime_s * NOT_BEFORE_SHARE
-            if after_s < too_soon_s or (lifetime_s is None and times > TOLD_AT_MOST):
+            if after_s < too_soon_s or (not lapses and times > TOLD_AT_MOST):
                 yield DOUBLED, again.opened, f"{again.order} kW again after {after_s:.1f} s"
 
     def _read_back(self) -> Iterator[tuple[str, float, str]]:

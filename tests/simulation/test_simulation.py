@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 
 from tests.simulation.campaign import History, unfold
+from tests.simulation.faults import DAY_S
 from tests.simulation.guards import DEVICE_EXPIRY
 from tests.simulation.invariants import (
     BLIND,
@@ -42,6 +43,13 @@ def test_ordinary_days_break_nothing():
     assert figures.faults > 25
     assert not figures.violations
     assert figures.fallback_share < 0.025
+
+
+def test_days_that_are_planned_from_end_to_end_break_nothing_either():
+    figures = unfold(History(1, "reference", sites=1, hours=4.0, full_days=True))
+    assert figures.driven_s > 0.5 * figures.site_days * DAY_S
+    assert figures.orders > 100
+    assert not figures.violations
 
 
 def test_a_seed_is_a_whole_history():
