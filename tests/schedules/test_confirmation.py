@@ -15,6 +15,7 @@ from engine.plant import Plant, PlantCommand, PlantMode
 from schedules import confirmation
 from schedules.confirmation import Tolerance, judge
 from schedules.store import Verdict
+from tests.intents import CHARGE, DISCHARGE, FOLLOW, HOLD
 
 BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
 QUARTER_HOUR_S = 900
@@ -26,12 +27,6 @@ BATTERY = Battery(
     charge_efficiency=0.95,
     discharge_efficiency=0.95,
     min_soc=0.1,
-)
-CHARGE, DISCHARGE, HOLD, FOLLOW = (
-    IntentMode.CHARGE,
-    IntentMode.DISCHARGE,
-    IntentMode.HOLD,
-    IntentMode.SELF_CONSUMPTION,
 )
 
 

@@ -26,9 +26,8 @@ from adapters.huawei.emulated_plant import EmulatedPlant
 from adapters.huawei.mapping import Call, WorkingMode
 from adapters.huawei.tasks import ActivePowerTask, BatteryParametersTask, WorkingModeTask, neutral_idle, task_of_wire
 from adapters.tokens import MemoryTokenStore
-from engine.intent import IntentMode
+from tests.intents import CHARGE, DISCHARGE, FOLLOW, HOLD, START
 
-START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
 NOWHERE = {
     "base_url": "http://127.0.0.1:1",
     "oauth_url": "same",
@@ -37,12 +36,6 @@ NOWHERE = {
     "redirect_url": "https://www.example.com/cn/",
     "refresh_token": "token",
 }
-CHARGE, DISCHARGE, HOLD, FOLLOW = (
-    IntentMode.CHARGE,
-    IntentMode.DISCHARGE,
-    IntentMode.HOLD,
-    IntentMode.SELF_CONSUMPTION,
-)
 
 
 @pytest.fixture
