@@ -18,8 +18,6 @@ NO_USABLE_ANSWER = {
     "null": {"body": b"null"},
     "nested beyond reason": {"body": b"[" * 200_000},
 }
-
-
 DISPATCH = mapping.dispatch_fields(SERIAL_NUMBER, 1.0, 0.2)
 
 

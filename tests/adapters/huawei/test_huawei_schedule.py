@@ -8,28 +8,12 @@ from dataclasses import replace
 import pytest
 
 from adapters.contract import Accepted, Channel, IntentRefusedError, Telemetry
-from adapters.huawei.adapter import create
 from tests.intents import QUARTER, START, plan
 
 
 def calls_of(sending):
     is_stop = sending.command.payload.get("dispatchSwitch") == 0
     return 1 + (sending.command.replaces and not is_stop)
-
-
-@pytest.fixture
-def offline():
-    def build(**changes):
-        given_settings = {
-            "base_url": "http://127.0.0.1:1",
-            "client_id": "1",
-            "client_secret": "s",
-            "redirect_url": "https://r/",
-            **changes,
-        }
-        return create(given_settings, lambda: START)
-
-    return build
 
 
 @pytest.mark.parametrize("named", [[], ["NE=1"]])
