@@ -16,11 +16,13 @@ from pydantic import SecretStr
 from adapters.contract import Device
 from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
 from adapters.xolta.adapter import XoltaAdapter, create
+from adapters.xolta.client import Settings, XoltaClient
 from adapters.xolta.emulated_device import EmulatedDevice
 from adapters.xolta.emulator import CADENCES_S, Account, XoltaCloud
 from engine import Battery
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant
+from tests.adapters.xolta.given import SECRET, STATUS, TOKEN
 
 START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
 DEVICE_ID = "BAT-80-0001"
@@ -127,3 +129,56 @@ def intent() -> Callable[..., Intent]:
 @pytest.fixture(scope="session")
 def xolta_start() -> dt.datetime:
     return START
+
+
+@pytest.fixture
+def scripted(vendor):
+    """The scripted vendor, with an authority that works."""
+    host = vendor.url.removeprefix("http://")
+    base = f"https://{host}/tenant-1"
+    vendor.on(
+        "openid-configuration",
+        {
+            "issuer": f"{base}/v2.0",
+            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+            "token_endpoint": f"{base}/oauth2/v2.0/token",
+        },
+    )
+    vendor.on("token", {"token_type": "Bearer", "expires_in": 3599, "access_token": TOKEN})
+    vendor.on("deviceStatus", STATUS)
+    return vendor
+
+
+@pytest.fixture
+def account():
+    def build(url, **changes):
+        return {
+            "base_url": url,
+            "authority": "/tenant-1",
+            "client_id": "client-1",
+            "client_secret": SECRET,
+            "timeout_s": 2.0,
+            "commissioned": True,
+            "setpoint_unit": "kW",
+            "setpoint_sign": 1,
+            **changes,
+        }
+
+    return build
+
+
+@pytest.fixture
+def session(manual_clock):
+    """Run a coroutine function with an open client: `session(settings, work)`."""
+
+    def run(settings, work, clock=manual_clock):
+        async def inner():
+            client = XoltaClient(Settings.model_validate(settings), clock)
+            try:
+                return await work(client)
+            finally:
+                await client.close()
+
+        return asyncio.run(inner())
+
+    return run
