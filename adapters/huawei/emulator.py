@@ -98,9 +98,7 @@ class HuaweiCloud:
         return {
             "systems": {
                 code: {
-                    "released": plant.site.released,
-                    "soc": plant.site.plant.soc,
-                    "battery_kw": plant.site.plant.sample.battery_kw,
+                    **plant.site.state(),
                     "pv_kw": plant.site.plant.sample.pv_kw,
                     "working_mode": plant.settings["mode"]["operationMode"],
                     "orders": self.log.count("order", code),
