@@ -167,11 +167,9 @@ def emulate(loopback_server: LoopbackServer) -> Callable[..., World]:
         log = log or EventLog()
         clock, faults = EmulatedClock(start, speed), FaultBox()
         battery = battery or Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5)
-        if house is None:
-            index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-            house = pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index)
+        lived_in = House.constant(load_kw, pv_kw) if house is None else House(house)
         sites = [
-            EmulatedSite(serial_number, Plant(battery, soc), House(house), start, CADENCES_S, log, faults)
+            EmulatedSite(serial_number, Plant(battery, soc), lived_in, start, CADENCES_S, log, faults)
             for serial_number in serial_numbers
         ]
         account = Account(

@@ -7,7 +7,6 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from adapters.contract import Device
@@ -37,8 +36,7 @@ def emulate_huawei(loopback_server: Any) -> Callable[..., World]:
         start: dt.datetime = START,
     ) -> World:
         clock, log, faults = EmulatedClock(start, None), EventLog(), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         battery = Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5)
         emulated = [
             EmulatedPlant(

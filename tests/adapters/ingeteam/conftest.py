@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
@@ -102,8 +101,7 @@ def device_world(loopback_server: Any) -> Iterator[Callable[..., World]]:
         **options: Any,
     ) -> World:
         clock, log, faults = EmulatedClock(start, None), EventLog(), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         plant = Plant(Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5), soc)
         site = EmulatedSite("ING1", plant, house, start, CADENCES_S, log, faults)
         cloud = IngeteamCloud(site, clock, log, faults, heartbeat_s=0.05, **options)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import pytest
 from pydantic import SecretStr
 
@@ -64,8 +63,7 @@ def solax(loopback_server: Any) -> Callable[..., SolaxWorld]:
         gives_utc: bool = False,
     ) -> SolaxWorld:
         log, clock, faults = EventLog(), EmulatedClock(start, None), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         sites = [EmulatedSite(sn, Plant(BATTERY, soc), house, start, CADENCES_S, log, faults) for sn in sns]
         cloud = SolaxCloud(SecretStr(TOKEN), sites, clock, log, faults, zone, gives_utc)
         loopback_server.app = cloud.app

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import pytest
 from pydantic import SecretStr
 
@@ -77,8 +76,7 @@ def emulate(loopback_server) -> Callable[..., World]:
         **words: Any,
     ) -> World:
         clock, log, faults = EmulatedClock(START, speed), EventLog(), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         sites = [
             EmulatedSite(device_id, Plant(BATTERY, soc), house, START, CADENCES_S, log, faults)
             for device_id in device_ids
