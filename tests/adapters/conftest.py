@@ -181,7 +181,7 @@ def emulate(loopback_server: LoopbackServer) -> Callable[..., World]:
         cloud = AlphaEssCloud(sites, clock, log, faults, account, zone, largest_page)
         loopback_server.app = cloud.app
         systems = [cloud.system(serial_number) for serial_number in serial_numbers]
-        return World(cloud, clock, log, systems, loopback_server.url, faults)
+        return World(cloud, clock, log, faults, loopback_server.url, systems)
 
     return build
 

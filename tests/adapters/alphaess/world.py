@@ -14,9 +14,9 @@ from Crypto.Cipher import AES
 
 from adapters.alphaess.emulated_system import System
 from adapters.alphaess.emulator import AlphaEssCloud
-from adapters.emulation import EmulatedClock, EventLog, FaultBox, Faults
 from engine.plant import Plant
 from tests.adapters.loopback import request_of
+from tests.adapters.served import Served
 from tests.intents import START
 
 SERIAL_NUMBER = "AL0000000000001"
@@ -44,15 +44,11 @@ def independent_decryption(text: str, key_seed: str) -> str:
 
 
 @dataclass
-class World:
-    """One emulated cloud, its systems, its clock, and a caller who knows the account."""
+class World(Served):
+    """One emulated cloud, its systems, and a caller who knows the account."""
 
     cloud: AlphaEssCloud
-    clock: EmulatedClock
-    log: EventLog
     systems: list[System]
-    url: str
-    faults: FaultBox
     token: str = ""
 
     @property
@@ -62,18 +58,6 @@ class World:
     @property
     def plant(self) -> Plant:
         return self.systems[0].site.plant
-
-    def switch(self, **faults: Any) -> None:
-        """Put these faults in force instead of the others."""
-        self.faults.switch(Faults(**faults))
-
-    def step(self, seconds: float) -> None:
-        """Let emulated time pass."""
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
-    def events(self, event: str) -> list[dict[str, Any]]:
-        return [entry for entry in self.log.events if entry["event"] == event]
 
     def at(self, seconds: float) -> str:
         """A time after the start, as the log writes it."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.emulation import EmulatedClock, EventLog, FaultBox, Faults
 from adapters.huawei.adapter import create
 from adapters.huawei.emulated_plant import EmulatedPlant
 from adapters.huawei.emulator import HuaweiCloud
 from adapters.huawei.tasks import ChargeTask, DispatchSwitch
+from tests.adapters.served import Served
 
 NOWHERE = {
     "base_url": "http://127.0.0.1:1",
@@ -27,21 +26,12 @@ STOP = ChargeTask("NE=1", DispatchSwitch.STOP)
 
 
 @dataclass
-class World:
-    """An emulated cloud that is served, and its time."""
+class World(Served):
+    """An emulated cloud, and adapters for it."""
 
     cloud: HuaweiCloud
-    clock: EmulatedClock
-    log: EventLog
-    faults: FaultBox
-    url: str
 
-    def after(self, seconds: float) -> None:
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
-    def switch(self, **faults: Any) -> None:
-        self.faults.switch(Faults(**faults))
+    after = Served.step
 
     def plant(self, code: str = "NE=1") -> EmulatedPlant:
         return self.cloud.plants[code]

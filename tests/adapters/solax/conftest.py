@@ -12,11 +12,12 @@ import pytest
 from pydantic import SecretStr
 
 from adapters.contract import Device
-from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, House
 from adapters.solax.adapter import SolaxAdapter, create
 from adapters.solax.emulator import CADENCES_S, SolaxCloud
 from engine import Battery
 from engine.plant import Plant
+from tests.adapters.served import Served
 
 START = dt.datetime(2024, 8, 20, 10, 0, tzinfo=dt.UTC)
 WIFI_SN = "SR00000001"
@@ -25,28 +26,15 @@ BATTERY = Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5)
 
 
 @dataclass
-class SolaxWorld:
-    """One emulated cloud, its inverters and its clock."""
+class SolaxWorld(Served):
+    """One emulated cloud and its inverters."""
 
     cloud: SolaxCloud
-    clock: EmulatedClock
-    log: EventLog
-    faults: FaultBox
     sites: list[EmulatedSite]
-    url: str
-
-    def step(self, seconds: float) -> None:
-        """Let emulated time pass."""
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
-    def switch(self, **faults: Any) -> None:
-        """Put these faults in force."""
-        self.faults.switch(Faults(**faults))
 
     def count(self, event: str) -> int:
         """How often something happened, to whichever inverter."""
-        return sum(entry["event"] == event for entry in self.log.events)
+        return len(self.events(event))
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +55,7 @@ def solax(loopback_server: Any) -> Callable[..., SolaxWorld]:
         sites = [EmulatedSite(sn, Plant(BATTERY, soc), house, start, CADENCES_S, log, faults) for sn in sns]
         cloud = SolaxCloud(SecretStr(TOKEN), sites, clock, log, faults, zone, gives_utc)
         loopback_server.app = cloud.app
-        return SolaxWorld(cloud, clock, log, faults, sites, loopback_server.url)
+        return SolaxWorld(cloud, clock, log, faults, loopback_server.url, sites)
 
     return build
 

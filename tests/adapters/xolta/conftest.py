@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from adapters.contract import Device
-from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, House
 from adapters.xolta.adapter import XoltaAdapter, create
 from adapters.xolta.client import Settings, XoltaClient
 from adapters.xolta.emulated_device import EmulatedDevice
@@ -21,6 +21,7 @@ from adapters.xolta.emulator import CADENCES_S, Account, XoltaCloud
 from engine import Battery
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant
+from tests.adapters.served import Served
 from tests.adapters.xolta.given import SECRET, STATUS, TOKEN
 
 START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
@@ -30,14 +31,10 @@ CREDENTIALS = {"tenant": "tenant-1", "client_id": "client-1", "client_secret": "
 
 
 @dataclass
-class World:
-    """One emulated cloud, its clock, its faults."""
+class World(Served):
+    """One emulated organisation."""
 
     cloud: XoltaCloud
-    clock: EmulatedClock
-    log: EventLog
-    faults: FaultBox
-    url: str
 
     @property
     def device(self) -> EmulatedDevice:
@@ -47,18 +44,8 @@ class World:
     def battery_kw(self) -> float:
         return self.device.site.plant.sample.battery_kw
 
-    def step(self, seconds: float) -> None:
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
     async def sleep(self, seconds: float) -> None:
         self.step(seconds)
-
-    def switch(self, **faults: Any) -> None:
-        self.faults.switch(Faults(**faults))
-
-    def events(self, event: str, **details: Any) -> list[dict[str, Any]]:
-        return [entry for entry in self.log.events if {"event": event, **details}.items() <= entry.items()]
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         account = {"base_url": self.url, "timeout_s": 5.0, **self.cloud.account()}
