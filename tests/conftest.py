@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+# Helpers assert too, and say as much as a test when they fail.
+pytest.register_assert_rewrite("tests.adapters", "tests.schedules")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

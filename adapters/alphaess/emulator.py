@@ -141,9 +141,7 @@ class AlphaEssCloud(EmulatedCloud):
         return {
             "systems": {
                 serial_number: {
-                    "released": system.site.released,
-                    "soc": system.site.plant.soc,
-                    "battery_kw": system.site.plant.sample.battery_kw,
+                    **system.site.state(),
                     "lapse_s": system.lapse_s,
                     **{event: self._log.count(event, serial_number) for event in DISPATCH_EVENTS},
                 }

@@ -40,6 +40,11 @@ class House:
         self._load: list[float] = frame["load_kw"].astype(float).tolist()
         self._pv: list[float] = frame["pv_kw"].astype(float).tolist()
 
+    @classmethod
+    def constant(cls, load_kw: float, pv_kw: float) -> House:
+        """A house whose load and PV [kW] never change."""
+        return cls(pd.DataFrame({"load_kw": load_kw, "pv_kw": pv_kw}, index=pd.DatetimeIndex(["2024-01-01"], tz="UTC")))
+
     def at(self, moment: dt.datetime) -> tuple[float, float]:
         """Load and PV [kW] at a moment."""
         row = int((moment.timestamp() - self._begin_s) // self._step_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from adapters.emulation.faults import FaultBox
 from adapters.emulation.house import House
@@ -67,6 +68,10 @@ class EmulatedSite:
     def released(self) -> bool:
         """Whether the battery follows its own controller, and will."""
         return self.order is None and not self._waiting
+
+    def state(self) -> dict[str, Any]:
+        """What every emulator tells of a site: `released`, `soc` and `battery_kw`."""
+        return {"released": self.released, "soc": self.plant.soc, "battery_kw": self.plant.sample.battery_kw}
 
     def reading(self, cadence_s: float) -> Reading:
         """The latest reading at one of the cadences."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from adapters.vendor_codes import described
+
 
 class FailCode(IntEnum):
     """Section 6.1, in its order; 403 and 429 are of section 4."""
@@ -247,7 +249,4 @@ NOTHING_DONE_YET = TASK_IN_THE_WAY | {FailCode.SYSTEM_BUSY, FailCode.NOT_LOGGED_
 
 def describe(code: int) -> str:
     """A code with its name, for messages."""
-    try:
-        return f"failCode {code} ({FailCode(code).name.lower().replace('_', ' ')})"
-    except ValueError:
-        return f"failCode {code} (not in the document)"
+    return described("failCode", FailCode, code)

@@ -15,21 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from adapters.emulation import (
-    CONTROL_PREFIX,
-    Cloud,
-    EmulatedClock,
-    EmulatedSite,
-    EventLog,
-    FaultBox,
-    control_routes,
-    with_faults,
-)
+from adapters.emulation import Cloud, EmulatedClock, EmulatedCloud, EmulatedSite, EventLog, FaultBox
 from adapters.huawei.codes import FailCode
 from adapters.huawei.emulated_control import CONTROL_CALLS, TaskDesk, malformed
 from adapters.huawei.emulated_data import DATA_CALLS, DataDesk
@@ -46,10 +36,8 @@ SCOPES = ("pvms.openapi.basic", "pvms.openapi.control")
 REDIRECT_URL = "https://www.example.com/cn/?a=b&c=d"
 
 
-class HuaweiCloud:
+class HuaweiCloud(EmulatedCloud):
     """The management system, its OAuth service, one owner and one API account."""
-
-    stopped = False
 
     def __init__(self, plants: Sequence[EmulatedPlant], clock: EmulatedClock, log: EventLog, faults: FaultBox) -> None:
         self.plants = {plant.code: plant for plant in plants}
@@ -79,8 +67,7 @@ class HuaweiCloud:
             *[Route(path, self._call(path, False), methods=["POST"]) for path in DATA_CALLS],
             *[Route(path, self._call(path, True), methods=["POST"]) for path in CONTROL_CALLS],
         ]
-        app = Starlette(routes=[*routes, *control_routes(clock, self.advance, self.state, self.stop, faults)])
-        self.app = with_faults(app, faults, lambda path: path.endswith("/async-task"), CONTROL_PREFIX)
+        self._offer(routes, clock, faults, lambda path: path.endswith("/async-task"))
 
     # --- Cloud ---
 
@@ -89,18 +76,12 @@ class HuaweiCloud:
         for plant in self.plants.values():
             plant.advance(self.clock.now())
 
-    def stop(self) -> None:
-        """Whoever serves this cloud should end."""
-        self.stopped = True
-
     def state(self) -> dict[str, Any]:
         """The emulator's own account of itself."""
         return {
             "systems": {
                 code: {
-                    "released": plant.site.released,
-                    "soc": plant.site.plant.soc,
-                    "battery_kw": plant.site.plant.sample.battery_kw,
+                    **plant.site.state(),
                     "pv_kw": plant.site.plant.sample.pv_kw,
                     "working_mode": plant.settings["mode"]["operationMode"],
                     "orders": self.log.count("order", code),

@@ -104,11 +104,7 @@ class IngeteamCloud(EmulatedCloud):
 
     def state(self) -> dict[str, Any]:
         """Its own account of itself; nothing can be ordered of it, so it is always released."""
-        site = self._site
-        systems = {
-            site.device_id: {"released": True, "soc": site.plant.soc, "battery_kw": site.plant.sample.battery_kw}
-        }
-        return {"systems": systems}
+        return {"systems": {self._site.device_id: {**self._site.state(), "released": True}}}
 
     def account(self) -> dict[str, Any]:
         """Settings of an adapter for it, without `base_url`."""

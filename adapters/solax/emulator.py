@@ -87,9 +87,7 @@ class SolaxCloud(EmulatedCloud):
         return {
             "systems": {
                 sn: {
-                    "released": site.released,
-                    "soc": site.plant.soc,
-                    "battery_kw": site.plant.sample.battery_kw,
+                    **site.state(),
                     "calls": self._log.count("call", sn),
                 }
                 for sn, site in self._sites.items()

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-import pandas as pd
 import stamina
 import uvicorn
 
@@ -59,8 +58,7 @@ class Bench:
     def __init__(self, subject: Subject, load_kw: float, pv_kw: float, soc: float, sites: int) -> None:
         self.subject, self.expected = subject, subject.expected
         self.clock, self.log, self.faults = EmulatedClock(START, None), EventLog(), FaultBox()
-        index = pd.date_range(START - dt.timedelta(hours=1), periods=2, freq="1h")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         self.sites = [
             EmulatedSite(
                 f"TW{number:013}", Plant(BATTERY, soc), house, START, subject.cadences_s, self.log, self.faults

@@ -114,9 +114,8 @@ class XoltaCloud(EmulatedCloud):
         return {
             "systems": {
                 device_id: {
+                    **device.site.state(),
                     "released": device.mode is Mode.SELF_CONSUMPTION and device.site.released,
-                    "soc": device.site.plant.soc,
-                    "battery_kw": device.site.plant.sample.battery_kw,
                     "state": device.state.value,
                     "mode": device.mode.value,
                     "commands": self._log.count("command", device_id),

@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from adapters.emulation import (
     LOOPBACK,
     EmulatedClock,
@@ -34,11 +32,6 @@ LATENCY_S = 0.2
 STATE_CADENCE_S = 300.0
 
 
-def house() -> House:
-    index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-    return House(pd.DataFrame({"load_kw": [0.8, 0.8], "pv_kw": [0.0, 0.0]}, index=index))
-
-
 async def serve_all(folder: Path, lost_share: float) -> None:
     clock = EmulatedClock(dt.datetime.now(dt.UTC), 1.0)
     # Begun before the last reading of a state of charge, so that there is one.
@@ -53,7 +46,7 @@ async def serve_all(folder: Path, lost_share: float) -> None:
             EmulatedSite(
                 device_id(vendor, number),
                 Plant(site_of(vendor, number).battery, 0.5),
-                house(),
+                House.constant(0.8, 0.0),
                 begin,
                 kind.cadences_s,
                 log,

@@ -14,15 +14,10 @@ from console.sample import DEFAULT_DAY
 from engine import Battery, GridConnection, PvArray, Site
 from engine.intent import Intent, IntentMode, intents_of, self_consumption_kw
 from engine.plant import Plant, PlantCommand, PlantMode
+from tests.intents import CHARGE, DISCHARGE, FOLLOW, HOLD
 
 BEGIN = dt.datetime(2026, 2, 3, 17, tzinfo=dt.UTC)
 QUARTER_HOUR = dt.timedelta(minutes=15)
-CHARGE, DISCHARGE, HOLD, FOLLOW = (
-    IntentMode.CHARGE,
-    IntentMode.DISCHARGE,
-    IntentMode.HOLD,
-    IntentMode.SELF_CONSUMPTION,
-)
 
 
 def modes(plan: Any) -> list[IntentMode]:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from engine import PlanRejectedError, site_model
+from tests.engine.exact import exact_model
 
 ANYTHING = highspy.kHighsInf
 SAME_EUR = 1e-6
@@ -93,16 +94,7 @@ class Oracle:
 
     def __init__(self, ask: Any, breach: Any) -> None:
         self._ask, self._breach = ask, breach
-        self._model = highspy.Highs()
-        for option, value in {
-            "output_flag": False,
-            "mip_rel_gap": 0.0,
-            "mip_abs_gap": 1e-9,
-            "mip_feasibility_tolerance": 1e-9,
-            "primal_feasibility_tolerance": 1e-9,
-            "dual_feasibility_tolerance": 1e-9,
-        }.items():
-            self._model.setOptionValue(option, value)
+        self._model = exact_model()
         self._binaries: list[Any] = []
         self._cost: Any = 0.0
         self._bought: list[Any] = []

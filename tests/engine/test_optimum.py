@@ -20,6 +20,7 @@ import pytest
 from console.sample import sample_days
 from engine import Battery, GridConnection, PvArray, Site, optimise
 from engine.timeline import hold, local_day
+from tests.engine.exact import exact_model
 
 SAME_EUR = 1e-6
 QUARTER_HOUR = pd.Timedelta(minutes=15)
@@ -29,16 +30,7 @@ NO_LIMIT = 1e4
 def cheapest_eur(case: Any) -> float | None:
     """The least cost less the worth of the store, in kWh per interval; None where the limits cannot all be kept."""
     battery, grid, h = case.site.battery, case.site.grid, case.step_h
-    model = highspy.Highs()
-    for option, value in {
-        "output_flag": False,
-        "mip_rel_gap": 0.0,
-        "mip_abs_gap": 1e-9,
-        "mip_feasibility_tolerance": 1e-9,
-        "primal_feasibility_tolerance": 1e-9,
-        "dual_feasibility_tolerance": 1e-9,
-    }.items():
-        model.setOptionValue(option, value)
+    model = exact_model()
     most_in, most_out = battery.max_charge_kw * h, battery.max_discharge_kw * h
     fuse = (NO_LIMIT if grid.import_limit_kw is None else grid.import_limit_kw) * h
     feed_in = (NO_LIMIT if grid.export_limit_kw is None else grid.export_limit_kw) * h

@@ -2,82 +2,29 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from adapters.contract import Channel, Telemetry
-from engine import Battery
-from engine.intent import Intent, IntentMode
-from engine.plant import Plant, PlantCommand, PlantMode
+from engine.plant import PlantCommand, PlantMode
 from schedules import confirmation
 from schedules.confirmation import Tolerance, judge
 from schedules.store import Verdict
-
-BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
-QUARTER_HOUR_S = 900
-SETTLING_S = 20.0
-BATTERY = Battery(
-    capacity_kwh=10.0,
-    max_charge_kw=5.0,
-    max_discharge_kw=5.0,
-    charge_efficiency=0.95,
-    discharge_efficiency=0.95,
-    min_soc=0.1,
+from tests.intents import CHARGE, DISCHARGE, FOLLOW, HOLD
+from tests.schedules.evidence import (
+    BATTERY,
+    CHARGED,
+    DISCHARGED,
+    QUARTER_HOUR_S,
+    SETTLING_S,
+    UNMOVED,
+    at,
+    minutes,
+    power,
+    state,
+    verdict,
+    wanted,
+    watched,
 )
-CHARGE, DISCHARGE, HOLD, FOLLOW = (
-    IntentMode.CHARGE,
-    IntentMode.DISCHARGE,
-    IntentMode.HOLD,
-    IntentMode.SELF_CONSUMPTION,
-)
-
-
-def at(seconds: float) -> dt.datetime:
-    return BEGIN + dt.timedelta(seconds=seconds)
-
-
-def wanted(mode: IntentMode, power_kw: float = 0.0, until_soc: float | None = None) -> Intent:
-    return Intent(mode, power_kw, BEGIN, at(QUARTER_HOUR_S), until_soc)
-
-
-def power(seconds: float, battery_kw: float | None, load_kw: float | None = 1.0, pv_kw: float | None = 0.0):
-    return Telemetry(Channel.POWER, at(seconds), battery_kw=battery_kw, load_kw=load_kw, pv_kw=pv_kw)
-
-
-def state(seconds: float, soc: float | None, **limits: float) -> Telemetry:
-    """A state of charge alone, so that a case decides by itself what powers were seen."""
-    return Telemetry(Channel.STATE, at(seconds), soc=soc, **limits)
-
-
-def verdict(intent: Intent, readings: list[Telemetry], in_force_s: float = 0.0, battery: Battery = BATTERY):
-    in_order = sorted(readings, key=lambda reading: reading.measured_at)
-    return judge(intent, battery, in_order, at(in_force_s), SETTLING_S)
-
-
-# 5 minutes of 3 kW into 10 kWh at 95 % are 2.4 %; out of it, 2.6 %.
-CHARGED = [state(0, 0.500), state(300, 0.524)]
-DISCHARGED = [state(0, 0.500), state(300, 0.474)]
-UNMOVED = [state(0, 0.500), state(300, 0.500)]
-
-
-def watched(
-    command: PlantCommand, *, soc: float, load_kw: float, pv_kw: float, seconds: int = QUARTER_HOUR_S
-) -> list[Telemetry]:
-    """What the cloud shows of a plant that has one command: powers each minute, a state each five."""
-    plant = Plant(BATTERY, soc)
-    plant.command = command
-    readings = [state(0, soc)]
-    for minute in range(1, seconds // 60 + 1):
-        sample = plant.run(60.0, load_kw, pv_kw)
-        shown = {"battery_kw": round(sample.battery_kw, 3), "load_kw": load_kw, "pv_kw": pv_kw}
-        readings.append(Telemetry(Channel.POWER, at(60 * minute), **shown))
-        if minute % 5 == 0:
-            readings.append(Telemetry(Channel.STATE, at(60 * minute), soc=round(sample.soc, 3), **shown))
-    return readings
-
 
 # What it takes to be CONFIRMED
 
@@ -394,143 +341,6 @@ def test_a_battery_that_stopped_where_it_was_told_to_stop_is_not_called_ineffect
 
 def test_an_edge_that_is_not_seen_is_no_excuse():
     assert verdict(wanted(CHARGE, 3.0), [power(60, 0.0), power(120, 0.0)]) is Verdict.NOT_EFFECTIVE
-
-
-# Properties, with the plant of the engine behind the readings
-
-POWERS_KW = st.floats(0.5, 5.0)
-HOUSES_KW = st.floats(0.0, 6.0)
-MIDDLE_SOC = st.floats(0.35, 0.65)
-PROPERTY = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-
-
-@PROPERTY
-@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, load_kw=HOUSES_KW)
-def test_a_plant_that_obeys_is_confirmed(mode, power_kw, soc, load_kw):
-    intent = wanted(mode, power_kw)
-    seen = watched(PlantCommand(PlantMode.SET_POINT, intent.battery_kw), soc=soc, load_kw=load_kw, pv_kw=0.0)
-    assert verdict(intent, seen) is Verdict.CONFIRMED
-
-
-@PROPERTY
-@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, minutes=st.integers(0, 15))
-def test_a_plant_that_does_the_opposite_is_never_confirmed(mode, power_kw, soc, minutes):
-    intent = wanted(mode, power_kw)
-    opposite = PlantCommand(PlantMode.SET_POINT, -intent.battery_kw)
-    seen = watched(opposite, soc=soc, load_kw=1.0, pv_kw=0.0, seconds=60 * minutes)
-    assert verdict(intent, seen) is not Verdict.CONFIRMED
-
-
-@PROPERTY
-@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, minutes=st.integers(0, 15))
-def test_a_sign_that_is_wrong_both_ways_is_never_confirmed(mode, power_kw, soc, minutes):
-    # The command goes out with the wrong sign and the reading comes back with it: only the state of charge tells.
-    intent = wanted(mode, power_kw)
-    opposite = PlantCommand(PlantMode.SET_POINT, -intent.battery_kw)
-    flipped = [
-        Telemetry(r.channel, r.measured_at, None if r.battery_kw is None else -r.battery_kw, soc=r.soc)
-        for r in watched(opposite, soc=soc, load_kw=1.0, pv_kw=0.0, seconds=60 * minutes)
-    ]
-    seen = verdict(intent, flipped)
-    assert seen is not Verdict.CONFIRMED
-    if minutes >= 5:
-        assert seen is Verdict.NOT_EFFECTIVE
-
-
-@PROPERTY
-@given(
-    mode=st.sampled_from([CHARGE, DISCHARGE, HOLD]),
-    power_kw=POWERS_KW,
-    soc=MIDDLE_SOC,
-    load_kw=HOUSES_KW,
-    pv_kw=HOUSES_KW,
-)
-def test_a_plant_that_ignores_the_command_and_follows_the_house_is_never_confirmed(mode, power_kw, soc, load_kw, pv_kw):
-    intent = wanted(mode, 0.0 if mode is HOLD else power_kw)
-    does_kw = max(-5.0, min(5.0, load_kw - pv_kw))
-    assume(abs(does_kw - intent.battery_kw) > Tolerance().power(intent.power_kw) + 0.01)
-    seen = watched(PlantCommand(), soc=soc, load_kw=load_kw, pv_kw=pv_kw)
-    assert verdict(intent, seen) is Verdict.NOT_EFFECTIVE
-
-
-@PROPERTY
-@given(mode=st.sampled_from([CHARGE, DISCHARGE]), power_kw=POWERS_KW, soc=MIDDLE_SOC, shown=st.floats(-6.0, 6.0))
-def test_a_battery_that_rests_is_never_confirmed_whatever_power_is_shown(mode, power_kw, soc, shown):
-    readings = [power(240, shown), power(300, shown), state(0, round(soc, 3)), state(300, round(soc, 3))]
-    assert verdict(wanted(mode, power_kw), readings) is not Verdict.CONFIRMED
-
-
-@PROPERTY
-@given(
-    power_kw=st.floats(0.5, 5.0),
-    others_kw=st.lists(st.one_of(st.none(), st.floats(-6.0, 6.0)), max_size=8),
-    mode=st.sampled_from(list(IntentMode)),
-)
-def test_any_readings_get_a_verdict_or_none_and_never_an_exception(power_kw, others_kw, mode):
-    intent = wanted(mode, power_kw if mode in (CHARGE, DISCHARGE) else 0.0)
-    readings = [power(60 * minute, kw) for minute, kw in enumerate(others_kw)]
-    seen = verdict(intent, [*readings, *UNMOVED])
-    usable = [reading for reading in readings if reading.battery_kw is not None and reading.measured_at >= at(20)]
-    assert (seen is None) or (isinstance(seen, Verdict) and len(usable) >= 2)
-
-
-# Somebody else, and a sign turned round
-
-
-def minutes(*powers_kw: float, load_kw: float = 1.0, dispatch_active: bool | None = None) -> list[Telemetry]:
-    return [
-        Telemetry(Channel.POWER, at(60 * minute), kw, load_kw=load_kw, pv_kw=0.0, dispatch_active=dispatch_active)
-        for minute, kw in enumerate(powers_kw, 1)
-    ]
-
-
-@pytest.mark.parametrize("others_kw", [-1.0, 2.5, 4.0])
-def test_a_battery_that_obeyed_and_then_does_a_third_thing_was_told_by_somebody_else(others_kw):
-    readings = minutes(-3.0, -3.0, -3.0, others_kw, others_kw)
-    assert verdict(wanted(CHARGE, 3.0), [*readings, *CHARGED]) is Verdict.EXTERNAL
-    assert verdict(wanted(CHARGE, 3.0), [*readings[:-1], *CHARGED]) is None, "two readings detect it, one does not"
-
-
-@pytest.mark.parametrize("rest_kw", [0.0, 1.0], ids=["idle", "follows the house"])
-def test_a_battery_that_obeyed_and_then_rests_has_lapsed(rest_kw):
-    readings = minutes(-3.0, -3.0, -3.0, rest_kw, rest_kw)
-    assert verdict(wanted(CHARGE, 3.0), [*readings, *CHARGED]) is Verdict.NOT_EFFECTIVE
-
-
-def test_a_battery_that_never_obeyed_is_not_said_to_be_somebody_elses():
-    assert verdict(wanted(CHARGE, 3.0), [*minutes(2.5, 2.5, 2.5), *UNMOVED]) is Verdict.NOT_EFFECTIVE
-
-
-def test_a_battery_that_obeyed_and_is_full_is_limited():
-    full = [state(0, 0.96), state(300, 0.995)]
-    assert verdict(wanted(CHARGE, 3.0), [*minutes(-3.0, -3.0, -3.0, -0.8, -0.8), *full]) is Verdict.DEVICE_LIMITED
-
-
-def test_without_knowing_the_house_nobody_else_is_accused():
-    readings = [power(60 * n, kw, load_kw=None) for n, kw in enumerate([-3.0, -3.0, -3.0, 2.5, 2.5], 1)]
-    assert verdict(wanted(CHARGE, 3.0), [*readings, *CHARGED]) is Verdict.NOT_EFFECTIVE
-
-
-@pytest.mark.parametrize("follows", [True, False])
-def test_a_battery_that_says_it_is_driven_when_nobody_of_us_drives_it_is_somebody_elses(follows):
-    kw = 1.0 if follows else 3.0
-    driven = minutes(kw, kw, dispatch_active=True)
-    arguments = (wanted(FOLLOW), BATTERY, driven, at(0), SETTLING_S, Tolerance())
-    assert judge(*arguments, let_go=True) is Verdict.EXTERNAL
-    assert judge(*arguments, let_go=False) is (Verdict.CONFIRMED if follows else Verdict.NOT_EFFECTIVE), "may be ours"
-
-
-def test_the_very_opposite_three_times_and_nothing_else_is_a_sign_turned_round():
-    assert verdict(wanted(CHARGE, 3.0), [*minutes(3.0, 3.0, 3.0), *DISCHARGED]) is Verdict.OPPOSITE
-    assert verdict(wanted(CHARGE, 3.0), [*minutes(3.0, 3.0), *DISCHARGED]) is Verdict.NOT_EFFECTIVE, "may be chance"
-    assert verdict(wanted(CHARGE, 0.5), [*minutes(0.5, 0.5, 0.5), *UNMOVED]) is Verdict.NOT_EFFECTIVE, "may be idle"
-    obeyed_first = minutes(-3.0, -3.0, 3.0, 3.0, 3.0)
-    assert verdict(wanted(CHARGE, 3.0), [*obeyed_first, *CHARGED]) is Verdict.EXTERNAL
-
-
-def test_the_opposite_that_is_the_house_is_no_sign_turned_round():
-    following = minutes(3.0, 3.0, 3.0, load_kw=3.0)
-    assert verdict(wanted(CHARGE, 3.0), [*following, *DISCHARGED]) is Verdict.NOT_EFFECTIVE
 
 
 def test_less_than_asked_for_is_no_failure_where_the_battery_was_seen_to_allow_no_more():

@@ -10,21 +10,10 @@ from dataclasses import replace
 import pytest
 
 from adapters.contract import Channel, Telemetry
-from engine import Battery
 from engine.plant import Plant, PlantCommand, PlantMode
 from schedules.plausibility import SAMPLES, WINDOW_S, Doubt, findings
+from tests.schedules.evidence import BATTERY, BEGIN, QUARTER_HOUR_S
 from tests.schedules.ordinary_days import site_day
-
-BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
-BATTERY = Battery(
-    capacity_kwh=10.0,
-    max_charge_kw=5.0,
-    max_discharge_kw=5.0,
-    charge_efficiency=0.95,
-    discharge_efficiency=0.95,
-    min_soc=0.1,
-)
-QUARTER_HOUR_S = 900
 
 
 def driven(battery_kw: float, soc: float = 0.5, power_s: int = 60, seconds: int = QUARTER_HOUR_S, resolution=0.001):

@@ -19,13 +19,8 @@ from engine.intent import IntentMode, intents_of
 from engine.intent_merging import CallCosts
 from engine.plan import cost_without_battery_eur
 from schedules.translation import translate
+from tests.intents import CHARGE, DISCHARGE, FOLLOW, HOLD
 
-CHARGE, DISCHARGE, HOLD, FOLLOW = (
-    IntentMode.CHARGE,
-    IntentMode.DISCHARGE,
-    IntentMode.HOLD,
-    IntentMode.SELF_CONSUMPTION,
-)
 EVERY_CALL = CallCosts(dict.fromkeys(IntentMode, 1), behind_another=1, stopped_for=frozenset(IntentMode))
 
 

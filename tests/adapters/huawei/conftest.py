@@ -1,72 +1,26 @@
-"""Huawei's emulated cloud, and adapters that talk to it over real HTTP."""
+"""What the Huawei tests share: an emulated cloud, and adapters that talk to it over real HTTP."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from adapters.contract import Device
-from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, House
 from adapters.huawei.adapter import create
 from adapters.huawei.emulated_plant import EmulatedPlant
 from adapters.huawei.emulator import CADENCES_S, HuaweiCloud
 from engine import Battery
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant
+from tests.adapters.huawei.world import NOWHERE, World
+from tests.intents import START
 
-START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
-
-
-@dataclass
-class World:
-    """An emulated cloud that is served, and its time."""
-
-    cloud: HuaweiCloud
-    clock: EmulatedClock
-    log: EventLog
-    faults: FaultBox
-    url: str
-
-    def after(self, seconds: float) -> None:
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
-    def switch(self, **faults: Any) -> None:
-        self.faults.switch(Faults(**faults))
-
-    def plant(self, code: str = "NE=1") -> EmulatedPlant:
-        return self.cloud.plants[code]
-
-    def battery_kw(self, code: str = "NE=1") -> float:
-        return self.plant(code).site.plant.sample.battery_kw
-
-    def calls(self, ending: str) -> int:
-        return sum(event["event"] == "call" and event["path"].endswith(ending) for event in self.log.events)
-
-    @contextlib.asynccontextmanager
-    async def adapter(self, store: Any = None, api_account: bool = False, **changes: Any) -> AsyncIterator[Any]:
-        account = self.cloud.api_account() if api_account else self.cloud.account()
-        adapter = create({**account, "base_url": self.url, **changes}, self.clock.now, store)
-        try:
-            yield adapter
-        finally:
-            await adapter.close()
-
-    def run(self, session: Callable[[Any], Any], **changes: Any) -> Any:
-        """Run a coroutine function with an open adapter."""
-
-        async def open_and_run() -> Any:
-            async with self.adapter(**changes) as adapter:
-                return await session(adapter)
-
-        return asyncio.run(open_and_run())
+TOKENS = {"access_token": "a*****t", "refresh_token": "r*****t", "expires_in": 3600, "token_type": "Bearer"}
 
 
 @pytest.fixture
@@ -82,8 +36,7 @@ def emulate_huawei(loopback_server: Any) -> Callable[..., World]:
         start: dt.datetime = START,
     ) -> World:
         clock, log, faults = EmulatedClock(start, None), EventLog(), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         battery = Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5)
         emulated = [
             EmulatedPlant(
@@ -121,3 +74,40 @@ def intent_for() -> Callable[..., Intent]:
         return Intent(mode, power_kw, begin, begin + dt.timedelta(minutes=minutes), until_soc)
 
     return build
+
+
+@pytest.fixture
+def offline():
+    def build(**changes):
+        return create({**NOWHERE, **changes}, lambda: START)
+
+    return build
+
+
+@pytest.fixture
+def talk(vendor, manual_clock):
+    """Run a coroutine function with an adapter of the scripted vendor."""
+    vendor.on("token", TOKENS)
+
+    def run(session, **changes):
+        settings = {
+            "base_url": vendor.url,
+            "oauth_url": "same",
+            "client_id": "123456789",
+            "client_secret": "A*****A",
+            "redirect_url": "https://www.example.com/cn/",
+            "refresh_token": "r*****t",
+            "timeout_s": 0.5,
+            **changes,
+        }
+
+        async def open_and_run():
+            adapter = create(settings, manual_clock)
+            try:
+                return await session(adapter)
+            finally:
+                await adapter.close()
+
+        return asyncio.run(open_and_run())
+
+    return run

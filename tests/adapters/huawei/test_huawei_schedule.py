@@ -8,50 +8,12 @@ from dataclasses import replace
 import pytest
 
 from adapters.contract import Accepted, Channel, IntentRefusedError, Telemetry
-from adapters.huawei.adapter import create
-from engine.intent import Intent, IntentMode
-
-START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
-QUARTER = dt.timedelta(minutes=15)
-CHARGE, DISCHARGE, HOLD, FOLLOW = (
-    IntentMode.CHARGE,
-    IntentMode.DISCHARGE,
-    IntentMode.HOLD,
-    IntentMode.SELF_CONSUMPTION,
-)
-
-
-def plan(*powers_kw, start=START):
-    """Quarters of an hour: + discharges, - charges, 0 holds, None follows the house."""
-    intents = []
-    for place, power_kw in enumerate(powers_kw):
-        begin = start + place * QUARTER
-        if power_kw is None or power_kw == 0:
-            intents.append(Intent(FOLLOW if power_kw is None else HOLD, 0.0, begin, begin + QUARTER))
-        else:
-            mode = DISCHARGE if power_kw > 0 else CHARGE
-            intents.append(Intent(mode, abs(power_kw), begin, begin + QUARTER, 0.1 if power_kw > 0 else 0.9))
-    return intents
+from tests.intents import QUARTER, START, plan
 
 
 def calls_of(sending):
     is_stop = sending.command.payload.get("dispatchSwitch") == 0
     return 1 + (sending.command.replaces and not is_stop)
-
-
-@pytest.fixture
-def offline():
-    def build(**changes):
-        given_settings = {
-            "base_url": "http://127.0.0.1:1",
-            "client_id": "1",
-            "client_secret": "s",
-            "redirect_url": "https://r/",
-            **changes,
-        }
-        return create(given_settings, lambda: START)
-
-    return build
 
 
 @pytest.mark.parametrize("named", [[], ["NE=1"]])

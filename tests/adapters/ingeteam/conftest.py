@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, House
 from adapters.ingeteam.adapter import IngeteamAdapter
 from adapters.ingeteam.client import IngeteamClient, Settings
 from adapters.ingeteam.emulator import CADENCES_S, IngeteamCloud
 from engine import Battery
 from engine.plant import Plant
+from tests.adapters.served import Served
 
 START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
 EXAMPLES = Path(__file__).parent / "examples"
@@ -71,22 +71,11 @@ def adapt(account: dict[str, Any], manual_clock: Any) -> Callable[..., Any]:
 
 
 @dataclass
-class World:
-    """One emulated device, its clock, its faults."""
+class World(Served):
+    """One emulated device."""
 
     cloud: IngeteamCloud
     site: EmulatedSite
-    clock: EmulatedClock
-    log: EventLog
-    faults: FaultBox
-    url: str
-
-    def step(self, seconds: float) -> None:
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
-    def switch(self, **faults: Any) -> None:
-        self.faults.switch(Faults(**faults))
 
 
 @pytest.fixture
@@ -102,13 +91,12 @@ def device_world(loopback_server: Any) -> Iterator[Callable[..., World]]:
         **options: Any,
     ) -> World:
         clock, log, faults = EmulatedClock(start, None), EventLog(), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         plant = Plant(Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5), soc)
         site = EmulatedSite("ING1", plant, house, start, CADENCES_S, log, faults)
         cloud = IngeteamCloud(site, clock, log, faults, heartbeat_s=0.05, **options)
         loopback_server.app = cloud.app
-        world = World(cloud, site, clock, log, faults, loopback_server.url)
+        world = World(cloud, clock, log, faults, loopback_server.url, site)
         world.step(10)  # the inverter has ramped up
         built.append(cloud)
         return world

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from adapters.contract import VendorUnavailableError
 from adapters.ingeteam import mapping
 from adapters.ingeteam.mapping import BatteryStatus, InverterStatus
+from tests.adapters.any_json import any_json
 
 NOT_A_NUMBER = [None, "", " ", "N/A", "--", "NaN", "Infinity", "1,5", True, False, [], [5], {}, float("nan")]
 # Section 7.3, second example, in the words of its tables.
@@ -317,16 +318,7 @@ def test_flows_are_the_battery_only_on_demand():
 
 # --- whatever comes ---
 
-anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=20)
-    | st.sampled_from(["1e400", -(10**400), 1e308, 10**4000]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
+anything = any_json("1e400", -(10**400), 1e308, 10**4000)
 known = ["W", "pv", "Pac", "cons", "PacCharge", "PacDischarge", "soc", "EMS_SOC", "StatusBat", "S1P_StatusCode"]
 some_element = st.fixed_dictionaries(
     {"Phase": st.integers(1, 4) | anything}, optional=dict.fromkeys([*known, "S1P_Alarms"], anything)

@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import pytest
 from pydantic import SecretStr
 
 from adapters.contract import Device
-from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, House
 from adapters.solax.adapter import SolaxAdapter, create
 from adapters.solax.emulator import CADENCES_S, SolaxCloud
 from engine import Battery
 from engine.plant import Plant
+from tests.adapters.served import Served
 
 START = dt.datetime(2024, 8, 20, 10, 0, tzinfo=dt.UTC)
 WIFI_SN = "SR00000001"
@@ -26,28 +26,15 @@ BATTERY = Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5)
 
 
 @dataclass
-class SolaxWorld:
-    """One emulated cloud, its inverters and its clock."""
+class SolaxWorld(Served):
+    """One emulated cloud and its inverters."""
 
     cloud: SolaxCloud
-    clock: EmulatedClock
-    log: EventLog
-    faults: FaultBox
     sites: list[EmulatedSite]
-    url: str
-
-    def step(self, seconds: float) -> None:
-        """Let emulated time pass."""
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
-    def switch(self, **faults: Any) -> None:
-        """Put these faults in force."""
-        self.faults.switch(Faults(**faults))
 
     def count(self, event: str) -> int:
         """How often something happened, to whichever inverter."""
-        return sum(entry["event"] == event for entry in self.log.events)
+        return len(self.events(event))
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +51,11 @@ def solax(loopback_server: Any) -> Callable[..., SolaxWorld]:
         gives_utc: bool = False,
     ) -> SolaxWorld:
         log, clock, faults = EventLog(), EmulatedClock(start, None), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         sites = [EmulatedSite(sn, Plant(BATTERY, soc), house, start, CADENCES_S, log, faults) for sn in sns]
         cloud = SolaxCloud(SecretStr(TOKEN), sites, clock, log, faults, zone, gives_utc)
         loopback_server.app = cloud.app
-        return SolaxWorld(cloud, clock, log, faults, sites, loopback_server.url)
+        return SolaxWorld(cloud, clock, log, faults, loopback_server.url, sites)
 
     return build
 

@@ -410,16 +410,13 @@ def test_fewer_than_ten_thousand_calls_a_day(solax):
 
 
 def test_the_builder_makes_a_cloud_that_its_own_account_opens(loopback_server, inverter):
-    import pandas as pd
 
     from engine.plant import Plant
 
     start = dt.datetime(2024, 8, 20, 10, 0, tzinfo=dt.UTC)
     clock, log, faults = EmulatedClock(start, None), EventLog(), FaultBox()
-    index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-    house = House(pd.DataFrame({"load_kw": [1.0, 1.0], "pv_kw": [0.0, 0.0]}, index=index))
     plant = Plant(inverter().battery, 0.5)
-    sites = [EmulatedSite(WIFI_SN, plant, house, start, solax_emulator.CADENCES_S, log, faults)]
+    sites = [EmulatedSite(WIFI_SN, plant, House.constant(1.0, 0.0), start, solax_emulator.CADENCES_S, log, faults)]
     clouds = [solax_emulator.build(sites, clock, log, faults) for _ in range(2)]
     loopback_server.app = clouds[0].app
     adapter = solax_adapter.create({**clouds[0].account(), "base_url": loopback_server.url}, clock.now)

@@ -9,18 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import pytest
 from pydantic import SecretStr
 
 from adapters.contract import Device
-from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, Faults, House
+from adapters.emulation import EmulatedClock, EmulatedSite, EventLog, FaultBox, House
 from adapters.xolta.adapter import XoltaAdapter, create
+from adapters.xolta.client import Settings, XoltaClient
 from adapters.xolta.emulated_device import EmulatedDevice
 from adapters.xolta.emulator import CADENCES_S, Account, XoltaCloud
 from engine import Battery
 from engine.intent import Intent, IntentMode
 from engine.plant import Plant
+from tests.adapters.served import Served
+from tests.adapters.xolta.given import SECRET, STATUS, TOKEN
 
 START = dt.datetime(2024, 5, 1, 12, 0, tzinfo=dt.UTC)
 DEVICE_ID = "BAT-80-0001"
@@ -29,14 +31,10 @@ CREDENTIALS = {"tenant": "tenant-1", "client_id": "client-1", "client_secret": "
 
 
 @dataclass
-class World:
-    """One emulated cloud, its clock, its faults."""
+class World(Served):
+    """One emulated organisation."""
 
     cloud: XoltaCloud
-    clock: EmulatedClock
-    log: EventLog
-    faults: FaultBox
-    url: str
 
     @property
     def device(self) -> EmulatedDevice:
@@ -46,18 +44,8 @@ class World:
     def battery_kw(self) -> float:
         return self.device.site.plant.sample.battery_kw
 
-    def step(self, seconds: float) -> None:
-        self.clock.step_to(self.clock.now() + dt.timedelta(seconds=seconds))
-        self.cloud.advance()
-
     async def sleep(self, seconds: float) -> None:
         self.step(seconds)
-
-    def switch(self, **faults: Any) -> None:
-        self.faults.switch(Faults(**faults))
-
-    def events(self, event: str, **details: Any) -> list[dict[str, Any]]:
-        return [entry for entry in self.log.events if {"event": event, **details}.items() <= entry.items()]
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         account = {"base_url": self.url, "timeout_s": 5.0, **self.cloud.account()}
@@ -75,8 +63,7 @@ def emulate(loopback_server) -> Callable[..., World]:
         **words: Any,
     ) -> World:
         clock, log, faults = EmulatedClock(START, speed), EventLog(), FaultBox()
-        index = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
-        house = House(pd.DataFrame({"load_kw": [load_kw] * 2, "pv_kw": [pv_kw] * 2}, index=index))
+        house = House.constant(load_kw, pv_kw)
         sites = [
             EmulatedSite(device_id, Plant(BATTERY, soc), house, START, CADENCES_S, log, faults)
             for device_id in device_ids
@@ -127,3 +114,56 @@ def intent() -> Callable[..., Intent]:
 @pytest.fixture(scope="session")
 def xolta_start() -> dt.datetime:
     return START
+
+
+@pytest.fixture
+def scripted(vendor):
+    """The scripted vendor, with an authority that works."""
+    host = vendor.url.removeprefix("http://")
+    base = f"https://{host}/tenant-1"
+    vendor.on(
+        "openid-configuration",
+        {
+            "issuer": f"{base}/v2.0",
+            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+            "token_endpoint": f"{base}/oauth2/v2.0/token",
+        },
+    )
+    vendor.on("token", {"token_type": "Bearer", "expires_in": 3599, "access_token": TOKEN})
+    vendor.on("deviceStatus", STATUS)
+    return vendor
+
+
+@pytest.fixture
+def account():
+    def build(url, **changes):
+        return {
+            "base_url": url,
+            "authority": "/tenant-1",
+            "client_id": "client-1",
+            "client_secret": SECRET,
+            "timeout_s": 2.0,
+            "commissioned": True,
+            "setpoint_unit": "kW",
+            "setpoint_sign": 1,
+            **changes,
+        }
+
+    return build
+
+
+@pytest.fixture
+def session(manual_clock):
+    """Run a coroutine function with an open client: `session(settings, work)`."""
+
+    def run(settings, work, clock=manual_clock):
+        async def inner():
+            client = XoltaClient(Settings.model_validate(settings), clock)
+            try:
+                return await work(client)
+            finally:
+                await client.close()
+
+        return asyncio.run(inner())
+
+    return run

@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import logging
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -67,9 +66,8 @@ def discharge(world, adapter, device, power_kw=2.0):
 
 def test_the_builder_gives_an_account_that_the_adapter_takes(loopback_server, start, device):
     log, faults, clock = EventLog(), FaultBox(), EmulatedClock(start, None)
-    frame = pd.DataFrame({"load_kw": [1.0], "pv_kw": [0.0]}, index=pd.DatetimeIndex([start], tz="UTC"))
     plant = Plant(Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5), 0.5)
-    site = EmulatedSite(SERIAL_NUMBER, plant, House(frame), start, CADENCES_S, log, faults)
+    site = EmulatedSite(SERIAL_NUMBER, plant, House.constant(1.0, 0.0), start, CADENCES_S, log, faults)
     cloud, other = build([site], clock, log, faults), build([], clock, log, faults)
     loopback_server.app = cloud.app
 
