@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tests.simulation.campaign import SITE_DAYS, History, unfold_all
+from tests.simulation.campaign import histories, unfold_all
 from tests.simulation.faults import MIXES
 from tests.simulation.guards import GUARDS
 from tests.simulation.invariants import (
@@ -25,6 +25,7 @@ from tests.simulation.invariants import (
     LATE,
     NO_DATABASE,
     OLD_TELEMETRY,
+    OVER_QUOTA,
     OVERLAP,
     PAST_END,
     STALE,
@@ -40,6 +41,7 @@ COLUMNS = {
     "blind": BLIND,
     "doubled": DOUBLED,
     "halted": HALTED,
+    "quota": OVER_QUOTA,
     "no store": NO_DATABASE,
     "old data": OLD_TELEMETRY,
     "frozen": FROZEN_TELEMETRY,
@@ -57,19 +59,19 @@ def main() -> int:
     rows: list[tuple[str | None, int]] = [(options.without, options.site_days)]
     if options.ablation:
         rows += [(guard, options.ablation) for guard in GUARDS]
-    histories = [
-        History(options.seed + number, options.mix, guard, full_days=options.full_days)
+    asked = [
+        history
         for guard, site_days in rows
-        for number in range(-(-site_days // SITE_DAYS))
+        for history in histories(site_days, options.seed, options.mix, guard, full_days=options.full_days)
     ]
     begun = time.monotonic()
     results: dict[str | None, Figures] = defaultdict(Figures)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("site-days", total=len(histories) * SITE_DAYS)
-        for history, figures in unfold_all(histories, options.processes):
+        task = progress.add_task("site-days", total=sum(history.site_days for history in asked))
+        for history, figures in unfold_all(asked, options.processes):
             results[history.without].add(figures)
-            progress.advance(task, SITE_DAYS)
+            progress.advance(task, history.site_days)
     passed_s = time.monotonic() - begun
     console.print(_table({guard: results[guard] for guard, _ in rows}, options.mix))
     site_days = sum(one.site_days for one in results.values())
@@ -102,8 +104,8 @@ def _options() -> argparse.Namespace:
 
 
 def _replay(console: Console, options: argparse.Namespace) -> int:
-    history = History(options.replay, options.mix, options.without, full_days=options.full_days)
-    _, figures = next(iter(unfold_all([history], 1)))
+    asked = histories(1, options.replay, options.mix, options.without, full_days=options.full_days)
+    _, figures = next(iter(unfold_all(asked, 1)))
     console.print(_table({options.without: figures}, options.mix))
     _explain(console, figures, most=sys.maxsize)
     return int(bool(figures.violations))

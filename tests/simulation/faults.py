@@ -84,6 +84,8 @@ class Mix:
     """Of site-days: telemetry is no good for ten minutes to three hours."""
     database: float = 0.1
     """Of days: the database is away for ten seconds to twenty minutes."""
+    mean: float = 0.15
+    """Of accounts whose vendor counts calls: it allows fewer than plans want."""
     override: float = 0.05
     """Of site-days: a person overrides the plan for a quarter of an hour to two hours; one in three changes their
     mind."""
@@ -160,6 +162,7 @@ REFERENCE = Mix(
     clock_step=0.0,
     telemetry=0.0,
     database=0.0,
+    mean=0.0,
     override=0.0,
     user=0.0,
     kill_switch=0.0,

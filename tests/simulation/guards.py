@@ -12,6 +12,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
+from adapters.quota import Meter
 from schedules import egress, halts, journal, leases, site_dispatch, telemetry
 from schedules.egress import Egress
 from schedules.leases import LEASE_S, Lease
@@ -84,6 +85,7 @@ GUARDS: dict[str, tuple[Patch, ...]] = {
     "read-back": ((SiteDispatch, "resolve_unknown", _know_everything),),
     "kill switch": ((halts, "objections", lambda *_: {}), (halts, "objection", lambda *_: None)),
     "age of telemetry": ((telemetry, "is_fresh", lambda *_: True),),
+    "quota": ((Meter, "take", lambda *_, **__: None),),
     "nothing twice": ((SiteDispatch, "_is_due", lambda *_: True),),
 }
 """By name: what is put in the place of what. Device expiry is the vendors', see `Setup.expires`."""

@@ -152,11 +152,10 @@ Breach = tuple[str, str, float, str]
 
 
 def _quota(cloud: Cloud) -> Iterator[Breach]:
-    most = cloud.make.calls_per_day
-    if most is None:
+    allowed = cloud.most_calls
+    if allowed is None:
         return
     times = [request.opened for request in cloud.wire]
-    allowed = most * len(cloud.devices)
     for place in range(allowed, len(times)):
         if times[place] - times[place - allowed] < DAY_S:
             yield OVER_QUOTA, cloud.wire[place].site, times[place], f"more than {allowed} calls in a day"

@@ -12,6 +12,7 @@ from engine.intent import Intent
 from schedules import halts, overrides
 from schedules.account_runner import AccountRunner, Report
 from schedules.plans import put_intents_in_force
+from schedules.quota_ledger import DatabaseLedger
 from schedules.sites import ControlledSite, register_site
 from schedules.store import Database, HaltScope
 from tests.schedules.plans import plan_by_hand
@@ -39,7 +40,7 @@ class Worker:
     """What one process holds in memory for one account."""
 
     def __init__(self, db: Database, cloud: Cloud, process: Process, targets: Sequence[ControlledSite]) -> None:
-        adapter = adapter_of(cloud, process)
+        adapter = adapter_of(cloud, process, DatabaseLedger(db, targets[0].account_id))
         self._runner = AccountRunner(
             db, process.clock, [replace(target, adapter=adapter) for target in targets], process.name
         )

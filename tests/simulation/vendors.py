@@ -21,6 +21,7 @@ from adapters.contract import (
     Channel,
     Command,
     IntentRefusedError,
+    QuotaExceededError,
     Receipt,
     Registers,
     Rejected,
@@ -29,6 +30,8 @@ from adapters.contract import (
     VendorUnavailableError,
 )
 from adapters.contract import Device as Named
+from adapters.quota import Ledger, Meter, Quota
+from adapters.transport import NotSentError
 from engine.intent import Intent, IntentMode
 from tests.simulation import steps
 from tests.simulation.device import FOLLOW, Device, Order
@@ -38,6 +41,8 @@ from tests.simulation.scheduler import Process, Scheduler, moment, seconds_of
 # The caller gives up after this long [s].
 TIME_OUT_S = 10.0
 LIFETIME_S = 90.0
+# What quotas count, and how many calls of a site's are kept for releases.
+CONTROL, RESERVED = "control", 2
 
 
 @dataclass(frozen=True)
@@ -137,10 +142,25 @@ class Cloud:
     devices: dict[str, Device]
     expires: bool = True
     """Without it the vendor's devices never end an order by themselves."""
+    is_mean: bool = False
+    """Whether the vendor allows a tenth of the calls that others do."""
     wire: list[Request] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     telemetry_faults: dict[str, list[TelemetryFault]] = field(default_factory=dict)
     _applied: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def most_calls(self) -> int | None:
+        """How many state-changing calls it takes from the account within a day."""
+        if self.make.calls_per_day is None:
+            return None
+        return self.make.calls_per_day * len(self.devices) // (10 if self.is_mean else 1)
+
+    def quotas(self) -> dict[str, tuple[Quota, ...]]:
+        """The same in our words; some calls are kept for letting go."""
+        if self.most_calls is None:
+            return {}
+        return {CONTROL: (Quota(self.most_calls, dt.timedelta(days=1), RESERVED * len(self.devices)),)}
 
     def open(self, process: Process, command: Command) -> Request:
         """A request leaves a process; its fate is drawn here."""
@@ -201,12 +221,9 @@ class Cloud:
         return Order(power_kw, max(ends_at, now), then, slot_end)
 
     def _is_over_quota(self, now: float) -> bool:
-        if self.make.calls_per_day is None:
+        if self.most_calls is None:
             return False
-        return self.calls_in_a_day_before(now) >= self.make.calls_per_day * len(self.devices)
-
-    def calls_in_a_day_before(self, now: float) -> int:
-        return sum(1 for request in self.wire if request.opened > now - 86400)
+        return sum(1 for request in self.wire if request.opened > now - 86400) >= self.most_calls
 
     def read(self, site: str, channel: Channel) -> Telemetry | None:
         """What the cloud shows now."""
@@ -245,8 +262,9 @@ class Cloud:
 class Adapter:
     """Our side of an account, in one process: `Readable` and `Dispatchable`."""
 
-    def __init__(self, cloud: Cloud, process: Process) -> None:
+    def __init__(self, cloud: Cloud, process: Process, ledger: Ledger | None = None) -> None:
         self._cloud, self._process = cloud, process
+        self._meter = Meter(cloud.quotas(), process.clock, ledger)
         self.abilities = cloud.make.abilities
 
     def translate(self, intent: Intent, device: Named, latest: Telemetry | None) -> Command:  # noqa: ARG002
@@ -286,6 +304,10 @@ class Adapter:
         process, cloud = self._process, self._cloud
         if cloud.rng.random() < cloud.mix.token_expired:
             await asyncio.sleep(cloud.rng.uniform(0.3, 5.0))  # logs in again before it writes
+        try:
+            self._meter.take(CONTROL, urgent=commands[0].releases)
+        except (NotSentError, QuotaExceededError) as error:
+            return [Rejected(str(error), retryable=True)] * len(commands)
         objection = last_line.objection()
         if objection is not None:
             return [Rejected(f"not sent: {objection}", retryable=True)] * len(commands)
@@ -309,7 +331,7 @@ class BatchAdapter(Adapter):
         return [receipt for part in parts for receipt in await self._send(part)]
 
 
-def adapter_of(cloud: Cloud, process: Process) -> Adapter:
-    """The adapter that a process uses."""
+def adapter_of(cloud: Cloud, process: Process, ledger: Ledger | None = None) -> Adapter:
+    """The adapter that a process uses; without a ledger it is only asked what it can do."""
     made = BatchAdapter if cloud.make.abilities.most_devices_per_call > 1 else Adapter
-    return made(cloud, process)
+    return made(cloud, process, ledger)

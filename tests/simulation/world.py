@@ -82,7 +82,8 @@ class World(Stage):
         for place in range(self.setup.sites):
             name = f"{make.name} {place}"
             devices[name] = Device(site_of(name, rng), House(rng), rng.uniform(0.2, 0.9))
-        cloud = Cloud(self.scheduler, rng, self.mix, f"account {number}", make, devices, self.setup.expires)
+        is_mean = rng.random() < self.mix.mean
+        cloud = Cloud(self.scheduler, rng, self.mix, f"account {number}", make, devices, self.setup.expires, is_mean)
         account = self.open_account(cloud)
         for name in devices:
             cloud.telemetry_faults[name] = telemetry_faults(rng, self.mix, self.days)
