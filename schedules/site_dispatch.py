@@ -305,7 +305,8 @@ class SiteDispatch:
         if command.releases:
             return CommandKind.RELEASE
         newest = self._standing.newest
-        renews = newest is not None and newest.intent_id == row.id and row.in_force_at is not None
+        # What has lapsed, or was let go of, is begun anew, and held to what is asked of a beginning.
+        renews = newest is not None and newest.intent_id == row.id and row.in_force_at is not None and self._drives()
         return CommandKind.RENEW if renews else CommandKind.START
 
     async def _send(self, command: Command, kind: CommandKind, intent_id: int | None) -> CommandRow | None:
