@@ -189,7 +189,8 @@ def close(
     """
     now = clock()
     with db.write() as session:
-        row = session.get_one(CommandRow, command_id)
+        # Two may find out at once, who sent it and who took the account over: the second waits, and finds it known.
+        row = session.get_one(CommandRow, command_id, with_for_update=True)
         if row.state not in UNRESOLVED:
             raise SettledError(f"command {command_id} is {row.state.value} already; the journal is not rewritten")
         if row.state is CommandState.SENDING and state not in SETTLED_LATER:

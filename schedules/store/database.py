@@ -16,6 +16,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_489_210
 """Any number that no other program takes for its advisory locks in the same PostgreSQL database."""
 
+IDLE_TRANSACTION_S = 15
+"""No transaction of ours thinks for so long between two statements; a worker that does is stalled [s]."""
+
 
 class Database:
     """A connection pool to a store whose tables are up to date.
@@ -62,6 +65,8 @@ def engine_of(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _tune_postgresql)
     return engine
 
 
@@ -107,6 +112,14 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _tune_postgresql(connection: Any, _: Any) -> None:
+    # A process that is stopped, or a machine that is cut off, in the midst of a transaction keeps its rows locked: the
+    # account's, and nobody else could take it over. The server ends such a transaction.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:
