@@ -163,8 +163,9 @@ class AccountRunner:
             ):
                 every_s = max(READ_EVERY_S, cadence_s)
                 last = tried.get((target.id, channel.value))
-                # A new multiple of the period has begun since the last read: readings then fall on boundaries.
-                if last is None or now.timestamp() // every_s > last.timestamp() // every_s:
+                # Another multiple of the period than at the last read: readings then fall on boundaries, and a clock
+                # that was set back holds none up.
+                if last is None or now.timestamp() // every_s != last.timestamp() // every_s:
                     due.append((target, channel))
         return due
 

@@ -299,7 +299,8 @@ class SiteDispatch:
         return self._age_s(newest) >= renew_after_s * (1 - JITTER * (self.target.id * GOLDEN % 1))
 
     def _age_s(self, command: CommandRow) -> float:
-        return (self._clock() - command.sent_at).total_seconds()
+        # However the clock was set meanwhile: none that was set back may keep a lapsing command from being renewed.
+        return abs((self._clock() - command.sent_at).total_seconds())
 
     def _kind(self, row: IntentRow, command: Command) -> CommandKind:
         if command.releases:
