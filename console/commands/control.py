@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from console.commands.screen import out
+from console.commands.store import whoami
 from engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def kill(
         raise InputError("kill", "more than one thing is asked for", "give one of --vendor, --account, --site, --lift")
     with opened() as (db, clock):
         if lift is not None:
-            halts.lift(db, clock, lift, by or getpass.getuser())
+            halts.lift(db, clock, lift, by or whoami())
             out.print(f"halt {lift} is lifted")
             return
-        number = halts.pull(db, clock, *wanted[0], reason, by or getpass.getuser())
+        number = halts.pull(db, clock, *wanted[0], reason, by or whoami())
     out.print(
         f"halt {number} is in force; batteries are let go of at the next tick; lift it: tidewatt kill --lift {number}"
     )
@@ -87,7 +87,7 @@ def arm(
     from schedules import halts
 
     with opened() as (db, clock):
-        halts.arm(db, clock, account, by or getpass.getuser())
+        halts.arm(db, clock, account, by or whoami())
     out.print(f"{account} is armed", markup=False)
 
 
@@ -100,7 +100,7 @@ def disarm(
     from schedules import halts
 
     with opened() as (db, clock):
-        halts.disarm(db, clock, account, by or getpass.getuser())
+        halts.disarm(db, clock, account, by or whoami())
     out.print(f"{account} is disarmed; its batteries are let go of at the next tick", markup=False)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 import json
 import subprocess
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from console.commands import control
 from schedules.store import AccountRow, Database
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -46,6 +48,19 @@ def test_what_is_wrong_is_one_line_with_the_way_out(run: Run, arguments: tuple[s
     assert found.returncode == 2
     assert said in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_a_user_without_a_name_can_stop_everything_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a number."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    control.kill(reason="drill")
+    control.disarm("barn")
+    (halt,) = json.loads(run("status", "--json").stdout)["halts"]
+    assert halt["by"].startswith("user ")
 
 
 def test_an_account_is_armed_and_disarmed(run: Run, tmp_path: Path) -> None:
