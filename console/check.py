@@ -51,6 +51,9 @@ def findings(clock: Clock) -> Iterator[Finding]:
     yield Finding("settings", True, f"state in {settings.state}")
     try:
         db = Database(settings.store_url)
+    except InputError as error:
+        yield Finding("store", False, error.problem, error.way_out)
+        return
     except (SQLAlchemyError, OSError) as error:
         yield Finding("store", False, f"cannot be opened ({type(error).__name__})", "see that it runs; TIDEWATT_STORE")
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.contract import Clock
-from engine.errors import InputError, TidewattError
+from engine.errors import TidewattError
 from schedules import logs
 from schedules.clock import RealClock
 from schedules.settings import Settings
@@ -32,8 +32,6 @@ def opened() -> Iterator[tuple[Database, Clock]]:
             yield db, RealClock()
         finally:
             db.close()
-    except ModuleNotFoundError as error:
-        raise InputError("TIDEWATT_STORE", f"needs {error.name}", "install tidewatt[postgresql]") from None
     except SQLAlchemyError as error:
         raise TidewattError(
             f"store: it cannot be used ({type(error).__name__}); see that it runs, and TIDEWATT_STORE"

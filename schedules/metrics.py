@@ -30,6 +30,8 @@ from schedules.store import (
 )
 from schedules.store.models import UNRESOLVED
 
+Figures = Mapping[tuple[str, ...], float]
+"""By the values of labels."""
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 
 
@@ -94,16 +96,16 @@ def _of_commands(session: Session, now: dt.datetime) -> Iterator[Metric]:
         .where(CommandRow.sent_at > now - HOUR)
         .group_by(CommandRow.state)
     )
-    counts = {(vendor, state.value): number for vendor, state, number in session.execute(lately)}
+    counts: Figures = {(vendor, state.value): number for vendor, state, number in session.execute(lately)}
     yield _gauge("tidewatt_commands_last_hour", "Calls in the journal", ("vendor", "state"), counts)
     open_ones = by_vendor.add_columns(func.count(CommandRow.id)).where(CommandRow.state.in_(UNRESOLVED))
-    unresolved = {(vendor,): number for vendor, number in session.execute(open_ones)}
+    unresolved: Figures = {(vendor,): number for vendor, number in session.execute(open_ones)}
     yield _gauge("tidewatt_commands_unresolved", "Calls whose fate nobody knows", ("vendor",), unresolved)
     newest = by_vendor.add_columns(func.max(CommandRow.sent_at)).where(
         CommandRow.state == CommandState.ACCEPTED, CommandRow.sent_at > now - DAY
     )
     text = "When a vendor last took a call, if that was within a day"
-    taken = {(vendor,): at.timestamp() for vendor, at in session.execute(newest)}
+    taken: Figures = {(vendor,): at.timestamp() for vendor, at in session.execute(newest)}
     yield _gauge("tidewatt_command_accepted_timestamp_seconds", text, ("vendor",), taken)
 
 
@@ -152,7 +154,7 @@ def _of_quotas(session: Session, now: dt.datetime) -> Iterator[Metric]:
     )
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Figures) -> Metric:
     family = GaugeMetricFamily(name, text, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)

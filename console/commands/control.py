@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from console.commands.screen import out
@@ -46,7 +47,7 @@ def status(as_json: AsJson = False) -> None:
     for heading in entries[0]:
         table.add_column(heading)
     for entry in entries:
-        table.add_row(*entry.values())
+        table.add_row(*map(escape, entry.values()))
     out.print(table)
 
 

@@ -12,6 +12,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from engine.errors import InputError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_489_210
 """Any number that no other program takes for its advisory locks in the same PostgreSQL database."""
@@ -58,10 +60,17 @@ class Database:
 
 
 def engine_of(url: str) -> Engine:
-    """Connections as the store needs them, whatever is in it."""
+    """Connections as the store needs them, whatever is in it.
+
+    Raises:
+        InputError: The driver of such a database is not installed.
+    """
     # Errors of the database go into logs, and what was to be written does not belong there.
     # A server that was started again has closed the connections in the pool: each is tried before it is used.
-    engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
+    try:
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
+    except ModuleNotFoundError as error:
+        raise InputError("store", f"needs {error.name}", "install tidewatt[postgresql]") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -80,6 +80,18 @@ def test_an_address_is_in_no_message(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert "canary" not in found.stderr
 
 
+@pytest.mark.parametrize("command", ["status", "check", "up"])
+def test_a_driver_that_is_not_installed_is_told_with_the_way_out(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TIDEWATT_STORE", "postgresql+psycopg2://me:canary@nowhere/store")
+    found = run(command)
+    assert found.returncode != 0
+    assert "install tidewatt[postgresql]" in " ".join((found.stdout + found.stderr).split())
+    assert "canary" not in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_check_tells_what_is_missing_and_its_way_out(run: Run) -> None:
     found = run("check", "--json")
     assert found.returncode == 1
