@@ -104,7 +104,22 @@ class SiteDispatch:
         if row is None and self._is_release_ignored():
             await self.release()
             return Outcome.SENT
-        if not await self.resolve_unknown():
+        newest, lets_go = self._standing.newest, False
+        if row is not None and row.mode == IntentMode.SELF_CONSUMPTION.value and self._drives():
+            lets_go = not self._has_just_tried_to_release()
+        try:
+            settled = await self.resolve_unknown()
+        except AdapterError:
+            if not lets_go:
+                raise
+            settled = False
+        else:
+            # Whether a release arrived is about to be seen.
+            lets_go = lets_go and newest is not None and newest.kind is not CommandKind.RELEASE
+        if not settled and lets_go:
+            await self.release()
+            return Outcome.SENT
+        if not settled:
             return Outcome.WAITING
         if row is None:
             return Outcome.HELD if self._situation.held else Outcome.NOTHING_DUE
