@@ -18,9 +18,11 @@ from engine.errors import InputError, TidewattError
 from schedules import heartbeats, logs, tasks, work
 from schedules.beat import DEFAULT, HEARTBEAT_S, queues
 from schedules.connections import Connections
+from schedules.seal import Sealer
 from schedules.settings import Settings
 from schedules.sites import WatchedSite
 from schedules.store import AccountRow, Database, JobRunRow
+from schedules.tokens import DatabaseTokenStore
 
 READ_S = 30.0
 ANSWER_S = 10.0
@@ -51,6 +53,9 @@ def findings(clock: Clock) -> Iterator[Finding]:
     yield Finding("settings", True, f"state in {settings.state}")
     try:
         db = Database(settings.store_url)
+    except InputError as error:
+        yield Finding("store", False, error.problem, error.way_out)
+        return
     except (SQLAlchemyError, OSError) as error:
         yield Finding("store", False, f"cannot be opened ({type(error).__name__})", "see that it runs; TIDEWATT_STORE")
         return
@@ -59,7 +64,7 @@ def findings(clock: Clock) -> Iterator[Finding]:
         yield _monotonic_clock(clock)
         yield _broker()
         yield from _queues(db, clock)
-        yield from _accounts(db)
+        yield from _accounts(db, clock)
     finally:
         db.close()
 
@@ -116,16 +121,26 @@ def _queues(db: Database, clock: Clock) -> Iterator[Finding]:
         yield Finding(f"queue {queue}", ok, said, "" if ok else "see that beat and a worker of this queue run")
 
 
-def _accounts(db: Database) -> Iterator[Finding]:
+def _accounts(db: Database, clock: Clock) -> Iterator[Finding]:
+    try:
+        sealer = Sealer.from_environment()
+    except TidewattError as error:
+        yield _failed("key", error)
+        return
+    yield Finding("key", True, "can be read")
     with db.session() as session:
         accounts = session.scalars(select(AccountRow).order_by(AccountRow.name)).all()
     connections = Connections(db, work.open_adapter)
     for account in accounts:
         what = f"account {account.name}"
         try:
+            # All that is sealed, whether anything needs it today or not.
+            if account.sealed_settings is not None:
+                work.open_adapter(account.id)
+            asyncio.run(DatabaseTokenStore(db, sealer, clock, account.id).load())
             sites = connections.sites(account.id)
         except TidewattError as error:
-            yield Finding(what, False, str(error), "correct its settings")
+            yield _failed(what, error)
             continue
         if not sites:
             yield Finding(what, True, "has no sites; nothing was asked")
@@ -147,6 +162,12 @@ def _accounts(db: Database) -> Iterator[Finding]:
             yield Finding(
                 f"clock by {account.name}", ok, f"{offset_s:+.0f} s", "" if ok else "let NTP set this machine's clock"
             )
+
+
+def _failed(what: str, error: TidewattError) -> Finding:
+    """An error that names its way out."""
+    said, _, way_out = str(error).partition("; ")
+    return Finding(what, False, said, way_out or "correct its settings")
 
 
 async def _read(watched: WatchedSite) -> None:

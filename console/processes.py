@@ -15,7 +15,7 @@ from adapters import registry
 from adapters.contract import Clock
 from console.supervisor import LOOK_EVERY_S, Child, Supervisor
 from engine.errors import InputError, TidewattError
-from schedules import halts, journal, logs, work
+from schedules import export_limits, halts, journal, logs, work
 from schedules.beat import DEFAULT, PLAN, SAFETY, queues, vendor_queue
 from schedules.celery_app import SOFT_SHUTDOWN_S, app
 from schedules.clock import RealClock
@@ -119,7 +119,13 @@ def _let_go(db: Database, clock: Clock) -> None:
     for _, name in accounts:
         halts.disarm(db, clock, name, "up --release-on-stop")
     connections = Connections(db, work.open_adapter)
-    sites = [site for number, _ in accounts for site in connections.sites(number) if isinstance(site, ControlledSite)]
+    sites: list[ControlledSite] = []
+    for number, name in accounts:
+        try:
+            sites += [site for site in connections.sites(number) if isinstance(site, ControlledSite)]
+        except TidewattError as error:
+            # Its workers cannot open it either; the batteries of the others are still to be let go of.
+            _say(f"up: {name}: {error}")
     deadline = time.monotonic() + RELEASED_WITHIN_S
     while driven := _driven(db, clock, sites):
         if time.monotonic() > deadline:
@@ -133,7 +139,12 @@ def _driven(db: Database, clock: Clock, sites: Sequence[ControlledSite]) -> list
     now = clock()
     with db.session() as session:
         found = journal.standings(session, [site.id for site in sites], now)
-    return [site.site.name for site in sites if found[site.id].drives(site.adapter.abilities, now)]
+        return [
+            site.site.name
+            for site in sites
+            # A limit that outlasts the workers would keep PV curtailed until somebody notices.
+            if found[site.id].drives(site.adapter.abilities, now) or export_limits.may_be_in_force(session, site.id)
+        ]
 
 
 def _command(*arguments: str) -> list[str]:

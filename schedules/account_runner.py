@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.contract import AdapterError, Channel, Clock, QuotaExceededError
 from engine import TidewattError
@@ -26,6 +28,8 @@ READ_EVERY_S = 60.0
 READS_AT_ONCE = 16
 # So many answers are kept together: each transaction costs more than what is in it.
 KEPT_TOGETHER = 64
+# The worker's time is over, or the store is away: going on with the next site would not be better.
+NOT_OF_ONE_SITE = (SoftTimeLimitExceeded, SQLAlchemyError)
 
 
 @dataclass
@@ -77,9 +81,14 @@ class AccountRunner:
         return report
 
     async def read(self, report: Report) -> None:
-        """Read what the vendor may have news of, keep it, and judge the sites by it."""
+        """Read what the vendor may have news of, keep it, and judge the sites by it.
+
+        Raises:
+            Exception: What nobody foresaw at a site, once the others are read and judged.
+        """
         at_once = asyncio.Semaphore(READS_AT_ONCE)
         heard: list[Heard] = []
+        unforeseen: list[Exception] = []
 
         def keep() -> None:
             telemetry.keep_all(self._db, heard)
@@ -99,6 +108,11 @@ class AccountRunner:
                     # Missing is missing: the gap shows, and nothing is planned from a guess.
                     problem = str(error)
                     report.failures.append(problem)
+                except NOT_OF_ONE_SITE:
+                    raise
+                except Exception as error:
+                    problem = type(error).__name__
+                    unforeseen.append(error)
                 heard.append(Heard(target.id, channel, self._clock(), reading, problem))
                 if len(heard) >= KEPT_TOGETHER:
                     keep()
@@ -107,9 +121,24 @@ class AccountRunner:
         await asyncio.gather(*(one(*each) for each in due))
         keep()
         # No news is news, too: what was not heard of for long is trusted less.
-        self._judge(list({target.id: target for target, _ in due}.values()))
+        self._judge(list({target.id: target for target, _ in due}.values()), unforeseen)
+        if unforeseen:
+            raise unforeseen[0]
 
-    def _judge(self, targets: Sequence[WatchedSite]) -> None:
+    def _judge(self, targets: Sequence[WatchedSite], unforeseen: list[Exception]) -> None:
+        """Judge sites together, for that asks the store least; where that fails each alone, as the trouble is one's."""
+        try:
+            self._judge_together(targets)
+        except NOT_OF_ONE_SITE:
+            raise
+        except Exception as error:
+            if len(targets) == 1:
+                unforeseen.append(error)
+                return
+            for target in targets:
+                self._judge([target], unforeseen)
+
+    def _judge_together(self, targets: Sequence[WatchedSite]) -> None:
         """Hold what was seen against what was asked for, and trust each site as far as that allows."""
         driven = [target for target in targets if isinstance(target, ControlledSite)]
         verdicts.confirm(self._db, self._clock, driven, self._worker)
@@ -119,7 +148,12 @@ class AccountRunner:
             safety.apply(self._db, self._clock, site_id, signs, self._worker)
 
     def plan(self, report: Report) -> None:
-        """Plan the sites that have no plan, are off it, or of whose inputs there is news."""
+        """Plan the sites that have no plan, are off it, or of whose inputs there is news.
+
+        Raises:
+            Exception: What nobody foresaw at a site, once the others are planned.
+        """
+        unforeseen: list[Exception] = []
         reasons = replanning.reasons(self._db, self._clock(), self._driven)
         for target in self._driven:
             series = inputs.known(self._db, target.id, self._clock()) if target.id in reasons else None
@@ -135,6 +169,13 @@ class AccountRunner:
                 # The plan in force stays; without one the battery is left to itself.
                 report.failures.append(f"{target.site.name}: {error}")
                 self._note_failure(target, str(error))
+            except NOT_OF_ONE_SITE:
+                raise
+            except Exception as error:
+                self._note_failure(target, type(error).__name__)
+                unforeseen.append(error)
+        if unforeseen:
+            raise unforeseen[0]
 
     async def dispatch(self, report: Report) -> None:
         """Send what is due; all that has to be done often, and light."""
@@ -163,8 +204,9 @@ class AccountRunner:
             ):
                 every_s = max(READ_EVERY_S, cadence_s)
                 last = tried.get((target.id, channel.value))
-                # A new multiple of the period has begun since the last read: readings then fall on boundaries.
-                if last is None or now.timestamp() // every_s > last.timestamp() // every_s:
+                # Another multiple of the period than at the last read: readings then fall on boundaries, and a clock
+                # that was set back holds none up.
+                if last is None or now.timestamp() // every_s != last.timestamp() // every_s:
                     due.append((target, channel))
         return due
 

@@ -53,11 +53,13 @@ class Connections:
         """Run something on the loop to its end.
 
         What breaks off, as a time limit makes it, may leave calls half done: all of it is thrown away with the loop.
+        What failed with nothing left undone is no reason for every account to log in anew.
         """
         try:
             return self._loop.run(act)
         except BaseException:
-            self._adapters.clear()
-            self._loop.close()
-            self._loop = asyncio.Runner()
+            if asyncio.all_tasks(self._loop.get_loop()):
+                self._adapters.clear()
+                self._loop.close()
+                self._loop = asyncio.Runner()
             raise

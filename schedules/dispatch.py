@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from adapters.contract import Clock
 from schedules import leases
 from schedules.egress import Egress
@@ -105,6 +107,9 @@ class Dispatcher:
                     results[site.target.id] = await act(site)
                 except LeaseLostError:
                     return
+                except SoftTimeLimitExceeded:
+                    # It is the worker's, and no site's; who goes on is killed, and that counts against the account.
+                    raise
                 except Exception as error:
                     # One site's trouble is its own; it is told once the others are served.
                     errors.append(error)

@@ -6,6 +6,7 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import func, or_, select
 
@@ -52,7 +53,8 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
                 name=str(name),
                 begins_at=index[0].to_pydatetime(),
                 step_s=steps[0].total_seconds(),
-                numbers={"values": [float(value) for value in series[name]]},
+                # JSON has no NaN: SQLite takes it, PostgreSQL does not.
+                numbers={"values": [None if math.isnan(value) else float(value) for value in series[name]]},
                 known_at=clock(),
             )
             for name in series.columns
@@ -62,10 +64,12 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
 def known(db: Database, site_id: int, now: dt.datetime) -> pd.DataFrame | None:
     """The newest of each series that is known, the site's own before everybody's, where all of them reach.
 
+    The finest of their resolutions holds for all: the price of an hour, or its mean power, is that of its quarters.
+
     Returns:
         Columns `SERIES` on a regular index (UTC); None while one is missing or they do not overlap.
     """
-    found = {}
+    rows = {}
     with db.session() as session:
         for name in SERIES:
             row = session.scalar(
@@ -80,12 +84,20 @@ def known(db: Database, site_id: int, now: dt.datetime) -> pd.DataFrame | None:
             )
             if row is None:
                 return None
-            values = row.numbers["values"]
-            step = pd.Timedelta(seconds=row.step_s)
-            index = pd.date_range(row.begins_at, periods=len(values), freq=step, name="start")
-            found[name] = pd.Series(values, index=index)
-    frame = pd.DataFrame(found).dropna()
+            rows[name] = row
+    finest_s = min(row.step_s for row in rows.values())
+    frame = pd.DataFrame({name: _in_steps(row, finest_s) for name, row in rows.items()}).dropna()
     return frame if len(frame) > 1 and frame.index.to_series().diff().nunique() == 1 else None
+
+
+def _in_steps(row: SeriesRow, step_s: float) -> pd.Series:
+    """A stored series, each value as often as a step goes into its own; as it is where that is no whole number."""
+    values = np.array(row.numbers["values"], dtype=float)
+    parts, rest = divmod(row.step_s, step_s)
+    if rest == 0:
+        values = np.repeat(values, int(parts))
+    freq = pd.Timedelta(seconds=step_s if rest == 0 else row.step_s)
+    return pd.Series(values, pd.date_range(row.begins_at, periods=len(values), freq=freq, name="start"))
 
 
 @dataclass(frozen=True)
@@ -120,8 +132,8 @@ def newest(db: Database) -> list[SeriesSummary]:
             row.begins_at,
             row.begins_at + dt.timedelta(seconds=row.step_s * len(row.numbers["values"])),
             row.step_s,
-            min((value for value in row.numbers["values"] if not math.isnan(value)), default=math.nan),
-            max((value for value in row.numbers["values"] if not math.isnan(value)), default=math.nan),
+            _in_steps(row, row.step_s).min(),
+            _in_steps(row, row.step_s).max(),
             row.known_at,
         )
         for row, site in found

@@ -115,6 +115,9 @@ def _claim(
     account_id: int | None,
     busy_s: float,
 ) -> Claim:
+    # Where the clock was set back slots come again, and what was done in them before is of another time.
+    ahead = now + dt.timedelta(seconds=BUSY_S)
+    session.execute(delete(JobRunRow).where(JobRunRow.job == job, JobRunRow.slot > ahead))
     newest = session.scalars(
         select(JobRunRow)
         .where(JobRunRow.job == job)

@@ -118,6 +118,15 @@ def orders_of(session: Session, intent_id: int) -> int:
     return session.scalar(count) or 0
 
 
+def refusals_in_a_row(session: Session, refused: CommandRow) -> int:
+    """How many calls to a site were refused in a row that were for the same intent as this one, or like it for none."""
+    of_site = CommandRow.site_id == refused.site_id, OF_BATTERY
+    taken = select(CommandRow.id).where(*of_site, CommandRow.state != CommandState.REJECTED)
+    since = session.scalar(taken.order_by(CommandRow.id.desc()).limit(1)) or 0
+    alike = CommandRow.intent_id.is_not_distinct_from(refused.intent_id)
+    return session.scalar(select(func.count()).where(*of_site, alike, CommandRow.id > since)) or 0
+
+
 def newest_limit(session: Session, site_id: int, *conditions: ColumnElement[bool]) -> CommandRow | None:
     """The newest call that limited a site's export, or lifted a limit."""
     return session.scalar(
@@ -189,7 +198,8 @@ def close(
     """
     now = clock()
     with db.write() as session:
-        row = session.get_one(CommandRow, command_id)
+        # Two may find out at once, who sent it and who took the account over: the second waits, and finds it known.
+        row = session.get_one(CommandRow, command_id, with_for_update=True)
         if row.state not in UNRESOLVED:
             raise SettledError(f"command {command_id} is {row.state.value} already; the journal is not rewritten")
         if row.state is CommandState.SENDING and state not in SETTLED_LATER:

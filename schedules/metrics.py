@@ -9,7 +9,7 @@ import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -30,6 +30,8 @@ from schedules.store import (
 )
 from schedules.store.models import UNRESOLVED
 
+Figures = Mapping[tuple[str, ...], float]
+"""By the values of labels."""
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 
 
@@ -57,7 +59,7 @@ class StoreCollector(Collector):
 
 def _figures(session: Session, now: dt.datetime) -> Iterator[Metric]:
     yield from _of_sites(session, now)
-    yield from _of_commands(session)
+    yield from _of_commands(session, now)
     yield from _of_plans(session, now)
     yield from _of_jobs(session, now)
     yield from _of_quotas(session, now)
@@ -86,31 +88,25 @@ def _of_sites(session: Session, now: dt.datetime) -> Iterator[Metric]:
     yield _gauge("tidewatt_telemetry_age_seconds", text, ("vendor",), oldest)
 
 
-def _of_commands(session: Session) -> Iterator[Metric]:
-    rows = session.execute(
-        select(SiteRow.adapter, CommandRow.state, func.count(CommandRow.id))
-        .join(SiteRow, SiteRow.id == CommandRow.site_id)
-        .group_by(SiteRow.adapter, CommandRow.state)
+def _of_commands(session: Session, now: dt.datetime) -> Iterator[Metric]:
+    by_vendor = select(SiteRow.adapter).join(CommandRow, SiteRow.id == CommandRow.site_id).group_by(SiteRow.adapter)
+    # Of a while, and no totals: the journal forgets, and a total that falls looks like a process that began anew.
+    lately = (
+        by_vendor.add_columns(CommandRow.state, func.count(CommandRow.id))
+        .where(CommandRow.sent_at > now - HOUR)
+        .group_by(CommandRow.state)
     )
-    counts = {(vendor, state): number for vendor, state, number in rows}
-    total = CounterMetricFamily("tidewatt_commands", "Calls in the journal", labels=("vendor", "state"))
-    for (vendor, state), number in counts.items():
-        total.add_metric((vendor, state.value), number)
-    yield total
-    unresolved: Counter[tuple[str, ...]] = Counter()
-    for (vendor, state), number in counts.items():
-        unresolved[(vendor,)] += number if state in UNRESOLVED else 0
+    counts: Figures = {(vendor, state.value): number for vendor, state, number in session.execute(lately)}
+    yield _gauge("tidewatt_commands_last_hour", "Calls in the journal", ("vendor", "state"), counts)
+    open_ones = by_vendor.add_columns(func.count(CommandRow.id)).where(CommandRow.state.in_(UNRESOLVED))
+    unresolved: Figures = {(vendor,): number for vendor, number in session.execute(open_ones)}
     yield _gauge("tidewatt_commands_unresolved", "Calls whose fate nobody knows", ("vendor",), unresolved)
-    newest = session.execute(
-        select(SiteRow.adapter, func.max(CommandRow.sent_at))
-        .join(SiteRow, SiteRow.id == CommandRow.site_id)
-        .where(CommandRow.state == CommandState.ACCEPTED)
-        .group_by(SiteRow.adapter)
+    newest = by_vendor.add_columns(func.max(CommandRow.sent_at)).where(
+        CommandRow.state == CommandState.ACCEPTED, CommandRow.sent_at > now - DAY
     )
-    text = "When a vendor last took a call"
-    yield _gauge(
-        "tidewatt_command_accepted_timestamp_seconds", text, ("vendor",), {(v,): at.timestamp() for v, at in newest}
-    )
+    text = "When a vendor last took a call, if that was within a day"
+    taken: Figures = {(vendor,): at.timestamp() for vendor, at in session.execute(newest)}
+    yield _gauge("tidewatt_command_accepted_timestamp_seconds", text, ("vendor",), taken)
 
 
 def _of_plans(session: Session, now: dt.datetime) -> Iterator[Metric]:
@@ -158,7 +154,7 @@ def _of_quotas(session: Session, now: dt.datetime) -> Iterator[Metric]:
     )
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Figures) -> Metric:
     family = GaugeMetricFamily(name, text, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)

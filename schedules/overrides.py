@@ -68,7 +68,8 @@ def set_override(db: Database, clock: Clock, site: str, intent: Intent, by: str,
     if intent.not_before < now:
         intent = replace(intent, not_before=now)
     with db.session() as session:
-        found = session.scalar(select(SiteRow).where(SiteRow.name == site))
+        # One that was taken out is nobody's to drive; it would be driven as soon as it came back.
+        found = session.scalar(select(SiteRow).where(SiteRow.name == site, SiteRow.account_id.is_not(None)))
     if found is None:
         raise InputError("site", f"value {site!r} is not in the store", "give the name of a registered site")
     plan = newest_plan(db, found.id)

@@ -61,7 +61,8 @@ def sites(session: Session, now: dt.datetime) -> list[SiteStatus]:
                 IntentRow.not_before <= now,
                 IntentRow.not_after > now,
             )
-            .order_by(IntentRow.id.desc())
+            # As `plans.current_intents`: a person's wish first, though a newer plan was made around it.
+            .order_by(IntentRow.override_id.is_not(None).desc(), IntentRow.id.desc())
         ),
         _first(select(CommandRow.id).where(CommandRow.site_id == SiteRow.id).order_by(CommandRow.id.desc())),
         *(

@@ -15,7 +15,7 @@ from engine.plan import cost_without_battery_eur
 from schedules import adoption
 from schedules.adoption import USUAL, Threshold
 from schedules.sites import ControlledSite
-from schedules.store import SITE_IDS, Database, IntentRow, OverrideRow, PlanRow
+from schedules.store import SITE_IDS, Database, IntentRow, OverrideRow, PlanRow, SiteRow
 from schedules.translation import translate
 
 
@@ -117,6 +117,8 @@ def put_in_force(
 
 def put_intents_in_force(session: Session, plan: PlanRow, intents: Iterable[Intent]) -> None:
     """Store a plan with its intents; what older plans want from its beginning on is superseded."""
+    # One plan of a site after the other: of two at once neither would see, nor supersede, the other's intents.
+    session.execute(select(SiteRow.id).where(SiteRow.id == plan.site_id).with_for_update(key_share=True))
     session.add(plan)
     session.flush()
     of_plans = (

@@ -84,7 +84,10 @@ class Sealer:
         """
         header = sealed[:ID_END]
         if header[:1] != VERSION or header[1:] not in self._ring:
-            raise ConfigurationError(f"{place}: sealed with a key that is not in the ring; add it behind the newest")
+            raise ConfigurationError(
+                f"{place}: sealed with a key that is not in the ring; add it behind the newest, or import the account "
+                "again if it is lost"
+            )
         try:
             cipher = self._cipher(header, sealed[ID_END:NONCE_END], place)
             return cipher.decrypt_and_verify(sealed[TAG_END:], sealed[NONCE_END:TAG_END])

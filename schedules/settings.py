@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from engine.errors import InputError
 
 PREFIX = "TIDEWATT_"
+# A century: so long ago is still a date.
+LONGEST_DAYS = 36_500
 
 
 class Settings(BaseModel):
@@ -33,8 +35,12 @@ class Settings(BaseModel):
     """Where Celery keeps results; empty: SQLite in the folder. The state of things is in the store, not here."""
     beat_lock: SecretStr = SecretStr("")
     """A Redis in which several beats agree who rings; empty: there is one. Two that do not agree cost wake-ups only."""
-    keep_days: Annotated[int, Field(ge=1)] = 400
+    keep_days: Annotated[int, Field(ge=1, le=LONGEST_DAYS)] = 400
     """How long readings and renewals are kept [days]."""
+    keep_plans_days: Annotated[int, Field(ge=1, le=LONGEST_DAYS)] = 60
+    """How long plans, and prices and forecasts that newer ones have replaced, are kept [days]."""
+    keep_journal_days: Annotated[int, Field(ge=30, le=LONGEST_DAYS)] = 3650
+    """How long calls, what they were for, overrides, lifted halts and events are kept [days]."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("state")

@@ -109,7 +109,8 @@ def signs_of(db: Database, clock: Clock, targets: Sequence[WatchedSite]) -> dict
         today = max(since, local_midnight(now, target.site.timezone))
         begin = max(since, now - dt.timedelta(seconds=plausibility.WINDOW_S))
         signs[target.id] = Signs(
-            state_age_s=None if seen_at is None else (now - seen_at).total_seconds(),
+            # A clock that was set back makes no reading young.
+            state_age_s=None if seen_at is None else abs((now - seen_at).total_seconds()),
             state_cadence_s=target.adapter.abilities.state_cadence_s,
             findings=tuple(
                 plausibility.findings(

@@ -33,6 +33,10 @@ from schedules.telemetry import between, latest, read_telemetry
 
 # How long to wait before repeating what was refused, where commands do not lapse [s].
 REFUSED_AGAIN_S = 60.0
+# What may be taken a moment later is tried at the next ticks so often, and then after twice as long each time.
+AT_ONCE_AGAIN, LATER_AGAIN_S = 3, 5.0
+# A battery that should be let go of is not kept waiting for longer than this [s].
+RELEASE_AGAIN_S = 15.0
 # Limits that the battery management reported are believed for so many of the vendor's cadences.
 LIMITS_HOLD_CADENCES = 3
 # So often a device is told the same that takes it and does not do it.
@@ -100,7 +104,22 @@ class SiteDispatch:
         if row is None and self._is_release_ignored():
             await self.release()
             return Outcome.SENT
-        if not await self.resolve_unknown():
+        newest, lets_go = self._standing.newest, False
+        if row is not None and row.mode == IntentMode.SELF_CONSUMPTION.value and self._drives():
+            lets_go = not self._has_just_tried_to_release()
+        try:
+            settled = await self.resolve_unknown()
+        except AdapterError:
+            if not lets_go:
+                raise
+            settled = False
+        else:
+            # Whether a release arrived is about to be seen.
+            lets_go = lets_go and newest is not None and newest.kind is not CommandKind.RELEASE
+        if not settled and lets_go:
+            await self.release()
+            return Outcome.SENT
+        if not settled:
             return Outcome.WAITING
         if row is None:
             return Outcome.HELD if self._situation.held else Outcome.NOTHING_DUE
@@ -206,11 +225,27 @@ class SiteDispatch:
     def _has_just_tried_to_release(self) -> bool:
         """Whether a release without success is so young that another would only hammer."""
         newest = self._standing.newest
-        if newest is None or newest.kind is not CommandKind.RELEASE or newest.retryable:
+        if newest is None or newest.kind is not CommandKind.RELEASE:
             return False
         refused = newest.state is CommandState.REJECTED
-        wait_s = (self._abilities.renew_after_s or REFUSED_AGAIN_S) if refused else self._abilities.settling_s
-        return self._age_s(newest) < wait_s
+        return self._age_s(newest) < (self._wait_after(newest) if refused else self._abilities.settling_s)
+
+    def _wait_after(self, refused: CommandRow) -> float:
+        """How long to leave the vendor alone after a refusal [s]."""
+        renew_after_s = self._abilities.renew_after_s
+        if not refused.retryable:
+            # What was refused will be refused again: not more often than a renewal would come.
+            return renew_after_s or REFUSED_AGAIN_S
+        with self._db.session() as session:
+            again = journal.refusals_in_a_row(session, refused) - AT_ONCE_AGAIN
+        if again < 0:
+            return 0.0
+        longest_s = REFUSED_AGAIN_S
+        if refused.kind is CommandKind.RELEASE:
+            longest_s = RELEASE_AGAIN_S
+        elif renew_after_s is not None and self._drives():
+            longest_s = renew_after_s / 3  # so that it does not lapse for our waiting
+        return float(min(longest_s, LATER_AGAIN_S * 2.0 ** min(again, 10)))
 
     def _translate(self, intent: Intent) -> Command:
         adapter, device = self.target.adapter, self.target.device
@@ -288,9 +323,8 @@ class SiteDispatch:
             return True
         renew_after_s = self._abilities.renew_after_s
         own = newest if newest.intent_id == row.id else self._newest_of(row.id)
-        if own is not None and own.state is CommandState.REJECTED and not own.retryable:
-            # What was refused will be refused again: not more often than a renewal would come.
-            return self._age_s(own) >= (renew_after_s or REFUSED_AGAIN_S)
+        if own is not None and own.state is CommandState.REJECTED:
+            return self._age_s(own) >= self._wait_after(own)
         if newest.intent_id == row.id and newest.state is CommandState.SEEN:
             # Where commands lapse, what was seen may be the one before a lost renewal: it is sent again.
             return renew_after_s is not None
@@ -303,13 +337,15 @@ class SiteDispatch:
         return self._age_s(newest) >= renew_after_s * (1 - JITTER * (self.target.id * GOLDEN % 1))
 
     def _age_s(self, command: CommandRow) -> float:
-        return (self._clock() - command.sent_at).total_seconds()
+        # However the clock was set meanwhile: none that was set back may keep a lapsing command from being renewed.
+        return abs((self._clock() - command.sent_at).total_seconds())
 
     def _kind(self, row: IntentRow, command: Command) -> CommandKind:
         if command.releases:
             return CommandKind.RELEASE
         newest = self._standing.newest
-        renews = newest is not None and newest.intent_id == row.id and row.in_force_at is not None
+        # What has lapsed, or was let go of, is begun anew, and held to what is asked of a beginning.
+        renews = newest is not None and newest.intent_id == row.id and row.in_force_at is not None and self._drives()
         return CommandKind.RENEW if renews else CommandKind.START
 
     async def _send(self, command: Command, kind: CommandKind, intent_id: int | None) -> CommandRow | None:

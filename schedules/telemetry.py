@@ -123,7 +123,8 @@ def latest_of(session: Session, site_ids: Sequence[int], channel: Channel) -> di
 def is_fresh(session: Session, site_id: int, now: dt.datetime) -> bool:
     """Whether a site was seen lately, by the vendor's time."""
     newest = session.scalar(_NEWEST_AT, {"site_id": site_id})
-    return newest is not None and now - newest <= OLDEST
+    # From further ahead than a vendor's clock may be: our clock was set back, and nobody knows how old it is.
+    return newest is not None and -FUTURE_MARGIN <= now - newest <= OLDEST
 
 
 def between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[Telemetry]:

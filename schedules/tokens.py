@@ -110,7 +110,9 @@ class DatabaseTokenStore:
     def _take_turn(self, me: str) -> bool:
         """Begin a turn where nobody else has one, and note which version it finds."""
         now = self._clock()
-        free = or_(AccountRow.tokens_held_until.is_(None), AccountRow.tokens_held_until <= now)
+        held_until = AccountRow.tokens_held_until
+        # As a lease: a clock that was set back must not keep the turn from everybody.
+        free = or_(held_until.is_(None), held_until <= now, held_until > now + 2 * TURN)
         with self._db.write() as session:
             took = _changed(
                 session,

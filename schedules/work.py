@@ -130,9 +130,14 @@ def _forget_runs(db: Database, _account_id: int | None) -> str:
 
 
 def _retention(db: Database, _account_id: int | None) -> str:
-    keep = dt.timedelta(days=Settings.from_environment().keep_days)
-    gone = retention.forget(db, CLOCK(), keep, open_since=CLOCK() - keep)
-    return f"{gone.readings} readings, {gone.renewals} renewals"
+    now, settings = CLOCK(), Settings.from_environment()
+    keep, keep_plans, keep_journal = (
+        dt.timedelta(days=days) for days in (settings.keep_days, settings.keep_plans_days, settings.keep_journal_days)
+    )
+    gone = retention.forget(db, now, keep, open_since=now - keep)
+    plans = retention.forget_plans(db, now, keep_plans)
+    calls = retention.forget_journal(db, now, keep_journal)
+    return f"{gone.readings} readings, {gone.renewals} renewals, {plans} plans, {calls} calls"
 
 
 def _reconcile(db: Database, account_id: int | None) -> str:

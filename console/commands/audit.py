@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from console.commands.screen import EXIT_FAILED, out
@@ -67,5 +68,5 @@ def _show(tallies: list[Tally]) -> None:
         figures = asdict(tally)
         known = tally.received is not None
         row = [str(figures[name]) if known or name not in counts[6:] else "-" for name in counts]
-        table.add_row(tally.site, tally.vendor, *row, "agrees" if tally.is_clean else "DISAGREES")
+        table.add_row(escape(tally.site), tally.vendor, *row, "agrees" if tally.is_clean else "DISAGREES")
     out.print(table)

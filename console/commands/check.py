@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from console.commands.screen import EXIT_FAILED, out
@@ -31,7 +32,8 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         for heading in ("what", "", "found", "way out"):
             table.add_column(heading)
         for finding in found:
-            table.add_row(finding.what, "ok" if finding.ok else "FAILED", redacted(finding.said), finding.way_out)
+            words = (finding.what, "ok" if finding.ok else "FAILED", redacted(finding.said), finding.way_out)
+            table.add_row(*map(escape, words))
         out.print(table)
     if not all(finding.ok for finding in found):
         sys.exit(EXIT_FAILED)

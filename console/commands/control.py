@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from console.commands.screen import out
+from console.commands.store import whoami
 from engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def status(as_json: AsJson = False) -> None:
     for heading in entries[0]:
         table.add_column(heading)
     for entry in entries:
-        table.add_row(*entry.values())
+        table.add_row(*map(escape, entry.values()))
     out.print(table)
 
 
@@ -69,10 +70,10 @@ def kill(
         raise InputError("kill", "more than one thing is asked for", "give one of --vendor, --account, --site, --lift")
     with opened() as (db, clock):
         if lift is not None:
-            halts.lift(db, clock, lift, by or getpass.getuser())
+            halts.lift(db, clock, lift, by or whoami())
             out.print(f"halt {lift} is lifted")
             return
-        number = halts.pull(db, clock, *wanted[0], reason, by or getpass.getuser())
+        number = halts.pull(db, clock, *wanted[0], reason, by or whoami())
     out.print(
         f"halt {number} is in force; batteries are let go of at the next tick; lift it: tidewatt kill --lift {number}"
     )
@@ -87,7 +88,7 @@ def arm(
     from schedules import halts
 
     with opened() as (db, clock):
-        halts.arm(db, clock, account, by or getpass.getuser())
+        halts.arm(db, clock, account, by or whoami())
     out.print(f"{account} is armed", markup=False)
 
 
@@ -100,7 +101,7 @@ def disarm(
     from schedules import halts
 
     with opened() as (db, clock):
-        halts.disarm(db, clock, account, by or getpass.getuser())
+        halts.disarm(db, clock, account, by or whoami())
     out.print(f"{account} is disarmed; its batteries are let go of at the next tick", markup=False)
 
 

@@ -41,8 +41,6 @@ def open_store(store: str) -> Database:
         if not store:
             return Database(Settings.from_environment().store_url)
         return Database(store) if "://" in store else Database.at(Path(store))
-    except ModuleNotFoundError as error:
-        raise InputError("store", f"needs {error.name}", "install tidewatt[postgresql]") from None
     except SQLAlchemyError as error:
         raise InputError("store", f"cannot be opened ({type(error).__name__})", "check address and rights") from None
 

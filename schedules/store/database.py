@@ -12,9 +12,14 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from engine.errors import InputError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_489_210
 """Any number that no other program takes for its advisory locks in the same PostgreSQL database."""
+
+IDLE_TRANSACTION_S = 15
+"""No transaction of ours thinks for so long between two statements; a worker that does is stalled [s]."""
 
 
 class Database:
@@ -55,13 +60,22 @@ class Database:
 
 
 def engine_of(url: str) -> Engine:
-    """Connections as the store needs them, whatever is in it."""
+    """Connections as the store needs them, whatever is in it.
+
+    Raises:
+        InputError: The driver of such a database is not installed.
+    """
     # Errors of the database go into logs, and what was to be written does not belong there.
     # A server that was started again has closed the connections in the pool: each is tried before it is used.
-    engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
+    try:
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
+    except ModuleNotFoundError as error:
+        raise InputError("store", f"needs {error.name}", "install tidewatt[postgresql]") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _tune_postgresql)
     return engine
 
 
@@ -107,6 +121,14 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _tune_postgresql(connection: Any, _: Any) -> None:
+    # A process that is stopped, or a machine that is cut off, in the midst of a transaction keeps its rows locked: the
+    # account's, and nobody else could take it over. The server ends such a transaction.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -134,13 +134,16 @@ class IntentRow(Base):
     __table_args__ = (
         UniqueConstraint("site_id", "not_before", "plan_id"),
         Index("ix_intent_current", "site_id", "superseded", "not_before"),
+        # When a plan or an override is forgotten, nobody should look through all intents for its own.
+        Index("ix_intent_plan_id", "plan_id"),
+        Index("ix_intent_override_id", "override_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     site_id: Mapped[int] = mapped_column(ForeignKey("site.id"))
     plan_id: Mapped[int | None] = mapped_column(ForeignKey("plan.id"))
     override_id: Mapped[int | None] = mapped_column(ForeignKey("override.id"))
-    """A person wants this, whatever plans say; one of both is there."""
+    """A person wants this, whatever plans say; one of both is there until the plan is forgotten."""
     mode: Mapped[str]
     power_kw: Mapped[float]
     until_soc: Mapped[float | None]

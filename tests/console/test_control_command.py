@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 import json
 import subprocess
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from console.commands import control
 from schedules.store import AccountRow, Database
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -48,6 +50,19 @@ def test_what_is_wrong_is_one_line_with_the_way_out(run: Run, arguments: tuple[s
     assert found.stderr.count("\n") == 1
 
 
+def test_a_user_without_a_name_can_stop_everything_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a number."""
+
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    control.kill(reason="drill")
+    control.disarm("barn")
+    (halt,) = json.loads(run("status", "--json").stdout)["halts"]
+    assert halt["by"].startswith("user ")
+
+
 def test_an_account_is_armed_and_disarmed(run: Run, tmp_path: Path) -> None:
     for command, armed in (("arm", True), ("disarm", False)):
         assert run(command, "barn").returncode == 0
@@ -63,6 +78,18 @@ def test_an_address_is_in_no_message(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert found.returncode == 1
     assert "TIDEWATT_STORE" in found.stderr
     assert "canary" not in found.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "check", "up"])
+def test_a_driver_that_is_not_installed_is_told_with_the_way_out(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TIDEWATT_STORE", "postgresql+psycopg2://me:canary@nowhere/store")
+    found = run(command)
+    assert found.returncode != 0
+    assert "install tidewatt[postgresql]" in " ".join((found.stdout + found.stderr).split())
+    assert "canary" not in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
 
 
 def test_check_tells_what_is_missing_and_its_way_out(run: Run) -> None:

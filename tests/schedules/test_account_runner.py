@@ -9,12 +9,12 @@ from sqlalchemy import select
 
 from adapters.contract import QuotaExceededError
 from engine.errors import SolveError
-from schedules import inputs, jobs
+from schedules import account_runner, inputs, jobs
 from schedules.account_runner import AccountRunner
 from schedules.dispatch import Outcome
 from schedules.plans import newest_plan
 from schedules.replanning import FAILED_EVENT
-from schedules.sites import register_watched
+from schedules.sites import register_site, register_watched
 from schedules.store import EventRow, ReadRow, SafetyState, SiteRow, TelemetryRow
 from tests.schedules.frames import POWERS, PRICES, hours
 
@@ -174,6 +174,72 @@ def test_what_a_vendor_answers_is_kept_though_another_read_never_ends_well(stree
     with street.db.session() as session:
         assert session.scalars(select(TelemetryRow)).all() == []
         assert [row.error for row in session.scalars(select(ReadRow))] == ["", ""]
+
+
+@pytest.fixture
+def neighbour(street, site):
+    """A second site of the account; whatever is done to the first must not be to its harm."""
+    return register_site(street.db, site.model_copy(update={"name": "n"}), street.vendor, "scripted", "B1")
+
+
+def fails_at(bad, original):
+    """A function of sites that fails, as nobody foresaw, whenever one of them is the bad one."""
+
+    def function(*arguments):
+        for argument in arguments:
+            targets = argument if isinstance(argument, list) else [argument]
+            if any(getattr(target, "id", None) == bad.id for target in targets):
+                raise ZeroDivisionError
+        return original(*arguments)
+
+    return function
+
+
+def survived(street, neighbour):
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(AccountRunner(street.db, street.clock, [street.target, neighbour]).tick())
+    street.move(60)
+
+
+def test_a_site_whose_reading_nobody_foresaw_stops_no_other_and_is_not_asked_again_at_once(
+    street, neighbour, monkeypatch
+):
+    original = street.vendor.read
+    answers = [ZeroDivisionError(), ZeroDivisionError()]
+
+    async def read(*arguments):
+        if answers:
+            raise answers.pop()
+        return await original(*arguments)
+
+    monkeypatch.setattr(street.vendor, "read", read)
+    survived(street, neighbour)
+    with street.db.session() as session:
+        assert {row.site_id for row in session.scalars(select(TelemetryRow))} == {neighbour.id}
+        assert {(row.site_id, row.error) for row in session.scalars(select(ReadRow))} == {
+            (street.target.id, "ZeroDivisionError"),
+            (neighbour.id, ""),
+        }
+        assert session.get_one(SiteRow, neighbour.id).safety is SafetyState.NORMAL
+
+
+def test_a_site_that_cannot_be_judged_stops_no_others_judgement(street, neighbour, monkeypatch):
+    street.vendor.telemetry_is_empty = True
+    monkeypatch.setattr(account_runner, "signs_of", fails_at(street.target, account_runner.signs_of))
+    survived(street, neighbour)
+    assert trust(street) is SafetyState.NORMAL, "which nobody could find out"
+    with street.db.session() as session:
+        assert session.get_one(SiteRow, neighbour.id).safety is SafetyState.DEGRADED
+
+
+def test_a_site_that_cannot_be_planned_as_nobody_foresaw_stops_no_others_plan(street, neighbour, monkeypatch):
+    monkeypatch.setattr(jobs, "plan_site", fails_at(street.target, jobs.plan_site))
+    survived(street, neighbour)
+    assert newest_plan(street.db, neighbour.id) is not None
+    with street.db.session() as session:
+        assert session.scalars(select(EventRow.text).where(EventRow.kind == FAILED_EVENT)).all() == [
+            "ZeroDivisionError"
+        ]
 
 
 def raising(error: Exception):

@@ -120,3 +120,18 @@ def test_a_release_that_was_lost_is_sent_again(bench):
     releases = [(sent.kind, sent.answer.value) for sent in bench.vendor.wire][2:]
     assert releases == [("release", "lose request"), ("release", "accept")]
     assert bench.battery.lapses_at is None
+
+
+def test_letting_go_for_self_consumption_waits_for_no_telemetry_either(bench):
+    """The order's answer was lost, nobody can see the battery, and it would go on past the end of its intent."""
+    bench.vendor.lets_orders_last()
+    bench.plan(bench.intent("charge", CHARGE_KW, 0, 60), bench.intent("self_consumption", 0.0, 60, 3600))
+    bench.vendor.will("lose reply")
+    bench.tick()
+    bench.is_watched, bench.vendor.telemetry_fails = False, True
+    bench.move(60)
+    assert bench.tick() is Outcome.SENT
+    assert bench.states() == ["superseded", "accepted"]
+    bench.run(300)
+    assert bench.kinds() == ["start", "release"]
+    assert bench.battery.rows[-1].battery_kw == pytest.approx(bench.battery.follow_kw, abs=0.01)

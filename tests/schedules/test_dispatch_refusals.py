@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from adapters.contract import Rejected
+from schedules.dispatch import Outcome
 from tests.schedules.bench import CHARGE_KW
 
 
@@ -64,3 +68,57 @@ def test_a_refused_intent_is_not_taken_for_one_in_force(charging):
     charging.vendor.will_always("reject")
     charging.run(120)
     assert charging.intents()[0].in_force_at is None
+
+
+@pytest.fixture
+def unreachable(bench, monkeypatch):
+    """Have the vendor be out of reach, as often as is said: what is sent then may be taken a moment later."""
+    original = bench.vendor.send
+    tries = []
+
+    def for_calls(number: int) -> list[float]:
+        async def send(command):
+            tries.append((bench.clock() - bench.T0).total_seconds())
+            return Rejected("no connection", retryable=True) if len(tries) <= number else await original(command)
+
+        monkeypatch.setattr(bench.vendor, "send", send)
+        return tries
+
+    return for_calls
+
+
+def test_a_vendor_out_of_reach_is_tried_at_once_again_and_then_ever_less_often(bench, unreachable):
+    """Else a day of it were 17,000 rows of the journal for each site."""
+    bench.plan(bench.intent("charge", CHARGE_KW, 0, 7200))
+    tries = unreachable(1000)
+    bench.run(600, every_s=5.0)
+    assert tries == [0.0, 5.0, 10.0, 15.0, 25.0, 45.0, 85.0, *(145.0 + 60.0 * number for number in range(8))]
+
+
+def test_after_one_call_in_vain_the_next_tick_tries_again(bench, unreachable):
+    bench.plan(bench.intent("charge", CHARGE_KW, 0, 7200))
+    unreachable(1)
+    bench.tick()
+    bench.move(5)
+    assert bench.tick() is Outcome.SENT
+    assert bench.intents()[0].in_force_at == bench.at(5)
+
+
+def test_a_renewal_in_vain_does_not_wait_until_the_command_has_lapsed(bench, unreachable):
+    bench.plan(bench.intent("charge", CHARGE_KW, 0, 7200))
+    bench.tick()
+    bench.move(40)
+    unreachable(5)
+    bench.run(60, every_s=5.0)
+    assert bench.battery.lapses == []
+
+
+@pytest.mark.parametrize("wanted", ["self_consumption", None])
+def test_a_release_in_vain_is_tried_again_all_the_while(bench, unreachable, wanted):
+    bench.vendor.lets_orders_last()
+    after = [] if wanted is None else [bench.intent(wanted, 0.0, 60, 7200)]
+    bench.plan(bench.intent("charge", CHARGE_KW, 0, 60), *after)
+    bench.run(55, every_s=5.0)
+    tries = unreachable(1000)
+    bench.run(300, every_s=5.0)
+    assert tries == [60.0, 65.0, 70.0, 75.0, 85.0, *(100.0 + 15.0 * number for number in range(18))]

@@ -8,6 +8,7 @@ import pytest
 
 from schedules.dispatch import Outcome
 from schedules.site_dispatch import JITTER
+from schedules.store import SafetyState, SiteRow
 from tests.schedules.bench import CHARGE_KW
 
 # Renewal
@@ -59,6 +60,24 @@ def test_after_an_outage_an_intent_that_still_lasts_is_taken_up_again(charging):
     assert charging.tick() is Outcome.SENT
     charging.move(10)
     assert charging.battery.rows[-1].battery_kw == -CHARGE_KW
+
+
+@pytest.mark.parametrize("safety", [SafetyState.NORMAL, SafetyState.DEGRADED])
+def test_what_has_lapsed_is_begun_anew_so_not_on_old_telemetry_nor_where_nothing_may_begin(bench, safety):
+    """Half an hour without a worker: the state of charge is anybody's guess, and the battery has let go by itself."""
+    bench.plan(bench.intent("charge", CHARGE_KW, 0, 7200))
+    bench.run(30)
+    bench.move(1800)
+    with bench.db.write() as session:
+        session.get_one(SiteRow, bench.target.id).safety = safety
+    bench.is_watched = safety is SafetyState.DEGRADED
+    assert bench.tick() is Outcome.HELD
+    assert bench.kinds() == ["start"]
+    with bench.db.write() as session:
+        session.get_one(SiteRow, bench.target.id).safety = SafetyState.NORMAL
+    bench.is_watched = True
+    assert bench.tick() is Outcome.SENT
+    assert bench.kinds() == ["start", "start"]
 
 
 def test_a_lost_renewal_is_made_good_before_the_device_lapses(charging):

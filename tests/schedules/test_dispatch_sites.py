@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from schedules.dispatch import Dispatcher, Outcome
+from schedules.site_dispatch import SiteDispatch
 from schedules.sites import register_site
 
 
@@ -69,3 +71,21 @@ def test_a_release_settles_the_open_rows_of_its_own_site_only(bench, neighbour):
     assert asyncio.run(bench.dispatcher.release())
     assert [row.state.value for row in bench.journal() if row.site_id == bench.target.id] == ["superseded", "accepted"]
     assert [row.state.value for row in bench.journal() if row.site_id == neighbour.target.id] == ["unknown"]
+
+
+def test_the_workers_time_limit_is_no_sites_trouble(bench, neighbour, monkeypatch):
+    """Swallowed as one, it would have the worker go on until it is killed, and that counts against the account."""
+
+    async def tick(site: SiteDispatch) -> Outcome:
+        if site.target.id == bench.target.id:
+            raise SoftTimeLimitExceeded
+        await asyncio.sleep(30)
+        return Outcome.NOTHING_DUE
+
+    async def both() -> None:
+        async with asyncio.timeout(5):
+            await Dispatcher(bench.db, bench.clock, [bench.target, neighbour.target]).tick()
+
+    monkeypatch.setattr(SiteDispatch, "tick", tick)
+    with pytest.raises(SoftTimeLimitExceeded):
+        asyncio.run(both())

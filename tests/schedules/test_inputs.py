@@ -55,6 +55,24 @@ def test_a_missing_value_is_not_filled(bench):
     assert known(bench) is None
 
 
+def test_a_gap_is_kept_by_every_database_and_counts_in_no_summary(store, clock):
+    frame = hours("2024-04-10T10:00", 3, **PRICES)
+    frame.iloc[1] = np.nan
+    inputs.publish(store, clock, frame)
+    buying = next(each for each in inputs.newest(store) if each.name == "import_price_eur_per_kwh")
+    assert (buying.least, buying.most, (buying.ends_at - buying.begins_at)) == (0.3, 0.3, dt.timedelta(hours=3))
+
+
+def test_hourly_prices_and_quarters_of_load_are_planned_by_the_quarter(bench):
+    """Taken at the full hours alone, a load of the other quarters would be none."""
+    publish(bench, hours("2024-04-10T10:00", 24, **PRICES))
+    quarters = pd.date_range("2024-04-10T10:00Z", periods=96, freq="15min")
+    publish(bench, pd.DataFrame({"load_kw": [0.0, 4.0, 4.0, 4.0] * 24, "pv_kw": 0.0}, quarters))
+    frame = known(bench)
+    assert (len(frame), frame["load_kw"].mean()) == (96, 3.0)
+    assert frame["import_price_eur_per_kwh"].unique() == [0.3]
+
+
 @pytest.mark.parametrize(
     ("frame", "says"),
     [

@@ -13,6 +13,7 @@ from schedules import overrides
 from schedules.jobs import plan_site
 from schedules.overrides import cancel, in_force, set_override
 from schedules.plans import current_intents, stretches_between
+from schedules.registration import remove_site
 from schedules.sites import register_site
 from schedules.store import EventRow, Verdict
 from schedules.verdicts import confirm
@@ -110,6 +111,12 @@ def test_what_cannot_be_is_refused_with_field_value_bound_and_way_out(bench, cha
         wish(bench, **changes)
     assert bench.intents() == []
     assert events(bench) == {}
+
+
+def test_a_site_that_was_taken_out_is_refused(bench):
+    remove_site(bench.db, bench.clock, bench.target, "ada")
+    with pytest.raises(InputError, match="site: value 'bench' is not in the store"):
+        wish(bench)
 
 
 def test_an_unknown_site_is_refused(bench):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import delete
 
-from schedules import audit, halts, heartbeats, overview
+from engine.intent import Intent, IntentMode
+from schedules import audit, halts, heartbeats, overrides, overview
 from schedules.audit import Receipt
 from schedules.clock import SimulatedClock
 from schedules.metrics import StoreCollector
@@ -17,6 +19,7 @@ from schedules.sites import register_site
 from schedules.store import CommandRow, CommandState, Database, HaltScope, IntentRow, SafetyState, SiteRow, TelemetryRow
 from schedules.store.models import CommandKind
 from tests.schedules.fake_battery import SITE
+from tests.schedules.plans import put_plan
 
 NOW = dt.datetime(2026, 2, 3, 10, 0, tzinfo=dt.UTC)
 DEVICE = "AL0000000000001"
@@ -86,6 +89,27 @@ def test_a_site_at_a_glance(db: Database, site_id: int) -> None:
     assert not status.armed
 
 
+def test_what_is_wanted_is_a_persons_wish_though_a_plan_was_made_after_it(db: Database, site_id: int) -> None:
+    clock = SimulatedClock(NOW - seconds(60))
+    discharge = Intent(IntentMode.DISCHARGE, 1.0, NOW, NOW + seconds(900))
+    made = overrides.set_override(db, clock, SITE.name, discharge, "me", "test")
+    put_plan(db, site_id, [Intent(IntentMode.CHARGE, 2.0, NOW, NOW + seconds(1800))])
+    with db.session() as session:
+        (status,) = overview.sites(session, NOW)
+    assert status.intent is not None
+    assert (status.intent.mode, status.intent.override_id) == ("discharge", made.id)
+
+
+def test_a_journal_that_forgets_is_no_burst_of_calls(db: Database, site_id: int) -> None:
+    add_command(db, site_id, NOW - seconds(7200), state=CommandState.REJECTED)
+    add_command(db, site_id, NOW - seconds(60), state=CommandState.REJECTED)
+    before = figures(db)
+    with db.write() as session:
+        session.execute(delete(CommandRow).where(CommandRow.sent_at < NOW - seconds(3600)))
+    assert figures(db) == before
+    assert before['tidewatt_commands_last_hour{state="rejected",vendor="alphaess"}'] == 1
+
+
 def test_figures_tell_of_sites_calls_queues_and_halts(db: Database, site_id: int) -> None:
     clock = SimulatedClock(NOW - seconds(40))
     heartbeats.beat(db, clock, "plan", "m", "one")
@@ -97,7 +121,7 @@ def test_figures_tell_of_sites_calls_queues_and_halts(db: Database, site_id: int
         session.get_one(SiteRow, site_id).safety = SafetyState.QUARANTINED
     found = figures(db)
     assert found['tidewatt_sites{armed="yes",safety="quarantined",vendor="alphaess"}'] == 1
-    assert found['tidewatt_commands_total{state="accepted",vendor="alphaess"}'] == 1
+    assert found['tidewatt_commands_last_hour{state="accepted",vendor="alphaess"}'] == 1
     assert found['tidewatt_commands_unresolved{vendor="alphaess"}'] == 1
     assert found['tidewatt_queue_heartbeat_age_seconds{queue="plan"}'] == 40
     assert found['tidewatt_telemetry_age_seconds{vendor="alphaess"}'] == float("inf")
