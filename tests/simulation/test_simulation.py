@@ -22,7 +22,7 @@ from tests.simulation.invariants import (
 SITES = 2
 HOURS = 4.0
 # Histories of the adversarial mix in which a missing guard is looked for, until it shows.
-SEEDS = range(6)
+SEEDS = range(12)
 
 
 @cache
