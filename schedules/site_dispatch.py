@@ -97,32 +97,39 @@ class SiteDispatch:
     async def tick(self) -> Outcome:
         """Do what is due."""
         row = self._situation.wanted
-        if row is None and self._drives() and not self._has_just_tried_to_release():
+        if row is None and (self._has_to_let_go() or self._is_release_ignored()):
             # Nobody wants what the device may be doing; letting go needs no knowledge of what that is.
             await self.release()
             return Outcome.SENT
-        if row is None and self._is_release_ignored():
-            await self.release()
-            return Outcome.SENT
-        newest, lets_go = self._standing.newest, False
-        if row is not None and row.mode == IntentMode.SELF_CONSUMPTION.value and self._drives():
-            lets_go = not self._has_just_tried_to_release()
+        ended = await self._settle(row)
+        if ended is not None:
+            return ended
+        if row is None:
+            return Outcome.HELD if self._situation.held else Outcome.NOTHING_DUE
+        return await self._bring_about(row)
+
+    async def _settle(self, row: IntentRow | None) -> Outcome | None:
+        """Settle what nobody knows the fate of; None: the tick can go on."""
+        newest = self._standing.newest
+        follows = row is not None and row.mode == IntentMode.SELF_CONSUMPTION.value
+        lets_go = follows and self._has_to_let_go()
         try:
-            settled = await self.resolve_unknown()
+            if await self.resolve_unknown():
+                return None
         except AdapterError:
             if not lets_go:
                 raise
-            settled = False
         else:
             # Whether a release arrived is about to be seen.
             lets_go = lets_go and newest is not None and newest.kind is not CommandKind.RELEASE
-        if not settled and lets_go:
-            await self.release()
-            return Outcome.SENT
-        if not settled:
+        if not lets_go:
             return Outcome.WAITING
-        if row is None:
-            return Outcome.HELD if self._situation.held else Outcome.NOTHING_DUE
+        # To have it follow the house nobody has to know what it does now, and that may stay unknown for long.
+        await self.release()
+        return Outcome.SENT
+
+    async def _bring_about(self, row: IntentRow) -> Outcome:
+        """Have the device do what an intent wants, if a call is due for that."""
         newest = self._standing.newest
         intent = intent_of(row)
         idles = intent.mode is IntentMode.SELF_CONSUMPTION and not self._drives()
@@ -222,13 +229,13 @@ class SiteDispatch:
     def _drives(self) -> bool:
         return self._standing.drives(self._abilities, self._clock())
 
-    def _has_just_tried_to_release(self) -> bool:
-        """Whether a release without success is so young that another would only hammer."""
+    def _has_to_let_go(self) -> bool:
+        """Whether it is driven, and no release without success is so young that another would only hammer."""
         newest = self._standing.newest
-        if newest is None or newest.kind is not CommandKind.RELEASE:
-            return False
+        if not self._drives() or newest is None or newest.kind is not CommandKind.RELEASE:
+            return self._drives()
         refused = newest.state is CommandState.REJECTED
-        return self._age_s(newest) < (self._wait_after(newest) if refused else self._abilities.settling_s)
+        return self._age_s(newest) >= (self._wait_after(newest) if refused else self._abilities.settling_s)
 
     def _wait_after(self, refused: CommandRow) -> float:
         """How long to leave the vendor alone after a refusal [s]."""

@@ -40,6 +40,7 @@ class Running:
             "READY_FILE": str(emulator.ready_file),
         }
         self._output = folder / "output.txt"
+        assert self.ask("init").returncode == 0
         self._put_site(emulator.records[0]["device_id"])
         with self._output.open("wb") as output:
             command = [sys.executable, str(PROGRAM), "up", "--release-on-stop"]
