@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args, get_type_hints
 
 from adapters.contract import Clock, ConfigurationError
 
@@ -52,6 +52,17 @@ def takes(name: str, place: str) -> bool:
         ConfigurationError: No such adapter is installed.
     """
     return place in inspect.signature(factory(name)).parameters
+
+
+def only_reads(name: str) -> bool:
+    """Whether nothing that an adapter's factory may return can be driven, by what it says that it returns.
+
+    One that is not installed, or does not say, may be driven.
+    """
+    for point in entry_points(group=GROUP, name=name):
+        returned = get_type_hints(point.load()).get("return", Any)
+        return returned is not Any and not any(hasattr(kind, "send") for kind in get_args(returned) or (returned,))
+    return False
 
 
 def build(name: str, settings: Mapping[str, Any], clock: Clock, **places: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
+from adapters import registry
 from adapters.contract import Clock
 from engine import InputError, Site
 from engine.intent import Intent, IntentMode
@@ -49,8 +50,8 @@ def set_override(db: Database, clock: Clock, site: str, intent: Intent, by: str,
         reason: Why, for the record.
 
     Raises:
-        InputError: The site is unknown, nobody says who and why, its end is over or too far, or the battery, its band
-            or the connection do not allow it.
+        InputError: The site is unknown or only read, nobody says who and why, its end is over or too far, or the
+            battery, its band or the connection do not allow it.
     """
     now = clock()
     for field, value in (("by", by), ("reason", reason)):
@@ -72,6 +73,9 @@ def set_override(db: Database, clock: Clock, site: str, intent: Intent, by: str,
         found = session.scalar(select(SiteRow).where(SiteRow.name == site, SiteRow.account_id.is_not(None)))
     if found is None:
         raise InputError("site", f"value {site!r} is not in the store", "give the name of a registered site")
+    if registry.only_reads(found.adapter):
+        problem = f"{site} is only read: {found.adapter} takes no commands"
+        raise InputError("site", problem, "choose one whose vendor can drive it, see `tidewatt devices`")
     plan = newest_plan(db, found.id)
     intent = _checked(Site.model_validate(found.assets), intent, plan)
     with db.write() as session:

@@ -9,7 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from engine.errors import InputError
@@ -20,6 +20,16 @@ MIGRATION_LOCK = 7_489_210
 
 IDLE_TRANSACTION_S = 15
 """No transaction of ours thinks for so long between two statements; a worker that does is stalled [s]."""
+
+TO_SERVER = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""How long a PostgreSQL server may be silent [s, the last in ms]: one that is cut off without a word would hold a
+worker for a quarter of an hour. What the URL says outranks it."""
 
 
 class Database:
@@ -67,8 +77,11 @@ def engine_of(url: str) -> Engine:
     """
     # Errors of the database go into logs, and what was to be written does not belong there.
     # A server that was started again has closed the connections in the pool: each is tried before it is used.
+    address = make_url(url)
+    is_server = address.get_backend_name() != "sqlite"
+    asked = {name: value for name, value in TO_SERVER.items() if name not in address.query} if is_server else {}
     try:
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=not url.startswith("sqlite"))
+        engine = create_engine(address, hide_parameters=True, pool_pre_ping=is_server, connect_args=asked)
     except ModuleNotFoundError as error:
         raise InputError("store", f"needs {error.name}", "install tidewatt[postgresql]") from None
     if engine.dialect.name == "sqlite":

@@ -7,6 +7,7 @@ import inspect
 import tomllib
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,3 +126,33 @@ def test_each_method_takes_what_its_protocol_promises(capability, method):
 
     assert list(inspect.signature(ours).parameters) == list(inspect.signature(promised).parameters)
     assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(promised)
+
+
+def says_nothing(_settings, _clock):
+    return None
+
+
+def says_anything(_settings, _clock) -> Any:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("name", "reads"),
+    [
+        ("alphaess", False),
+        ("huawei", False),
+        ("xolta", False),
+        ("solax", True),
+        ("ingeteam", True),
+        ("nobody's", False),
+    ],
+)
+def test_which_vendors_are_only_read_is_known_before_they_are_opened(name, reads):
+    assert registry.only_reads(name) is reads
+
+
+@pytest.mark.parametrize("factory", [says_nothing, says_anything])
+def test_a_factory_that_does_not_say_what_it_makes_may_make_what_is_driven(installed, monkeypatch, factory):
+    installed(mine=f"{__name__}:x")
+    monkeypatch.setattr(EntryPoint, "load", lambda _: factory)
+    assert not registry.only_reads("mine")

@@ -15,7 +15,7 @@ from schedules.overrides import cancel, in_force, set_override
 from schedules.plans import current_intents, stretches_between
 from schedules.registration import remove_site
 from schedules.sites import register_site
-from schedules.store import EventRow, Verdict
+from schedules.store import EventRow, SiteRow, Verdict
 from schedules.verdicts import confirm
 
 
@@ -38,6 +38,16 @@ def wanted(bench, at_s: float):
 def events(bench) -> Counter[str]:
     with bench.db.session() as session:
         return Counter(session.scalars(select(EventRow.kind).where(EventRow.kind.startswith("override."))))
+
+
+@pytest.mark.parametrize("vendor", ["solax", "ingeteam"])
+def test_a_site_that_is_only_read_cannot_be_overridden(bench, vendor):
+    with bench.db.write() as session:
+        session.get_one(SiteRow, bench.target.id).adapter = vendor
+    with pytest.raises(InputError, match=rf"site: bench is only read: {vendor} takes no commands; choose one whose"):
+        wish(bench)
+    assert in_force(bench.db, bench.clock) == []
+    assert not events(bench)
 
 
 # Precedence

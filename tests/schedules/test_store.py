@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from zoneinfo import ZoneInfo
 
@@ -12,10 +14,10 @@ from alembic import op
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, inspect, select, text
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from schedules.store import CommandRow, Database, PlanRow, SiteRow
-from schedules.store.database import MIGRATIONS, engine_of, migrate
+from schedules.store.database import MIGRATIONS, TO_SERVER, engine_of, migrate
 from schedules.store.models import Base, CommandKind, CommandState
 
 NOON = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
@@ -270,6 +272,17 @@ def test_an_engine_without_migrations_has_no_tables(store_url):
     migrate(engine)
     assert {*Base.metadata.tables, "alembic_version"} == set(inspect(engine).get_table_names())
     engine.dispose()
+
+
+def test_a_server_that_says_nothing_holds_nobody():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        engine = engine_of(f"postgresql+psycopg://nobody@127.0.0.1:{silent.getsockname()[1]}/none")
+        begun = time.monotonic()
+        with pytest.raises(OperationalError, match="timeout"):
+            engine.connect()
+        assert time.monotonic() - begun < 2 * TO_SERVER["connect_timeout"]
 
 
 def test_intervals_of_a_plan_come_back_as_they_went(db):
