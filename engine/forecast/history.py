@@ -93,6 +93,14 @@ class History:
         furthest = int((self.at - self.known).max(initial=0)) + self.steps
         return (furthest + self.day // 24) // self.day + 1
 
+    def weather(self, column: str) -> Array:
+        """One column of the weather, NaN where there is none, shape (P,)."""
+        series = np.full(len(self.index), np.nan)
+        weather = self.observed.weather
+        if weather is not None and column in weather:
+            series[: len(weather)] = weather[column]
+        return series
+
     def days_before(self, days: int) -> Positions:
         """The interval that the local clock showed at the same time so many days ago, shape (P,); negative: none."""
         shift = (self.wall.asi8 - self.index.asi8) // self.observed.step.value
