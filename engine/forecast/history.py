@@ -103,9 +103,13 @@ class History:
 
     def days_before(self, days: int) -> Positions:
         """The interval that the local clock showed at the same time so many days ago, shape (P,); negative: none."""
-        shift = (self.wall.asi8 - self.index.asi8) // self.observed.step.value
         plain = np.arange(len(self.index)) - days * self.day
-        return np.asarray(plain + shift - shift[np.maximum(plain, 0)])
+        return np.asarray(plain + self._ahead_of_utc - self._ahead_of_utc[np.maximum(plain, 0)])
+
+    @cached_property
+    def _ahead_of_utc(self) -> Positions:
+        """By how many intervals the local clock is ahead, shape (P,)."""
+        return np.asarray((self.wall.asi8 - self.index.asi8) // self.observed.step.value)
 
     def values_at(self, positions: Positions) -> Array:
         """Usable powers at some intervals [kW], NaN before the first."""

@@ -80,7 +80,8 @@ def correction(history: History, lesson: Lesson, error: Array, recent_hours: tup
         weights[:, lead - gap] = np.linalg.solve(moments, before.T @ after)
     known = history.known[lesson.rows, np.newaxis]
     newest = np.where(known > 0, signs[np.maximum(known[:, 0] - 1, 0)], 0.0)
-    return np.asarray(newest @ weights)
+    # No matrix product: how that sums depends on how many rows there are.
+    return np.asarray(sum(newest[:, [sign]] * weights[sign] for sign in range(len(recent_hours))))
 
 
 def _trailing_mean(values: Array, count: int) -> Array:

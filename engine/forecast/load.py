@@ -149,5 +149,8 @@ def similar_days(history: History) -> Array:
 
 
 def _day_mean(history: History, series: Array) -> Array:
-    """Mean over the local day of each interval, shape (P,)."""
-    return np.asarray(pd.Series(series).groupby(history.wall.normalize().asi8).transform("mean"))
+    """Mean over the local day of each interval, of what is there; shape (P,)."""
+    day = (history.wall.normalize() - history.wall[0].normalize()).days.to_numpy()
+    there = ~np.isnan(series)
+    total, number = np.bincount(day, np.where(there, series, 0.0)), np.bincount(day, there)
+    return np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)[day]

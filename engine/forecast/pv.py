@@ -57,8 +57,8 @@ class PvRegression:
 class PvPhysical:
     """Irradiance on planes of many directions, as much of each as the past shows; needs pvlib and coordinates.
 
-    The irradiance is that of `ghi_w_per_m2` in `Observed.weather`, else that of a clear sky. Directions and sizes of the
-    array are fitted, then its shade by the hour, then the last hours correct what is left.
+    The irradiance is that of `ghi_w_per_m2` in `Observed.weather`, else that of a clear sky. The array's directions and
+    sizes are fitted, then its shade by the hour, then the last hours correct what is left.
     """
 
     retrain_days: int = 7
@@ -100,7 +100,7 @@ def _fitted(history: History, lesson: Lesson, planes: Array) -> Array:
     if not len(seen):
         return np.full(len(planes), np.nan)
     kwp, _ = need("scipy.optimize").nnls(planes[seen], history.usable[seen])
-    expected = planes @ kwp
+    expected = np.einsum("pk,k->p", planes, kwp)
     # Trees and chimneys: what is missing at an hour of the day; few days say little of it.
     hour = history.wall.hour.to_numpy()
     given, told = (np.bincount(hour[seen], series[seen], 24) for series in (history.usable, expected))

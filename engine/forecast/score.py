@@ -70,17 +70,23 @@ def score(
         InputError: Prices do not cover the horizons, or the input of a forecaster is refused.
     """
     truth = PerfectForesight().forecast(observed, decisions, steps)
-    rows = {}
+    rows = []
     for forecaster in forecasters:
         forecasts = forecaster.forecast(observed, decisions, steps)
-        row = {f"tau_day_{day}": float(np.nanmean(tau)) for day, tau in _tau_by_day(forecasts, truth)}
-        row["mae_kw"] = float(np.nanmean(np.abs(forecasts.mean - truth.mean)))
+        row = {f"tau_day_{day}": _mean(tau) for day, tau in _tau_by_day(forecasts, truth)}
+        row["mae_kw"] = _mean(np.abs(forecasts.mean - truth.mean))
         if stakes is not None:
-            row["regret_eur"] = float(np.nanmean(regret_eur(forecasts, truth, stakes)))
+            row["regret_eur"] = _mean(regret_eur(forecasts, truth, stakes))
         if forecasts.quantiles is not None:
-            row["pinball_kw"] = float(np.nanmean(pinball_kw(forecasts, truth)))
-        rows[forecaster.name] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("forecaster")
+            row["pinball_kw"] = _mean(pinball_kw(forecasts, truth))
+        rows.append(row)
+    return pd.DataFrame(rows, pd.Index([forecaster.name for forecaster in forecasters], name="forecaster"))
+
+
+def _mean(values: Array) -> float:
+    """Mean of what is there, NaN if nothing is."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _tau_by_day(forecasts: Forecasts, truth: Forecasts) -> Iterator[tuple[int, Array]]:
@@ -123,7 +129,7 @@ def pinball_kw(forecasts: Forecasts, truth: Forecasts) -> Array:
         raise InputError("forecasts", "they have no quantiles", "forecast WithQuantiles(...)")
     levels = np.array(forecasts.levels)[:, np.newaxis, np.newaxis]
     above = truth.mean - forecasts.quantiles
-    return np.asarray(np.nanmean(np.maximum(levels * above, (levels - 1) * above), axis=(1, 2)))
+    return np.array([_mean(loss) for loss in np.maximum(levels * above, (levels - 1) * above)])
 
 
 def regret_eur(forecasts: Forecasts, truth: Forecasts, stakes: Stakes) -> Array:

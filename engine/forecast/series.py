@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -86,12 +87,12 @@ class Observed:
         if not utc_index(name, given.index).equals(self.values.index):
             raise InputError(f"{name}.index", "it is not that of values", "reindex it to values.index")
 
-    @property
+    @cached_property
     def index(self) -> pd.DatetimeIndex:
         """Starts of the intervals [UTC], shape (T,)."""
         return pd.DatetimeIndex(self.values.index)
 
-    @property
+    @cached_property
     def step(self) -> pd.Timedelta:
         """Length of an interval."""
         return pd.Timedelta(hours=step_hours(self.index))

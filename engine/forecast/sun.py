@@ -43,7 +43,7 @@ class Sun:
         count = len(history.index)
         halves = pd.date_range(history.index[0], periods=2 * count + 1, freq=observed.step / 2, unit="ns")
         place = (observed.latitude, observed.longitude)
-        position = need("pvlib.solarposition").get_solarposition(halves, *place, method="ephemeris")
+        position = need("pvlib.solarposition").get_solarposition(halves, *place)
         up = (position["apparent_elevation"] > 0).to_numpy()
         return cls(
             middle=halves[1::2],
@@ -55,7 +55,7 @@ class Sun:
     @cached_property
     def clear_sky_ghi(self) -> Array:
         """Global horizontal irradiance without clouds, by Haurwitz [W/m2], shape (P,)."""
-        clear = need("pvlib.clearsky").haurwitz(pd.Series(self.zenith, self.middle))
+        clear = need("pvlib.clearsky").haurwitz(pd.Series(self.zenith))
         return np.asarray(clear["ghi"])
 
     def on_planes(self, ghi: Array) -> Array:
@@ -68,7 +68,7 @@ class Sun:
             Shape (P, planes) [W/m2], the flat plane first; 0 while the sun is down.
         """
         irradiance = need("pvlib.irradiance")
-        parts = irradiance.erbs(ghi, self.zenith, self.middle)
+        parts = irradiance.erbs(ghi, self.zenith, self.middle.day_of_year.to_numpy())
         beam = np.where(self.zenith < 90 - LOWEST_BEAM, parts["dni"], 0.0)
         diffuse = np.where(self.zenith < 90 - LOWEST_BEAM, parts["dhi"], ghi)
         on_planes = [ghi]
