@@ -9,6 +9,10 @@
 Importing this package loads no solver; that happens with the first plan.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from engine.assets import Battery, GridConnection, PvArray, Site
 from engine.demand import DemandCharge
 from engine.errors import InputError, PlanRejectedError, SolveError, TidewattError
@@ -19,7 +23,12 @@ from engine.prices import PriceCurve
 from engine.scenarios import Scenario, ScenarioPlan, optimise_scenarios
 from engine.strategy import Strategy
 
+if TYPE_CHECKING:
+    from engine.backtesting.backtest import backtest
+    from engine.backtesting.result import BacktestResult
+
 __all__ = [
+    "BacktestResult",
     "Battery",
     "DemandCharge",
     "FleetPlan",
@@ -35,7 +44,21 @@ __all__ = [
     "SolveError",
     "Strategy",
     "TidewattError",
+    "backtest",
     "optimise",
     "optimise_fleet",
     "optimise_scenarios",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load backtests, and the compiled kernels that they stand on, when they are asked for."""
+    if name == "backtest":
+        from engine.backtesting.backtest import backtest
+
+        return backtest
+    if name == "BacktestResult":
+        from engine.backtesting.result import BacktestResult
+
+        return BacktestResult
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -38,6 +38,8 @@ ROUNDING_KWH = 1e-9
 REST_KWH = 1e-12
 # Slopes this close [EUR/kWh] are a tie: either choice costs the same to a billionth of a cent.
 TIE = 1e-12
+# A price this close to what a stored kWh is worth is the same [EUR/kWh].
+SAME_PRICE = 1e-9
 METER_PIECES = 5
 MOST_PIECES = 24
 MOST_BRANCHES = 5
@@ -159,6 +161,82 @@ class Branches(NamedTuple):
     """How many pieces a branch has."""
     slope: Array
     length: Array
+
+
+class House(NamedTuple):
+    """What really happens around a battery over T intervals of M minutes."""
+
+    load_kw: Array
+    """Shape (T, M)."""
+    pv_kw: Array
+    """What the sun offers, shape (T, M)."""
+
+
+class Inverter(NamedTuple):
+    """What `engine.plant` knows of a battery, as numbers: it holds a power for a minute."""
+
+    max_charge_kw: float
+    max_discharge_kw: float
+    charge_soc: Array
+    """States of charge of the points at which `charge_kw` tells what the cells take; none: `max_charge_kw` alone."""
+    charge_kw: Array
+    discharge_soc: Array
+    discharge_kw: Array
+    low: float
+    high: float
+    capacity: float
+    eta_in: float
+    eta_out: float
+    kept: float
+    """What a minute leaves of the store."""
+    export_limit_kw: float
+    """Of the connection; infinite where none binds."""
+    pv_curtailable: bool
+
+
+class Trace(NamedTuple):
+    """What was wanted and what came of it, by interval, shape (T,) each; energies in kWh at the AC side."""
+
+    planned_kw: Array
+    """The plan's battery power, + discharges."""
+    curtailed_kw: Array
+    """The plan's curtailment."""
+    follows: npt.NDArray[np.bool_]
+    """Whether the battery was left to follow the house."""
+    set_point_kw: Array
+    """What it was told otherwise, + discharges."""
+    export_limit_kw: Array
+    """What it was told to feed in at most; infinite where nothing was said."""
+    imported: Array
+    exported: Array
+    charged: Array
+    discharged: Array
+    generated: Array
+    """What was used of the sun."""
+    stored: Array
+    """At the end of the interval."""
+    worth: Array
+    """What the plan held a stored kWh for at the end of the interval [EUR/kWh]."""
+
+
+class Caps(NamedTuple):
+    """What import is to be held to, for the sake of a charge on its peak."""
+
+    import_kw: Array
+    """By interval, to the end of the last horizon; infinite where any will do. Empty: none anywhere."""
+    per: int
+    """Intervals that the meter averages over."""
+    offset: int
+    """How many intervals into such a one the first interval is."""
+
+
+class Habits(NamedTuple):
+    """How plans become orders; see `engine.intent`."""
+
+    follows_within_kw: float
+    """A plan this close to following the house is taken as following it; below zero none is."""
+    smallest_set_point_kw: float
+    smallest_curtailment_kw: float
 
 
 @_inner
@@ -853,6 +931,167 @@ def solve_many(data, convex, delta, worth, curtailed, pieces, most_pieces):
             pieces[i] = _solve_general(one, rows, delta[i], worth[i], most_pieces)
         if pieces[i] >= 0:
             _curtail(one, rows, delta[i], curtailed[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def roll(data, convex, first, every, house, inverter, habits, caps, stored, outlook, trace, most_pieces):
+    """Plan again and again, each time from where the battery really is, and let the battery do the first part of it.
+
+    Row i of `data` is what was known at interval `first + i * every`, from which on it plans. `stored` is the store at
+    the first. `caps` says what import is to be held to. `outlook` is the worth of a stored kWh by time of day, shape
+    (intervals of a day,): what is left at the end of a horizon is worth what it was the last time that this time of day
+    was planned; an empty one leaves the worth to `data`. Fills in `trace` and `outlook`.
+
+    Returns the store after the last interval, and how many rows had too many pieces to be planned: the battery was left
+    to follow the house there.
+    """
+    horizon, intervals = data.buy.shape[1], house.load_kw.shape[0]
+    delta, worth = np.empty(horizon), np.empty(horizon)
+    whole, end_value = np.full(1, INFINITE), np.empty(1)
+    unplanned = 0
+    for i in range(data.buy.shape[0]):
+        begin = first + i * every
+        one = _site(data, i)
+        if outlook.shape[0] > 0:
+            end_value[0] = outlook[(begin + horizon) % outlook.shape[0]]
+            one = _from(one, stored, whole, end_value)
+        else:
+            one = _from(one, stored, one.end_at, one.end_value)
+        rows = _rows(one)
+        if caps.import_kw.shape[0] > 0:
+            _hold_to(caps, begin, one.step_h, trace.imported, rows)
+        planned = True
+        if convex[i]:
+            _solve_convex(one, rows, delta, worth)
+        else:
+            planned = _solve_general(one, rows, delta, worth, most_pieces) >= 0
+        unplanned += not planned
+        for j in range(min(every, intervals - begin)):
+            t = begin + j
+            now = _interval(rows, j, one.breach, one.eta_in, one.eta_out)
+            trace.worth[t] = worth[j] if planned else np.nan
+            if planned:
+                _order(now, delta[j], one.step_h, inverter, habits, trace, t)
+                if outlook.shape[0] > 0:
+                    outlook[t % outlook.shape[0]] = worth[j]
+            else:
+                trace.planned_kw[t], trace.curtailed_kw[t] = now.net / one.step_h, 0.0
+                trace.follows[t], trace.set_point_kw[t], trace.export_limit_kw[t] = True, 0.0, INFINITE
+            stored = _carry_out(house, inverter, stored, trace, t)
+    return stored, unplanned
+
+
+@_inner
+def _hold_to(caps, begin, step_h, imported, rows):
+    """Bring the import limits of a horizon that begins at `begin` down to the caps, at the price of a limit's breach.
+
+    Of the measuring interval that it begins in, what was imported before counts.
+    """
+    per = caps.per
+    end = begin - (begin + caps.offset) % per + per
+    before = 0.0
+    for t in range(max(0, end - per), begin):
+        before += imported[t]
+    for j in range(rows.shape[0]):
+        t = begin + j
+        most = step_h * caps.import_kw[t]
+        if t < end:
+            most = max(0.0, per * step_h * caps.import_kw[t] - before) / (end - begin)
+        if most < rows[j, 3]:
+            rows[j, 6] += rows[j, 3] - most
+            rows[j, 3] = most
+
+
+@_inner
+def _from(one, stored, end_at, end_value):
+    """The same problem from another state of the store, with another worth at its end."""
+    low, high, band_high = min(one.low, stored), max(one.high, stored), one.band_high
+    if stored > one.high:
+        band_high = one.high
+    return KernelInput(
+        one.step_h, one.buy, one.sell, one.surplus_kw, one.most_import_kw, one.most_export_kw, one.spare_kw,
+        one.over_import_kw, one.over_export_kw, one.breach, one.max_charge_kw, one.max_discharge_kw, one.solar_only,
+        one.floor, one.floor_breach, one.kept, one.eta_in, one.eta_out, one.wear, low, high, one.band_low, band_high,
+        one.below_band, one.above_band, stored, one.final, one.final_breach, end_at, end_value, one.smooth, one.tie,
+    )  # fmt: skip
+
+
+@_inner
+def _order(now, change, step_h, inverter, habits, trace, t):
+    """What the battery is told for an interval, from what the plan has there; `engine.intent.intents_of` in numbers."""
+    battery_kw = (-change / now.eta_in if change > 0.0 else -change * now.eta_out) / step_h
+    curtailed = _curtailment(now, change)
+    fed_in_kw = max(0.0, battery_kw - (now.net + curtailed) / step_h)
+    follow_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, now.net / step_h))
+    trace.planned_kw[t], trace.curtailed_kw[t] = battery_kw, curtailed / step_h
+    trace.follows[t] = _follows(now, battery_kw, follow_kw, trace.worth[t], habits)
+    trace.set_point_kw[t] = battery_kw if abs(battery_kw) >= habits.smallest_set_point_kw else 0.0
+    losing = now.sell < 0.0 and now.spare / step_h > habits.smallest_curtailment_kw
+    limited = losing or curtailed / step_h > habits.smallest_curtailment_kw
+    within = fed_in_kw < inverter.export_limit_kw - habits.follows_within_kw
+    trace.export_limit_kw[t] = fed_in_kw if limited and within else INFINITE
+
+
+@_inner
+def _follows(now, battery_kw, follow_kw, worth, habits):
+    """Whether to let the battery follow the house: where the plan does, or does part of it and all would pay as well.
+
+    A plan that covers part of a load that was forecast, as the store holds no more, should cover the real load whatever
+    it is as long as buying costs no less than a stored kWh is worth; and likewise with surplus.
+    """
+    within = habits.follows_within_kw
+    if abs(battery_kw - follow_kw) <= within:
+        return True
+    if within < 0.0 or battery_kw < min(0.0, follow_kw) - within or battery_kw > max(0.0, follow_kw) + within:
+        return False
+    if follow_kw > 0.0:
+        return now.buy >= worth / now.eta_out + now.wear - SAME_PRICE
+    return now.sell <= worth * now.eta_in + SAME_PRICE
+
+
+@_inner
+def _carry_out(house, inverter, stored, trace, t):
+    """Let the battery do for an interval what it was told, by the minute; returns the store after it."""
+    minutes = house.load_kw.shape[1]
+    told_kw = min(inverter.export_limit_kw, trace.export_limit_kw[t])
+    imported = exported = charged = discharged = generated = 0.0
+    for minute in range(minutes):
+        load_kw, pv_kw = house.load_kw[t, minute], house.pv_kw[t, minute]
+        wanted_kw = load_kw - pv_kw if trace.follows[t] else trace.set_point_kw[t]
+        most_charge_kw, most_discharge_kw = inverter.max_charge_kw, inverter.max_discharge_kw
+        if inverter.charge_soc.shape[0] > 0:
+            taken_kw = np.interp(stored / inverter.capacity, inverter.charge_soc, inverter.charge_kw)
+            most_charge_kw = min(most_charge_kw, taken_kw)
+        if inverter.discharge_soc.shape[0] > 0:
+            given_kw = np.interp(stored / inverter.capacity, inverter.discharge_soc, inverter.discharge_kw)
+            most_discharge_kw = min(most_discharge_kw, given_kw)
+        most_charge_kw = min(most_charge_kw, max(0.0, inverter.high - stored) / inverter.eta_in * 60.0)
+        most_discharge_kw = min(most_discharge_kw, max(0.0, stored - inverter.low) * inverter.eta_out * 60.0)
+        battery_kw = max(-most_charge_kw, min(most_discharge_kw, wanted_kw))
+        excess_kw = max(0.0, pv_kw + battery_kw - load_kw - told_kw)
+        throttled_kw = min(pv_kw, excess_kw) if inverter.pv_curtailable else 0.0
+        pv_kw -= throttled_kw
+        battery_kw -= min(max(0.0, battery_kw), excess_kw - throttled_kw)
+        grid_kw = load_kw - pv_kw - battery_kw
+        gained = -battery_kw * inverter.eta_in if battery_kw < 0.0 else -battery_kw / inverter.eta_out
+        stored = stored * inverter.kept + gained / 60.0
+        imported += max(grid_kw, 0.0)
+        exported += max(-grid_kw, 0.0)
+        charged += max(-battery_kw, 0.0)
+        discharged += max(battery_kw, 0.0)
+        generated += pv_kw
+    trace.imported[t], trace.exported[t] = imported / 60.0, exported / 60.0
+    trace.charged[t], trace.discharged[t] = charged / 60.0, discharged / 60.0
+    trace.generated[t], trace.stored[t] = generated / 60.0, stored
+    return stored
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def carry_out(house, inverter, stored, trace):
+    """Let the battery do by the minute what `trace` says that it was told; fills in the rest of it."""
+    for t in range(house.load_kw.shape[0]):
+        stored = _carry_out(house, inverter, stored, trace, t)
+    return stored
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
