@@ -144,7 +144,7 @@ def what_if_table(outcomes: Sequence[WhatIf]) -> Table:
         costs, socs = (
             [record[f"{name}_{side}"] for side in ("before", "after")] for name in ("cost_eur", "soc_at_end")
         )
-        ends = " -> ".join("-" if soc is None else f"{soc:.0%}" for soc in socs)
+        ends = " -> ".join("-" if soc is None else f"{soc * 100:.0f} %" for soc in socs)
         table.add_row(escape(each.site), *map(_eur, (*costs, each.more_eur)), ends, escape(each.problem))
     if len(outcomes) > SITES_SHOWN:
         table.add_row(f"and {len(outcomes) - SITES_SHOWN} more", style="dim")
