@@ -17,7 +17,7 @@ PER_KWH = 1 / 0.95 / 10.0
 
 
 @pytest.fixture
-def keep(store, account_id, site):
+def keep(store, account_id):
     """Keep readings of a site: hours from noon, counter [kWh], power [kW]."""
     with store.write() as session:
         session.add(SiteRow(id=1, name="home", assets={}, adapter="x", device_id="1", account_id=account_id))
@@ -59,7 +59,7 @@ def test_nothing_seen_is_nothing_counted(store, site, keep):
 
 
 def test_the_day_and_the_year_are_those_of_the_sites_own_clock(store, site, keep):
-    """Where it is 22:00 UTC when the day begins; in summer, so that the year began at 23:00."""
+    """In Copenhagen this day began at 22:00 UTC."""
     local = site.model_copy(update={"timezone": "Europe/Copenhagen"})
     keep((-15, 100.0, None), (-14, 103.0, None), (-13, 104.0, None), (0, 105.0, None))
     begin = NOON + dt.timedelta(minutes=15)
