@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from adapters.contract import Channel
 from engine.errors import SolveError
-from schedules import groups, inputs, jobs, plans
+from schedules import adoption, groups, inputs, jobs, plans
 from schedules.account_runner import AccountRunner
 from schedules.adoption import USUAL
 from schedules.inheritance import ALL_SITES, Scope
@@ -28,7 +28,7 @@ from tests.schedules.on_vendor import OnVendor
 
 BENCH = Scope.parse("bench")
 NO_GRID = {"grid_charging": False}
-RESERVE = {"reserve_soc": 0.6}
+LATER = {"prefer": "later_charging"}
 CHANGED = "a change of strategy"
 
 
@@ -89,7 +89,7 @@ def test_a_plan_that_gains_nothing_replaces_the_one_of_an_older_strategy_and_bot
     tick(street)
     older = newest(street)
     street.move(30)
-    save(street.db, street.clock, BENCH, RESERVE, "ada")
+    save(street.db, street.clock, BENCH, LATER, "ada")
     tick(street)
     plan = newest(street)
     assert plan.adopted
@@ -104,7 +104,7 @@ def test_without_the_guard_the_older_plan_would_be_kept(street, monkeypatch, wit
     monkeypatch.setattr(jobs, "put_in_force", without_guard(plans.put_in_force, "made_from"))
     tick(street)
     street.move(30)
-    save(street.db, street.clock, BENCH, RESERVE, "ada")
+    save(street.db, street.clock, BENCH, LATER, "ada")
     tick(street)
     assert not newest(street).adopted
 
@@ -116,6 +116,41 @@ def test_under_one_strategy_the_usual_threshold_holds(street):
     inputs.publish(street.db, street.clock, hours("2024-04-10T10:00", 12, export_price_eur_per_kwh=0.1001))
     assert tick(street) == 1
     assert not newest(street).adopted
+
+
+def fallen_below_its_reserve(bench, series) -> None:
+    """Planned to hold its reserve, and then the house takes of it."""
+    flat = series.assign(import_price_eur_per_kwh=0.3, export_price_eur_per_kwh=0.05)
+    save(bench.db, bench.clock, BENCH, {"reserve_soc": 0.45}, "ada")
+    for soc in (0.45, 0.35):
+        bench.keep_state(soc)
+        jobs.plan_site(bench.db, bench.clock, bench.target, flat, "test")
+        bench.move(30)
+
+
+def ahead_of_its_budget(bench, series) -> None:
+    """Planned to discharge half of the store, and then most of that is used elsewhere."""
+    dear = series.assign(import_price_eur_per_kwh=0.6, export_price_eur_per_kwh=0.5)
+    save(bench.db, bench.clock, BENCH, {"cycles_per_day": 0.4}, "ada")
+    for discharge_kwh in (100.0, 103.0):
+        seen(bench, [(-1, 100.0, 0.0), (0, discharge_kwh, 0.0)])
+        jobs.plan_site(bench.db, bench.clock, bench.target, dear, "test")
+        bench.move(30)
+
+
+@pytest.mark.parametrize("change", [fallen_below_its_reserve, ahead_of_its_budget])
+def test_an_older_plan_that_keeps_a_reserve_or_a_budget_less_well_is_replaced_though_it_is_cheaper(
+    bench, series, change
+):
+    change(bench, series)
+    assert [plan.adopted for plan in bench.plans()] == [True, True]
+
+
+@pytest.mark.parametrize("change", [fallen_below_its_reserve, ahead_of_its_budget])
+def test_without_that_guard_it_would_be_kept(bench, series, change, monkeypatch):
+    monkeypatch.setattr(adoption, "_breaks_a_wish", lambda *_: False)
+    change(bench, series)
+    assert [plan.adopted for plan in bench.plans()] == [True, False]
 
 
 def test_only_the_sites_concerned_are_planned_again(street, site):
