@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from console.commands import accounts, devices, emulate, inputs, override, sites
+from console.commands import accounts, devices, emulate, groups, inputs, override, sites, strategy
 from console.commands.audit import audit
 from console.commands.check import check
 from console.commands.commission import commission
@@ -43,6 +43,8 @@ for _command in (up, worker, beat, status, kill, arm, disarm, audit, check, metr
     app.command()(_command)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(sites.app, name="sites")
+app.add_typer(groups.app, name="groups")
+app.add_typer(strategy.app, name="strategy")
 app.add_typer(inputs.app, name="inputs")
 app.add_typer(override.app, name="override")
 

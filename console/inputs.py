@@ -39,17 +39,30 @@ def read_site(path: Path) -> Site:
         InputError: The file cannot be read, or what it says cannot be a site.
     """
     try:
+        return Site.model_validate(read_fields(path, "name, timezone, battery, grid and pv"))
+    except ValidationError as error:
+        raise input_error_from(error, prefix=f"{path.name}: ") from None
+
+
+def read_fields(path: Path, expected: str) -> dict[str, Any]:
+    """Read names and values from YAML.
+
+    Args:
+        path: The file.
+        expected: What belongs in it, for the error.
+
+    Raises:
+        InputError: The file cannot be read, or holds something else.
+    """
+    try:
         content = yaml.load(read_text(path), Loader=NoRepeats)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "somewhere"
         raise InputError(str(path), f"no YAML ({where})", "correct the syntax") from None
     if not isinstance(content, dict):
-        raise InputError(str(path), "holds no fields", "write name, timezone, battery, grid and pv")
-    try:
-        return Site.model_validate(content)
-    except ValidationError as error:
-        raise input_error_from(error, prefix=f"{path.name}: ") from None
+        raise InputError(str(path), "holds no fields", f"write {expected}")
+    return {str(name): value for name, value in content.items()}
 
 
 def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS, *, some_suffice: bool = False) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from schedules.translation import Translation
 INFEASIBLE_SOC = 0.05
 # A limit that is exceeded by less is arithmetic [kW].
 DUST_KW = 1e-3
-# The same for the state of charge that is asked for at the end [fraction].
+# The same for the state of charge that is asked for at the end or as a reserve, and for cycles [fraction].
 SHORT_SOC = 0.01
 
 
@@ -56,7 +56,7 @@ def choose(plan: Plan, translated: Translation, older: Sequence[Intent], thresho
     """Weigh a new plan against what is in force for its time, on its own prices and forecast.
 
     The new one is taken in any case where the older leaves time uncovered, is infeasible from the state of charge that
-    the new one begins with, or breaks a limit that the new one keeps.
+    the new one begins with, or breaks a limit, a reserve or a budget of cycles that the new one keeps.
 
     Args:
         plan: The new plan.
@@ -76,6 +76,7 @@ def choose(plan: Plan, translated: Translation, older: Sequence[Intent], thresho
         or gain_eur > max(threshold.eur, threshold.share * abs(older_cost_eur))
         or _misfit_soc(plan, at_every_interval, course) > INFEASIBLE_SOC
         or _breaks_a_limit(plan, course, translated)
+        or _breaks_a_wish(plan, course, translated)
     )
     return Choice(adopted, older_cost_eur, translated.soc if adopted else course.soc)
 
@@ -109,3 +110,17 @@ def _breaks_a_limit(plan: Plan, course: Course, translated: Translation) -> bool
     end, own_end = course.soc[-1], translated.soc[-1]
     ends_short = end < min(problem.final_soc_min, own_end) - SHORT_SOC
     return bool((over > DUST_KW).any() or ends_short)
+
+
+def _breaks_a_wish(plan: Plan, course: Course, translated: Translation) -> bool:
+    """Whether it leaves less in reserve, or takes more of a budget of cycles, than the new one must."""
+    problem = plan.problem
+    short, own_short = (np.maximum(0.0, problem.reserve_soc - soc) for soc in (course.soc, translated.soc))
+    before, own_before = (
+        np.concatenate([[problem.initial_soc], soc[:-1]]) * problem.kept for soc in (course.soc, translated.soc)
+    )
+    cycled, own_cycled = np.maximum(0.0, before - course.soc), np.maximum(0.0, own_before - translated.soc)
+    return bool((short > own_short + SHORT_SOC).any()) or any(
+        budget.over_kwh(cycled, 1.0) > max(0.0, float(budget.over_kwh(own_cycled, 1.0))) + SHORT_SOC
+        for budget in problem.budgets
+    )

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from adapters.contract import Channel, Clock
-from engine import Battery, InputError, Plan, TidewattError, optimise
+from adapters.contract import Channel, Clock, Telemetry
+from engine import Battery, InputError, Plan, Site, Strategy, TidewattError, optimise
 from engine.intent import self_consumption_kw
-from schedules import telemetry
+from schedules import cycles, strategies, telemetry
 from schedules.adoption import USUAL, Threshold
 from schedules.envelope import Envelope, applied
 from schedules.plans import Stretch, put_in_force, stretches_between
@@ -33,31 +33,63 @@ def plan_site(
     final_soc_min: float | None = None,
     threshold: Threshold | None = USUAL,
 ) -> Plan:
-    """Plan a site from its seen state of charge, and make the plan the one in force if it gains enough.
-
-    The plan begins with the first interval that starts now or later and that no override has. What is wanted until then
-    stays in force, and the state of charge is carried forward over it. An override that is still to come binds the
-    battery to its direction and power. What the battery was seen to allow near full and empty limits it.
+    """Plan a site by its strategy, and make the plan the one in force if it gains enough or the strategy has changed.
 
     Args:
         db: The store.
         clock: The time.
         target: The site.
-        series: Columns `import_price_eur_per_kwh`, `export_price_eur_per_kwh`, `load_kw`, `pv_kw` on an aware, regular
-            index; earlier rows are left out.
+        series: As `propose` takes them.
         why: What made us plan, for the record.
         final_soc_min: Least state of charge at the end [fraction].
         threshold: What the plan has to gain over going on with the older one; None: nothing.
 
     Raises:
         StaleTelemetryError: There is no recent state of charge.
-        InputError: The horizon is over, or an override has all of it.
+        InputError: The horizon is over, an override has all of it, or the strategy contradicts itself or the site.
         TidewattError: As `engine.optimise` raises.
     """
     now = clock()
+    wanted = strategies.of_site(db, target.id)
+    plan = propose(db, now, target.id, target.site, series, wanted.strategy, final_soc_min)
+    put_in_force(db, now, target, plan, why, threshold, wanted.numbers)
+    return plan
+
+
+def propose(
+    db: Database,
+    now: dt.datetime,
+    site_id: int,
+    site: Site,
+    series: pd.DataFrame,
+    strategy: Strategy,
+    final_soc_min: float | None = None,
+) -> Plan:
+    """The plan for a site from its seen state of charge; nothing is stored.
+
+    The plan begins with the first interval that starts now or later and that no override has. What is wanted until then
+    stays in force, and the state of charge is carried forward over it. An override that is still to come binds the
+    battery to its direction and power. What the battery was seen to allow near full and empty limits it, and what it
+    was seen to do counts against budgets of cycles.
+
+    Args:
+        db: The store.
+        now: The time.
+        site_id: The site's number.
+        site: Its assets.
+        series: Columns `import_price_eur_per_kwh`, `export_price_eur_per_kwh`, `load_kw`, `pv_kw` on an aware, regular
+            index; earlier rows are left out.
+        strategy: What is wanted of it.
+        final_soc_min: Least state of charge at the end [fraction].
+
+    Raises:
+        StaleTelemetryError: There is no recent state of charge.
+        InputError: The horizon is over, or an override has all of it.
+        TidewattError: As `engine.optimise` raises.
+    """
     step = series.index[1] - series.index[0]
     end = (series.index[-1] + step).to_pydatetime()
-    overrides = [each for each in stretches_between(db, target.id, now, end) if each.row.override_id is not None]
+    overrides = [each for each in stretches_between(db, site_id, now, end) if each.row.override_id is not None]
     ahead = series.loc[series.index >= now]
     for override in overrides:
         # Until it is over nothing is ours to decide.
@@ -68,27 +100,31 @@ def plan_site(
         raise InputError("series", f"{problem} from {now.isoformat()} on", "give a horizon that is not over")
     # The last interval alone does not tell its length; the whole series does.
     ahead = ahead.set_axis(pd.DatetimeIndex(ahead.index, freq=step))
-    site = target.site.model_copy(update={"battery": _as_learned(db, target, now)})
-    most_charge_kw, most_discharge_kw = _left_by(overrides, ahead, step, site.battery)
-    plan = optimise(
-        site,
+    begin = ahead.index[0].to_pydatetime()
+    state = _seen(db, site_id, now)
+    soc, cycled = _carried_over(stretches_between(db, site_id, state.measured_at, begin), state, site.battery, series)
+    if strategy.budgeted:
+        strategy = cycles.counted(db, site_id, site, strategy, state.measured_at, begin, cycled)
+    learned = site.model_copy(update={"battery": _as_learned(db, site_id, site.battery, now)})
+    most_charge_kw, most_discharge_kw = _left_by(overrides, ahead, step, learned.battery)
+    return optimise(
+        learned,
         import_price=ahead["import_price_eur_per_kwh"],
         export_price=ahead["export_price_eur_per_kwh"],
         load=ahead["load_kw"],
         pv=ahead["pv_kw"] if site.pv else None,
-        initial_soc=_soc_at(db, now, target, series, ahead.index[0].to_pydatetime()),
+        initial_soc=soc,
         final_soc_min=final_soc_min,
+        strategy=strategy,
         max_charge_kw=most_charge_kw,
         max_discharge_kw=most_discharge_kw,
     )
-    put_in_force(db, now, target, plan, why, threshold)
-    return plan
 
 
-def _as_learned(db: Database, target: ControlledSite, now: dt.datetime) -> Battery:
+def _as_learned(db: Database, site_id: int, battery: Battery, now: dt.datetime) -> Battery:
     with db.session() as session:
-        known = Envelope.from_json(session.get_one(SiteRow, target.id).envelope)
-    return applied(known, target.site.battery, now)
+        known = Envelope.from_json(session.get_one(SiteRow, site_id).envelope)
+    return applied(known, battery, now)
 
 
 def _left_by(
@@ -111,16 +147,23 @@ def _left_by(
     return charge, discharge
 
 
-def _soc_at(db: Database, now: dt.datetime, target: ControlledSite, series: pd.DataFrame, begin: dt.datetime) -> float:
-    """The state of charge to expect at a time: the one seen, carried over what is in force until then."""
-    state = telemetry.latest(db, target.id, Channel.STATE)
+def _seen(db: Database, site_id: int, now: dt.datetime) -> Telemetry:
+    """The newest reading with a state of charge, if it is young enough to plan from."""
+    state = telemetry.latest(db, site_id, Channel.STATE)
     if state is None or state.soc is None or not -FUTURE_MARGIN <= now - state.measured_at <= OLDEST:
         seen = "never seen" if state is None or state.soc is None else f"seen at {state.measured_at.isoformat()}"
         raise StaleTelemetryError(
             f"soc: {seen}, not within {OLDEST} before {now.isoformat()}; read the device's state before planning"
         )
-    battery, soc = target.site.battery, state.soc
-    for stretch in stretches_between(db, target.id, state.measured_at, begin):
+    return state
+
+
+def _carried_over(
+    stretches: Sequence[Stretch], state: Telemetry, battery: Battery, series: pd.DataFrame
+) -> tuple[float, float]:
+    """The state of charge that a reading leads to over what is in force after it, and the cycles that takes."""
+    soc, cycled = float(state.soc or 0.0), 0.0
+    for stretch in stretches:
         intent = stretch.intent
         hours = (stretch.end - stretch.begin) / dt.timedelta(hours=1)
         battery_kw = intent.battery_kw
@@ -129,8 +172,9 @@ def _soc_at(db: Database, now: dt.datetime, target: ControlledSite, series: pd.D
             battery_kw = self_consumption_kw(
                 forecast["load_kw"], forecast["pv_kw"], battery.max_charge_kw, battery.max_discharge_kw
             )
-        soc = _carried(battery, soc, battery_kw, hours)
-    return soc
+        before, soc = soc, _carried(battery, soc, battery_kw, hours)
+        cycled += max(0.0, before - soc)
+    return soc, cycled
 
 
 def _carried(battery: Battery, soc: float, battery_kw: float, hours: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import bindparam, or_, select, update
@@ -56,11 +56,18 @@ class Stretch:
 
 
 def put_in_force(
-    db: Database, now: dt.datetime, target: ControlledSite, plan: Plan, why: str, threshold: Threshold | None = USUAL
+    db: Database,
+    now: dt.datetime,
+    target: ControlledSite,
+    plan: Plan,
+    why: str,
+    threshold: Threshold | None = USUAL,
+    strategy: Mapping[str, int] | None = None,
 ) -> bool:
     """Store a plan with its intents; what older plans want from its beginning on is superseded.
 
     A plan that gains too little over going on with the older one is stored for the record, and nothing else changes.
+    Where the older one was made from another strategy it is not wanted any more, whatever the new one gains.
 
     Args:
         db: The store.
@@ -69,6 +76,7 @@ def put_in_force(
         plan: The plan.
         why: What made us plan, for the record.
         threshold: What it has to gain; None: nothing.
+        strategy: The versions of the strategy that it was made from, by scope; None: there are none.
 
     Returns:
         Whether it is in force.
@@ -82,6 +90,8 @@ def put_in_force(
     step = dt.timedelta(hours=plan.problem.step_h)
     end = plan.table.index[-1].to_pydatetime() + step
     wanted = [] if overridden_since_plan(db, site_id) else stretches_between(db, site_id, begin, end)
+    if made_from(newest_plan(db, site_id)) != dict(strategy or {}):
+        threshold = None
     choice = adoption.choose(plan, translated, [stretch.intent for stretch in wanted], threshold)
     prices = zip(plan.problem.import_price, plan.problem.export_price, strict=True)
     with db.write() as session:
@@ -107,6 +117,7 @@ def put_in_force(
             why=why,
             adopted=choice.adopted,
             older_cost_eur=choice.older_cost_eur,
+            strategy=dict(strategy or {}),
         )
         if choice.adopted:
             put_intents_in_force(session, row, translated.intents)
@@ -152,6 +163,11 @@ def overridden_since_plan(db: Database, site_id: int) -> bool:
             )
             is not None
         )
+
+
+def made_from(plan: PlanRow | None) -> dict[str, int]:
+    """The versions of the strategy that a plan was made from, by scope."""
+    return {} if plan is None or plan.strategy is None else plan.strategy
 
 
 def plans_between(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime) -> list[PlanRow]:

@@ -12,7 +12,7 @@ from engine import Site
 from engine.errors import InputError
 from schedules import export_limits, journal
 from schedules.sites import ControlledSite, WatchedSite
-from schedules.store import AccountRow, Database, EventRow, SiteRow
+from schedules.store import AccountRow, Database, EventRow, SiteGroupRow, SiteRow
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class SiteSummary:
     """The larger of its charging and discharging power [kW]."""
     safety: str
     safety_reason: str
+    group: str | None
+    """The group whose strategy it inherits."""
 
 
 def add_site(db: Database, clock: Clock, site: Site, account: str, device_id: str, by: str) -> int:
@@ -83,8 +85,9 @@ def sites(db: Database) -> list[SiteSummary]:
     """The sites under accounts, by name."""
     with db.session() as session:
         found = session.execute(
-            select(SiteRow, AccountRow.name)
+            select(SiteRow, AccountRow.name, SiteGroupRow.name)
             .join(AccountRow, SiteRow.account_id == AccountRow.id)
+            .outerjoin(SiteGroupRow, SiteRow.group_id == SiteGroupRow.id)
             .order_by(SiteRow.name)
         ).all()
     return [
@@ -97,8 +100,9 @@ def sites(db: Database) -> list[SiteSummary]:
             row.rated_kw,
             row.safety.value,
             row.safety_reason,
+            group,
         )
-        for row, account in found
+        for row, account, group in found
     ]
 
 

@@ -1,4 +1,4 @@
-"""When to plan again: the sites that have no plan, are off it, or of whose inputs there is news."""
+"""When to plan again: the sites that have no plan, are off it, or of whose inputs or strategy there is news."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, func, or_, select
 
 from adapters.contract import Channel, Telemetry
-from schedules import telemetry
+from schedules import strategies, telemetry
+from schedules.plans import made_from
 from schedules.sites import ControlledSite
-from schedules.store import SITE_IDS, Database, EventRow, OverrideRow, PlanRow, SeriesRow
+from schedules.store import SITE_IDS, Database, EventRow, OverrideRow, PlanRow, SeriesRow, SiteRow
 
 # Further from the plan than this, plan again from what is seen [fraction].
 REPLAN_BEYOND_SOC = 0.05
@@ -53,16 +54,20 @@ def reasons(db: Database, now: dt.datetime, targets: Sequence[ControlledSite]) -
         states = telemetry.latest_of(session, ids["site_ids"], Channel.STATE)
         overridden_at = {site_id: max(filter(None, at)) for site_id, *at in session.execute(_OVERRIDDEN_AT, ids)}
         failed_at = dict(session.execute(_FAILED_AT, {**ids, "since": now - FAILED_AGAIN}).all())
+        wanted = strategies.of_sites(session, SiteRow.id.in_(ids["site_ids"]))
     found = {}
     for target in targets:
         news_at = [at for at in (known_at.get(target.id), known_at.get(None)) if at is not None]
+        set_at = [version.made_at for version in wanted[target.id].versions]
         tried_at = [at for at in (made_at.get(target.id), failed_at.get(target.id)) if at is not None]
         if target.id in overridden_at and target.id in made_at and overridden_at[target.id] >= max(tried_at):
             found[target.id] = "an override"
-        elif target.id in failed_at and not any(at > max(tried_at) for at in news_at):
+        elif target.id in failed_at and not any(at > max(tried_at) for at in (*news_at, *set_at)):
             continue
         elif target.id not in made_at:
             found[target.id] = "start"
+        elif made_from(in_force.get(target.id)) != wanted[target.id].numbers:
+            found[target.id] = "a change of strategy"
         elif any(at > max(tried_at) for at in news_at):
             found[target.id] = "news of prices or forecasts"
         elif target.id in in_force:

@@ -63,10 +63,10 @@ def list_command(
         out.print("no sites yet")
         return
     table = Table(box=box.SIMPLE, padding=(0, 1))
-    for heading in ("site", "account", "adapter", "device", "kWh", "kW", "trust", "why"):
+    for heading in ("site", "group", "account", "adapter", "device", "kWh", "kW", "trust", "why"):
         table.add_column(heading, justify="right" if heading in ("kWh", "kW") else "left")
     for each in found:
-        words = (each.name, each.account, each.adapter, each.device_id)
+        words = (each.name, each.group or "-", each.account, each.adapter, each.device_id)
         rated = "-" if each.rated_kw is None else f"{each.rated_kw:g}"
         figures = (f"{each.capacity_kwh:g}", rated, each.safety, escape(each.safety_reason))
         table.add_row(*map(escape, words), *figures)

@@ -26,6 +26,7 @@ from schedules.store.models import (
     TelemetryRow,
     Verdict,
 )
+from schedules.store.strategies import SiteGroupRow, StrategyVersionRow
 
 __all__ = [
     "SITE_IDS",
@@ -46,7 +47,9 @@ __all__ = [
     "ReadRow",
     "SafetyState",
     "SeriesRow",
+    "SiteGroupRow",
     "SiteRow",
+    "StrategyVersionRow",
     "TelemetryRow",
     "TokenRow",
     "Verdict",

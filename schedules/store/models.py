@@ -88,6 +88,8 @@ class SiteRow(Base):
     rated_kw: Mapped[float | None]
     """The larger of its charging and discharging power."""
     account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"), index=True)
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("site_group.id"), index=True)
+    """The group whose strategy it inherits."""
     safety: Mapped[SafetyState] = mapped_column(default=SafetyState.NORMAL)
     safety_since: Mapped[dt.datetime | None]
     safety_reason: Mapped[str] = mapped_column(default="")
@@ -125,6 +127,8 @@ class PlanRow(Base):
     """Whether it came into force; a plan that gains too little over the one in force is kept for the record only."""
     older_cost_eur: Mapped[float | None]
     """What going on with the older plan would cost on the same forecast, where there was one [EUR]."""
+    strategy: Mapped[dict[str, Any] | None]
+    """The versions of the strategy that it was made from, by scope; None: from before there were any."""
 
 
 class IntentRow(Base):
