@@ -13,7 +13,7 @@ import pandas as pd
 from engine.arrays import Array
 from engine.errors import InputError
 from engine.forecast.history import History
-from engine.forecast.learning import Lesson, correction, lessons, need
+from engine.forecast.learning import TINY, Lesson, correction, lessons, need
 from engine.forecast.recent_days import like_days
 from engine.forecast.series import Forecasts, Observed
 from engine.forecast.sun import Sun
@@ -22,6 +22,8 @@ from engine.forecast.sun import Sun
 RECENT_HOURS = (2, 24)
 # Below this part of what the array has ever given a relative error says nothing.
 DIM = 0.05
+# Added to a clear sky: at dawn, where it grows manyfold within weeks, power is rather what it was [W/m2].
+EVEN_W_PER_M2 = 200.0
 # Cells lose this part of their power with each kelvin above 25 C, and warm up so far by each W/m2.
 LOSS_PER_K, WARMING_K_M2_PER_W = 0.004, 0.03
 # What is learnt of the array's directions, and of its shade by the hour, is learnt from so many days.
@@ -32,8 +34,8 @@ ARRAY_DAYS = 56
 class PvRegression:
     """Power per irradiance at each time of day, from recent days, corrected by the last hours.
 
-    Without `ghi_w_per_m2` in `Observed.weather` it is the mean of recent days at each time. With coordinates it is 0
-    while the sun is down; without, where it has been 0 of late.
+    The irradiance is that of `ghi_w_per_m2` in `Observed.weather`, else that of a clear sky. Without coordinates, which
+    need pvlib, it is not known when the sun is up: then there is none where there has been none of late.
     """
 
     retrain_days: int = 7
@@ -43,10 +45,7 @@ class PvRegression:
     def forecast(self, observed: Observed, decisions: pd.DatetimeIndex, steps: int) -> Forecasts:
         """Regress on recent days and correct; see `Forecaster.forecast`."""
         history = History.read(replace(observed, timezone="UTC"), decisions, steps)
-        ghi = history.weather("ghi_w_per_m2")
-        by_age = like_days(history, lambda _, then: np.ones(len(then)), None if np.isnan(ghi).all() else ghi)
-        if observed.latitude is not None:
-            by_age[:, Sun.over(history).down] = 0.0
+        by_age = like_days(history, lambda _, then: np.ones(len(then)), _irradiance(history))
         mean = history.newest_known(by_age)
         for lesson in lessons(history, self.retrain_days):
             mean[lesson.rows] *= _corrected(history, lesson, by_age[0])
@@ -85,6 +84,16 @@ class PvPhysical:
         return history.forecasts(mean)
 
 
+def _irradiance(history: History) -> Array | None:
+    """What the array is taken to be proportional to, 0 while the sun is down, shape (P,) [W/m2]; None: unknown."""
+    ghi = history.weather("ghi_w_per_m2")
+    told = None if np.isnan(ghi).all() else ghi
+    if history.observed.latitude is None or history.observed.longitude is None:
+        return told
+    sun = Sun.over(history)
+    return np.where(sun.down, 0.0, sun.clear_sky_ghi + EVEN_W_PER_M2 if told is None else told)
+
+
 def _plane_kw_per_kwp(history: History, sun: Sun) -> Array:
     """What each plane gives [kW per kWp], 0 while the sun is down, shape (P, planes)."""
     ghi, temperature = history.weather("ghi_w_per_m2"), history.weather("temperature_c")
@@ -96,7 +105,9 @@ def _plane_kw_per_kwp(history: History, sun: Sun) -> Array:
 def _fitted(history: History, lesson: Lesson, planes: Array) -> Array:
     """What the array gives by what is known at a lesson, shape (P,) [kW]; NaN with nothing to fit it to."""
     past = lesson.past(history, ARRAY_DAYS)
-    seen = np.flatnonzero(~np.isnan(history.usable[past] + planes[past].sum(axis=1))) + past.start
+    # NaN is not above 0 either: where the irradiance is missing nothing is learnt.
+    lit = planes[past].sum(axis=1) > 0
+    seen = np.flatnonzero(lit & ~np.isnan(history.usable[past])) + past.start
     if not len(seen):
         return np.full(len(planes), np.nan)
     kwp, _ = need("scipy.optimize").nnls(planes[seen], history.usable[seen])
@@ -104,8 +115,8 @@ def _fitted(history: History, lesson: Lesson, planes: Array) -> Array:
     # Trees and chimneys: what is missing at an hour of the day; few days say little of it.
     hour = history.wall.hour.to_numpy()
     given, told = (np.bincount(hour[seen], series[seen], 24) for series in (history.usable, expected))
-    trust = told.sum() / 24
-    return np.asarray(expected * ((given + trust / 4) / (told + trust / 4))[hour])
+    trust = max(told.sum() / 100, TINY)
+    return np.asarray(expected * ((given + trust) / (told + trust))[hour])
 
 
 def _corrected(history: History, lesson: Lesson, expected: Array) -> Array:

@@ -14,8 +14,6 @@ from engine.forecast.learning import Lesson, lessons
 from engine.forecast.series import Forecaster, Forecasts, Observed
 from engine.timeline import ONE_HOUR
 
-# Past forecasts are judged at these distances [h]; they divide the day.
-JUDGED_EVERY_H = 3
 # Errors of leads within the same of these are of one kind [h].
 LEAD_EDGES_H = (1, 3, 6, 12, 24, 48)
 # Fewer errors than this say nothing of a quantile.
@@ -69,8 +67,8 @@ class WithQuantiles:
         return replace(given, levels=self.levels, quantiles=quantiles)
 
     def _judged(self, history: History) -> pd.DatetimeIndex:
-        """The decisions that are judged: the same ones whatever is asked for."""
-        every = max(1, JUDGED_EVERY_H * ONE_HOUR // history.observed.step)
+        """The decisions that are judged, one an hour: the same ones whatever is asked for."""
+        every = ONE_HOUR // history.observed.step
         first = max(0, int(history.at.min(initial=0)) - (self.days + self.retrain_days) * history.day)
         index = history.index[first : int(history.at.max(initial=0)) + 1]
         return pd.DatetimeIndex(index[(index.asi8 // history.observed.step.value) % every == 0])
