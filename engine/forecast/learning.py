@@ -16,6 +16,8 @@ from engine.timeline import ONE_HOUR
 
 # What the last hours say of the next is learnt from so many days.
 CORRECTION_DAYS = 56
+# With so many days only half of it is believed.
+UNSURE_DAYS = 4
 # Errors smaller than this teach nothing.
 SMALLEST_ERROR = 1e-3
 TINY = 1e-12
@@ -74,9 +76,10 @@ def correction(history: History, lesson: Lesson, error: Array, recent_hours: tup
     for lead in range(gap, min(gap + history.steps, len(outcome))):
         there = ~np.isnan(outcome[lead:])
         before, after = seen_then[:-lead][there], outcome[lead:][there]
-        # A ridge of one hundredth keeps signs apart that say the same.
         moments = before.T @ before
-        moments += np.eye(len(moments)) * (0.01 * np.trace(moments) + len(before) * SMALLEST_ERROR**2 + TINY)
+        # Few days do not tell how long an error lasts; and signs that say the same are kept apart.
+        ridge = (0.01 + UNSURE_DAYS * history.day / len(outcome)) * np.trace(moments)
+        moments += np.eye(len(moments)) * (ridge + len(before) * SMALLEST_ERROR**2 + TINY)
         weights[:, lead - gap] = np.linalg.solve(moments, before.T @ after)
     known = history.known[lesson.rows, np.newaxis]
     newest = np.where(known > 0, signs[np.maximum(known[:, 0] - 1, 0)], 0.0)

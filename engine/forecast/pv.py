@@ -13,7 +13,7 @@ import pandas as pd
 from engine.arrays import Array
 from engine.errors import InputError
 from engine.forecast.history import History
-from engine.forecast.learning import Lesson, correction, lessons, need
+from engine.forecast.learning import TINY, Lesson, correction, lessons, need
 from engine.forecast.recent_days import like_days
 from engine.forecast.series import Forecasts, Observed
 from engine.forecast.sun import Sun
@@ -105,7 +105,9 @@ def _plane_kw_per_kwp(history: History, sun: Sun) -> Array:
 def _fitted(history: History, lesson: Lesson, planes: Array) -> Array:
     """What the array gives by what is known at a lesson, shape (P,) [kW]; NaN with nothing to fit it to."""
     past = lesson.past(history, ARRAY_DAYS)
-    seen = np.flatnonzero(~np.isnan(history.usable[past] + planes[past].sum(axis=1))) + past.start
+    # NaN is not above 0 either: where the irradiance is missing nothing is learnt.
+    lit = planes[past].sum(axis=1) > 0
+    seen = np.flatnonzero(lit & ~np.isnan(history.usable[past])) + past.start
     if not len(seen):
         return np.full(len(planes), np.nan)
     kwp, _ = need("scipy.optimize").nnls(planes[seen], history.usable[seen])
@@ -113,8 +115,8 @@ def _fitted(history: History, lesson: Lesson, planes: Array) -> Array:
     # Trees and chimneys: what is missing at an hour of the day; few days say little of it.
     hour = history.wall.hour.to_numpy()
     given, told = (np.bincount(hour[seen], series[seen], 24) for series in (history.usable, expected))
-    trust = told.sum() / 24
-    return np.asarray(expected * ((given + trust / 4) / (told + trust / 4))[hour])
+    trust = max(told.sum() / 100, TINY)
+    return np.asarray(expected * ((given + trust) / (told + trust))[hour])
 
 
 def _corrected(history: History, lesson: Lesson, expected: Array) -> Array:

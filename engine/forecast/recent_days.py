@@ -11,7 +11,7 @@ from engine.forecast.history import History, Positions
 
 # Days that are looked at, and the age at which one counts for a third [d].
 LIKE_DAYS = 56
-FADING_DAYS = 25.0
+FADING_DAYS = 14.0
 SMALLEST_SQUARES = 1e-12
 
 

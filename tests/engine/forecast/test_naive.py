@@ -57,7 +57,20 @@ def test_over_a_gap_the_newest_like_day_is_taken() -> None:
     assert set(told) == {142.0}
 
 
-def test_where_nothing_is_known_nothing_is_forecast() -> None:
+def test_where_nothing_is_known_nothing_is_forecast(forecaster: Forecaster) -> None:
+    index = pd.date_range("2024-05-01T00:15Z", periods=40 * 96, freq="15min")
+    load = pd.Series(np.maximum(0, 6 - abs(index.hour.to_numpy() - 12.0)), index)
+    place = {"latitude": 10.0, "longitude": 10.0}
+    for decisions in (index[:0], index[:1], index[[-1]]):
+        for nothing in (Observed(load * np.nan, **place), Observed(load, delay=pd.Timedelta(days=60), **place)):
+            told = forecaster.forecast(nothing, decisions, 144)
+            assert told.mean.shape == (len(decisions), 144)
+            assert np.isnan(told.mean).all()
+    # An idle site is another matter.
+    assert (forecaster.forecast(Observed(load * 0, **place), index[[-1]], 144).mean == 0).all()
+
+
+def test_a_second_day_is_enough_for_some() -> None:
     observed = by_the_clock("2024-05-01", 3, lambda wall: wall.hour * 1.0, "h")
     told = Persistence().forecast(observed, observed.index[[0, 24]], 24)
     assert np.isnan(told.mean[0]).all()
