@@ -203,6 +203,7 @@ class SiteModel:
         sinks = start < battery.min_soc or kept < 1
         floor = min(battery.min_soc if kept == 1 else 0.0, battery.min_soc, start) * capacity
         ceiling = max(battery.max_soc, start) * capacity
+        self._lowest, self._highest = floor, ceiling
         self._stored = [self._variable(f"stored_{t}", floor, ceiling) for t in range(problem.intervals)]
         before: Expression = start * capacity
         for t, after in enumerate(self._stored):
@@ -323,16 +324,22 @@ class SiteModel:
                 self._program.require(drawn + down_kw <= float(problem.import_limit_kw[t]))
             if np.isfinite(problem.export_limit_kw[t]):
                 self._program.require(up_kw - drawn <= float(problem.export_limit_kw[t]))
-            floor = problem.headroom_floor_soc[t] * capacity
+            floor, top = float(problem.headroom_floor_soc[t]) * capacity, battery.max_soc * capacity
             for edge, stored in (("begin", before), ("end", after)):
-                # A store outside its band has room for nothing: so much may lack, and what is held adds to it.
-                low = self._breach(f"no_energy_{edge}_{t}", h * self._weight.promise)
-                high = self._breach(f"no_room_{edge}_{t}", h * self._weight.promise)
-                self._program.require(up_kwh * (1 / battery.discharge_efficiency) <= stored - floor + low)
-                self._program.require(
-                    down_kwh * battery.charge_efficiency <= battery.max_soc * capacity - stored + high
-                )
+                left, room = stored - floor, top - stored
+                up = up_kwh * (1 / battery.discharge_efficiency)
+                self._backed(f"no_energy_{edge}_{t}", up, left, floor - self._lowest)
+                self._backed(f"no_room_{edge}_{t}", down_kwh * battery.charge_efficiency, room, self._highest - top)
             before = after
+
+    def _backed(self, name: str, kwh: Expression, there: Expression, most_lacking_kwh: float) -> None:
+        """Energy that is kept free is there; where less than nothing may be there, nothing is to be kept free."""
+        if most_lacking_kwh <= 0:
+            self._program.require(kwh <= there)
+            return
+        none = self._program.binary(f"{self._prefix}{name}")
+        self._program.require(kwh <= there + most_lacking_kwh * none)
+        self._program.require(kwh <= 2 * self._problem.battery.capacity_kwh * (1 - none))
 
     def _headroom(self, figure: str, t: int) -> Expression:
         """What all capacity held in an interval keeps free together."""
