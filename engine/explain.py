@@ -132,7 +132,8 @@ def _markets(plan: Plan, row: pd.Series, position: int) -> str:
     for offer in plan.problem.balancing:
         price = offer.price_eur_per_kw_h[position]
         said.append(f"{row[f'{offer.name}_kw']:.2f} kW of {offer.product.title} are held at {price:.4f} EUR/kW/h")
-    return f"{'; '.join(said).capitalize()}." if said else ""
+    words = "; ".join(said)
+    return f"{words[0].upper()}{words[1:]}." if said else ""
 
 
 def _wishes(plan: Plan, row: pd.Series, position: int) -> list[str]:
