@@ -22,6 +22,8 @@ RESERVE_PER_INTERVAL = 0.2
 BUDGET = 5.0
 # What is sold outranks the end of the store even where that has to give 1 / SMALLEST_EFFICIENCY kWh for it.
 PROMISE = 4.0
+# A kWh taken from the store may be delivered, and make room for 1 / SMALLEST_EFFICIENCY kWh that were bought.
+BUDGET_OVER_PROMISES = 20.0
 # A kW at the meter may spoil a position and so many kW of products sold.
 MOST_PROMISED = 3
 # A price above the sum of others is that many times it.
@@ -83,7 +85,7 @@ def breach_prices(
     reserve = RESERVE_PER_INTERVAL * final
     if reserve_price is not None:
         reserve = np.minimum(reserve_price, reserve)
-    promise, budget = PROMISE * final, BUDGET * final
+    promise, budget = PROMISE * final, (BUDGET_OVER_PROMISES if promised else BUDGET) * final
     # A kWh at the meter may take 1 / SMALLEST_EFFICIENCY from the store and spoil end, reserve and budget at once.
     spoilt = final + budget + MOST_PROMISED * promised * promise + (intervals * reserve if reserved else 0.0)
     limit = ABOVE_SUM / SMALLEST_EFFICIENCY * spoilt

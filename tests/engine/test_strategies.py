@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import Strategy
+from engine import Strategy, optimise, optimise_fleet
+from engine.intent import Intent, IntentMode, intents_of
+from engine.intent_value import IntentValue
 
 BOTH = pytest.mark.parametrize("solver", ["dp", "lp"])
 
@@ -494,8 +496,6 @@ def test_the_summary_tells_what_markets_earn(sold):
 
 
 def test_a_fleet_has_the_same_plans_as_its_sites(ask):
-    from engine import optimise_fleet
-
     index = pd.date_range("2026-02-03T00:00Z", periods=2, freq="60min")
     sites = [
         ask(import_price=0.1, intervals=2, local_control=True, battery={"capacity_kwh": capacity}).site
@@ -513,11 +513,36 @@ def test_a_fleet_has_the_same_plans_as_its_sites(ask):
             {"bid_price": series(0.1, 0.9), "ask_price": series(0.1, 0.9), "position_kw": series(1.0, 2.0)},
         ),
     ):
-        from engine import optimise
-
         fleet = optimise_fleet(sites, strategy=strategy, **shared, **more)
         for number, site in enumerate(sites):
             own = optimise(site, strategy=strategy, **shared, **more)
             assert fleet.cost_eur[number] == pytest.approx(own.cost_eur)
             assert fleet.plan(number).cost_eur == pytest.approx(own.cost_eur)
             assert fleet.plan(number).breakdown.balancing_eur == pytest.approx(own.breakdown.balancing_eur)
+
+
+def test_merging_intents_counts_what_a_deviation_from_the_schedule_weighs(ask):
+    """Resting instead of -2 and 2 kW: 4 kWh off the schedule, and nothing bought at 0.1 or sold at 0.3."""
+    asked = ask(
+        import_price=[0.1, 0.3],
+        export_price=[0.1, 0.3],
+        initial_soc=0.5,
+        schedule_kw=[-2, 2],
+        strategy=Strategy(follow="battery", follow_price_eur_per_kwh=1),
+    )
+    plan = asked.plan()
+    intents = intents_of(plan)
+    rest = Intent(IntentMode.HOLD, 0.0, intents[0].not_before, intents[-1].not_after)
+    assert IntentValue(plan, intents).loss_eur(0, 1, rest) == pytest.approx(4 + 2 * 0.3 - 2 * 0.1)
+
+
+def test_what_the_guard_holds_back_the_device_is_told_to_hold_back(ask):
+    asked = ask(
+        import_price=0.5,
+        export_price=[0.01, 0.1],
+        pv=[5, 5],
+        curtailable=True,
+        strategy=Strategy(export_floor_eur_per_kwh=0.05),
+    )
+    told = [intent.export_limit_kw for intent in intents_of(asked.plan())]
+    assert told == [0.0, None]

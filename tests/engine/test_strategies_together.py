@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import PvArray, Strategy
+from engine import PlanRejectedError, PvArray, Strategy, site_model, storage_dp
 from tests.engine.test_model_agreement import Oracle, objective_eur, reserve, series
 
 SAME_EUR = 1e-6
@@ -316,3 +316,32 @@ def test_capacity_is_sold_as_the_mathematics_says_whatever_else_is_wished(random
     # Else the batch proved nothing.
     assert held >= 3
     assert breached >= 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "capacity"), [("_commitments", False), ("_balancing", True), ("_backed", True), ("_directions", False)]
+)
+def test_a_program_without_one_kind_of_rows_is_found_out(random_ask, monkeypatch, rows, capacity):
+    """What the comparisons above can see: without these rows some plan is dearer than the oracle's, or withheld."""
+    monkeypatch.setattr(site_model.SiteModel, rows, lambda *_: None)
+    for seed in range(200):
+        both = wished(random_ask, seed, capacity=capacity, market="both" if capacity else None)
+        try:
+            plan = both.asked.plan("lp")
+        except (PlanRejectedError, KeyError):
+            return
+        if abs(total_eur(both, plan) - WishedOracle(both, plan.problem.breach).least_eur()) > 1e-4:
+            return
+    pytest.fail("nobody noticed")
+
+
+def test_a_dynamic_program_without_its_bends_is_found_out(random_ask, monkeypatch):
+    plain = storage_dp.NO_BENDS
+    none = {"bend_at": plain, "bend_discharging": plain, "bend_charging": plain}
+    monkeypatch.setattr(storage_dp, "_bends", lambda _: none)
+    for seed in range(50):
+        both = wished(random_ask, seed, capacity=False, market="intraday")
+        fast, reference = both.asked.plan("auto"), both.asked.plan("lp")
+        if fast.solver == "storage DP" and total_eur(both, fast) > total_eur(both, reference) + 1e-4:
+            return
+    pytest.fail("nobody noticed")
