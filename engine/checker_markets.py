@@ -75,7 +75,9 @@ def rules_of_trades(asked: Asked, of: Mapping[str, Array]) -> Iterator[Rule]:
     yield "imbalance", "-imbalance_kw with stored energy to spare", np.where(lacks, -of["imbalance_kw"], 0.0), short
     room = np.minimum.accumulate((figures["max_soc"] - of["soc"])[:, ::-1], axis=1)[:, ::-1]
     takes = judged & (room > 1e-5) & (_unused(asked, of, "charge_kw", figures) > 1e-6)
-    yield "imbalance", "imbalance_kw with room to spare", np.where(takes, of["imbalance_kw"], 0.0), long
+    curtailable = np.array([[site.pv is not None and site.pv.curtailable] for site in asked.sites])
+    takes |= judged & curtailable & (np.minimum(of["pv_kw"], _room_kw(asked, of, "import")) > 1e-6)
+    yield "imbalance", "imbalance_kw with room or PV to spare", np.where(takes, of["imbalance_kw"], 0.0), long
 
 
 def rules_of_capacity(
@@ -151,12 +153,17 @@ def _unused(asked: Asked, of: Mapping[str, Array], way: str, figures: Mapping[st
         return np.zeros_like(of[way])
     charges = way == "charge_kw"
     available = asked.charge_available_kw if charges else asked.discharge_available_kw
-    flow, limit = ("import_kw", asked.import_limit_kw) if charges else ("export_kw", asked.export_limit_kw)
-    own = [getattr(site.grid, "import_limit_kw" if charges else "export_limit_kw") for site in asked.sites]
-    most = np.minimum(limit, np.array([[np.inf if kw is None else kw] for kw in own]))
-    if charges and strategy.import_target_kw is not None:
-        most = np.minimum(most, strategy.import_target_kw)
-    return np.asarray(np.minimum(np.minimum(figures[f"max_{way}"], available) - of[way], most - of[flow]))
+    left_kw = np.minimum(figures[f"max_{way}"], available) - of[way]
+    return np.asarray(np.minimum(left_kw, _room_kw(asked, of, "import" if charges else "export")))
+
+
+def _room_kw(asked: Asked, of: Mapping[str, Array], way: str) -> Array:
+    """How much more the connection and an import target let through."""
+    own = [getattr(site.grid, f"{way}_limit_kw") for site in asked.sites]
+    most = np.minimum(getattr(asked, f"{way}_limit_kw"), np.array([[np.inf if kw is None else kw] for kw in own]))
+    if way == "import" and asked.strategy.import_target_kw is not None:
+        most = np.minimum(most, asked.strategy.import_target_kw)
+    return np.asarray(most - of[f"{way}_kw"])
 
 
 def _trades(asked: Asked) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from engine.arrays import Array
 
 if TYPE_CHECKING:
-    from engine.problem import ProblemStack
+    from engine.problem import DispatchProblem, ProblemStack
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +153,24 @@ def trades_of(stack: ProblemStack, drawn_kw: Array) -> Trades | None:
         imbalance_eur = h * price * imbalance
     trade = beyond - imbalance
     return Trades(trade, imbalance, h * trade * np.where(trade > 0, bid, ask), imbalance_eur)
+
+
+def settled_eur(problem: DispatchProblem) -> float:
+    """What commitments cost over the horizon besides their price on each kWh drawn and on each above what is aimed at.
+
+    Args:
+        problem: One site's problem.
+    """
+    eur = 0.0
+    for commitment in problem.commitments:
+        above = commitment.above_eur_per_kwh + commitment.below_eur_per_kwh
+        if commitment.role == "money":
+            eur -= float((above * np.maximum(-commitment.at_kw, 0.0)).sum())
+        if commitment.role == "wish":
+            eur += float((commitment.below_eur_per_kwh * commitment.at_kw).sum())
+    trades = trades_of(problem.stack, np.zeros((1, problem.intervals)))
+    earned_eur = 0.0 if trades is None else float((trades.trading_eur + trades.imbalance_eur).sum())
+    return problem.step_h * eur - earned_eur
 
 
 def _target(stack: ProblemStack) -> tuple[float, float]:

@@ -6,19 +6,19 @@ bound and the way out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, get_args, overload
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 from engine.arrays import Array, Mask, is_number
 from engine.assets import Site
-from engine.balancing import ProductName, most_kw, refuse_uncontrollable
 from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.figures import SiteFigures
+from engine.market_inputs import refuse_uncurtailable, wanted
 from engine.prices import PriceCurve
 from engine.problem import SELF_CONSUMPTION_STORE, ProblemStack
 from engine.request import Figure, Request, Series, TerminalValue
@@ -67,7 +67,7 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
     if strategy.import_target_kw is not None and strategy.import_target_price_eur_per_kwh is None:
         import_target_kw = strategy.import_target_kw
     if strategy.export_floor_eur_per_kwh is not None and strategy.export_guard == "curtail":
-        _refuse_uncurtailable(sites)
+        refuse_uncurtailable(sites)
         guarded = export_price < strategy.export_floor_eur_per_kwh
     import_limit_kw = np.minimum(figures.import_limit_kw, reader.limit("import_limit_kw", request.import_limit_kw))
     export_limit_kw = np.minimum(figures.export_limit_kw, reader.limit("export_limit_kw", request.export_limit_kw))
@@ -90,7 +90,7 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
         reserve_soc=np.maximum(reader.fraction("reserve_soc", request.reserve_soc), strategy.reserve_soc),
         initial_soc=reader.soc("initial_soc", request.initial_soc, SOC_REPORT_MARGIN),
         final_soc_min=_final_soc(reader, request.final_soc_min, figures.max_soc),
-        wanted=_wanted(reader, strategy, request),
+        wanted=wanted(reader, strategy, request),
         **_terminal_value(
             request.terminal_value_eur_per_kwh if strategy.objective == "cost" else SELF_CONSUMPTION_STORE
         ),
@@ -322,70 +322,6 @@ class _Reader:
         row = int(bad[:, t].argmax())
         column = f"[{series.columns[row]!r}]" if isinstance(series, pd.DataFrame) else ""
         raise InputError(f"{name}{column}", problem(row, t), way_out)
-
-
-def _wanted(reader: _Reader, strategy: Strategy, request: Request) -> dict[str, Array]:
-    """The series that markets and schedules need; one that nothing uses is refused, as is one that is missing."""
-    products = most_kw(strategy)
-    for site in reader.sites if products else ():
-        refuse_uncontrollable(strategy, local_control=site.local_control, site=site.name)
-    used_by = {
-        "position_kw": ("intraday or imbalance_kw", strategy.trades),
-        "bid_price": ("intraday", strategy.intraday),
-        "ask_price": ("intraday", strategy.intraday),
-        "imbalance_price": ("imbalance_kw", strategy.imbalance_kw is not None),
-        "schedule_kw": ("follow", strategy.follow is not None),
-    }
-    given: dict[str, tuple[str, bool, Series | None]] = {
-        name: (user, used, getattr(request, name)) for name, (user, used) in used_by.items()
-    }
-    for field in ("balancing_price", "balancing_sold_kw"):
-        by_product = getattr(request, field) or {}
-        if not isinstance(by_product, Mapping):
-            raise InputError(
-                field, f"it is {type(by_product).__name__}", "give series by product, as {'fcr_n': series}"
-            )
-        for unknown in set(by_product) - set(get_args(ProductName)):
-            raise InputError(field, f"product {unknown!r} is unknown", f"choose of {', '.join(get_args(ProductName))}")
-        for product in get_args(ProductName):
-            given[f"{field}.{product}"] = (f"{product}_kw", product in products, by_product.get(product))
-    wanted = {}
-    for name, (user, used, series) in given.items():
-        if series is not None and not used:
-            raise InputError(name, f"it is given, and strategy.{user} does not ask for it", "set that or leave it out")
-        if series is not None:
-            kw = name.partition(".")[0].endswith("_kw")
-            read = reader.signed if kw else reader.price
-            wanted[name] = read(name, series)
-        elif used and name == "position_kw":
-            wanted[name] = np.zeros((1, 1))
-        elif used and not name.startswith("balancing_sold_kw"):
-            raise InputError(name, f"it is missing, and strategy.{user} needs it", "give the series")
-    if strategy.intraday:
-        crossed = wanted["bid_price"] > wanted["ask_price"]
-        if crossed.any():
-            row, t = (int(place) for place in np.argwhere(crossed)[0])
-            bid, ask = (np.broadcast_to(wanted[name], crossed.shape)[row, t] for name in ("bid_price", "ask_price"))
-            raise InputError(
-                "bid_price",
-                f"value {bid:g} EUR/kWh at {reader.at(t)} is above ask_price {ask:g} EUR/kWh",
-                "swap them: one buys at the ask and sells at the bid",
-            )
-    for name in products:
-        sold = wanted.get(f"balancing_sold_kw.{name}")
-        if sold is not None and (sold < 0).any():
-            raise InputError(f"balancing_sold_kw.{name}", f"value {sold.min():g} kW is below 0", "give 0 or more")
-    return wanted
-
-
-def _refuse_uncurtailable(sites: Sequence[Site]) -> None:
-    for site in sites:
-        if site.pv is not None and not site.pv.curtailable:
-            raise InputError(
-                "strategy.export_guard",
-                f"value 'curtail' with pv.curtailable False of {site.name}: nothing can be held back there",
-                "choose 'hold_battery', or say that the array can be curtailed",
-            )
 
 
 def _refuse_no_sites(sites: object, name: str) -> None:

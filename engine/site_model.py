@@ -28,6 +28,7 @@ import numpy as np
 
 from engine.arrays import Array, Mask
 from engine.breaches import BreachPrices
+from engine.commitments import settled_eur
 from engine.decisions import Decisions
 from engine.demand import PeakPeriod
 from engine.problem import DispatchProblem
@@ -277,6 +278,9 @@ class SiteModel:
     def _commitments(self) -> None:
         """What a draw above or below each commitment costs; a price alike both ways needs no variable."""
         problem, h = self._problem, self._problem.step_h
+        if problem.commitments:
+            # What no decision changes counts where futures are compared.
+            self.money.append((self._variable("settled", 1, 1), settled_eur(problem)))
         for number, commitment in enumerate(problem.commitments):
             name, promise = f"commitment_{number}", commitment.role == "promise"
             prices = zip(commitment.at_kw, commitment.above_eur_per_kwh, commitment.below_eur_per_kwh, strict=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine import Strategy
+from engine import PvArray, Strategy
 
 
 @pytest.fixture
@@ -139,6 +139,11 @@ def test_a_position_that_the_battery_could_deliver_is_not_left_to_imbalance(ask)
     assert asked.rules(*moved(asked, {}, lazy)) == {"imbalance"}
     eager = asked.table(discharge_kw=[2.0, 3.0]).assign(trade_kw=0.0, imbalance_kw=[0.0, 1.0])
     assert asked.rules(*moved(asked, {}, eager)) == {"imbalance"}
+    sunny = asked.but(pv=4.0, position_kw=1.0, initial_soc=1.0)
+    sunny = type(asked)(sunny.site.model_copy(update={"pv": PvArray(curtailable=True)}), sunny.given)
+    wasteful = sunny.table(curtailment_kw=2.0).assign(trade_kw=0.0, imbalance_kw=1.0)
+    assert sunny.rules(*moved(sunny, {}, wasteful)) == {"imbalance"}
+    assert sunny.plan().table["curtailment_kw"].tolist() == pytest.approx([2.5, 2.5])
     empty = asked.but(initial_soc=0.1)
     honest = empty.table(discharge_kw=[0.5, 0.5]).assign(trade_kw=0.0, imbalance_kw=-1.5)
     assert empty.rules(*moved(empty, {}, honest)) == set()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import Strategy, optimise, optimise_fleet
+from engine import InputError, Scenario, Strategy, optimise, optimise_fleet, optimise_scenarios
 from engine.intent import Intent, IntentMode, intents_of
 from engine.intent_value import IntentValue
 
@@ -546,3 +546,55 @@ def test_what_the_guard_holds_back_the_device_is_told_to_hold_back(ask):
     )
     told = [intent.export_limit_kw for intent in intents_of(asked.plan())]
     assert told == [0.0, None]
+
+
+# Several futures.
+
+
+def test_the_worst_future_is_the_worst_with_what_is_settled_anyway(ask):
+    """In one future 20 kW were bought that earn 10 EUR and stored energy nothing; in the other it earns 0.3 EUR/kWh.
+
+    The second is the worse one, so minding it alone means to charge.
+    """
+    asked = ask(
+        import_price=0.0,
+        intervals=3,
+        bid_price=[0.1, 0.0, 0.5],
+        ask_price=[0.1, 0.0, 0.5],
+        position_kw=[0, 0, -20],
+        max_discharge_kw=[5, 5, 0],
+        max_charge_kw=[5, 5, 0],
+        strategy=Strategy(intraday=True),
+    )
+    rich = asked.given
+    poor = asked.but(bid_price=[0.1, 0.3, 0.5], ask_price=[0.1, 0.3, 0.5], position_kw=0.0).given
+    names = (
+        "import_price",
+        "export_price",
+        "bid_price",
+        "ask_price",
+        "position_kw",
+        "max_charge_kw",
+        "max_discharge_kw",
+    )
+    futures = [Scenario(probability=0.5, **{name: given[name] for name in names}) for given in (rich, poor)]
+    plan = optimise_scenarios(
+        asked.site,
+        futures,
+        initial_soc=0.0,
+        strategy=asked.given["strategy"],
+        cvar_weight=1.0,
+        cvar_level=0.5,
+    )
+    assert plan.now["charge_kw"].tolist() == pytest.approx([5])
+    assert plan.outcome_eur.tolist() == pytest.approx([0.5 - 10, 0.5 - 1.5])
+    assert plan.cvar_eur == pytest.approx(-1.0)
+
+
+def test_capacity_is_not_sold_for_several_futures(ask):
+    asked = ask(import_price=[0.1, 0.2], local_control=True)
+    future = Scenario(
+        probability=1.0, import_price=asked.given["import_price"], export_price=asked.given["export_price"]
+    )
+    with pytest.raises(InputError, match="fcr_n_kw"):
+        optimise_scenarios(asked.site, [future], initial_soc=0.5, strategy=Strategy(fcr_n_kw=1))
