@@ -18,9 +18,9 @@ from engine.assets import Site
 from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.figures import SiteFigures
-from engine.market_inputs import refuse_uncurtailable, wanted
+from engine.market_inputs import WEIGHT_IN_STORE, refuse_uncurtailable, self_consumption_weights, wanted
 from engine.prices import PriceCurve
-from engine.problem import SELF_CONSUMPTION_STORE, ProblemStack
+from engine.problem import ProblemStack
 from engine.request import Figure, Request, Series, TerminalValue
 from engine.strategy import Strategy
 from engine.timeline import step_hours, utc_index
@@ -90,10 +90,8 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
         reserve_soc=np.maximum(reader.fraction("reserve_soc", request.reserve_soc), strategy.reserve_soc),
         initial_soc=reader.soc("initial_soc", request.initial_soc, SOC_REPORT_MARGIN),
         final_soc_min=_final_soc(reader, request.final_soc_min, figures.max_soc),
-        wanted=wanted(reader, strategy, request),
-        **_terminal_value(
-            request.terminal_value_eur_per_kwh if strategy.objective == "cost" else SELF_CONSUMPTION_STORE
-        ),
+        wanted=wanted(reader, strategy, request) | self_consumption_weights(strategy, len(index)),
+        **_terminal_value(request.terminal_value_eur_per_kwh if strategy.objective == "cost" else WEIGHT_IN_STORE),
     )
     if strategy.carbon_eur_per_kg and request.carbon_kg_per_kwh is None:
         raise InputError(

@@ -14,6 +14,12 @@ from engine.errors import InputError
 from engine.request import Request, Series
 from engine.strategy import Strategy
 
+# Where the objective is self-consumption: what a kWh bought weighs, and, far below it, one in store at the end, so that
+# surplus is stored rather than fed in, and one fed in, so that PV is not curtailed for nothing. The first falls and
+# the last rises by so much over the horizon: what can be used or stored now is not left for later.
+WEIGHT_OF_IMPORT, WEIGHT_IN_STORE, WEIGHT_OF_EXPORT = 1.0, 1e-4, 1e-5
+EARLIER_OF_IMPORT, EARLIER_OF_EXPORT = 1e-3, 1e-5
+
 
 class Reader(Protocol):
     """What reads series of some sites."""
@@ -93,6 +99,17 @@ def wanted(reader: Reader, strategy: Strategy, request: Request) -> dict[str, Ar
         if sold is not None and (sold < 0).any():
             raise InputError(f"balancing_sold_kw.{name}", f"value {sold.min():g} kW is below 0", "give 0 or more")
     return found
+
+
+def self_consumption_weights(strategy: Strategy, intervals: int) -> dict[str, Array]:
+    """What a kWh bought or fed in weighs in each interval where prices are dropped, as `wanted`."""
+    if strategy.objective == "cost":
+        return {}
+    passed = np.arange(intervals)[np.newaxis, :] / intervals
+    return {
+        "weight_of_import": WEIGHT_OF_IMPORT + EARLIER_OF_IMPORT * (1 - passed),
+        "weight_of_export": WEIGHT_OF_EXPORT + EARLIER_OF_EXPORT * passed,
+    }
 
 
 def refuse_uncurtailable(sites: Sequence[Site]) -> None:

@@ -27,9 +27,6 @@ from engine.strategy import Strategy
 
 # Below this a price is none to a solver with tolerances [EUR/kWh].
 NEXT_TO_NOTHING = 1e-6
-# Where the objective is self-consumption: what a kWh bought weighs, and, far below it, one fed in, so that PV is not
-# curtailed for nothing, and one in store at the end, so that surplus is stored rather than fed in.
-SELF_CONSUMPTION_IMPORT, SELF_CONSUMPTION_EXPORT, SELF_CONSUMPTION_STORE = 1.0, 1e-5, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +146,8 @@ class ProblemStack:
     terminal_up_to_soc: Array
     terminal_value: Array
     wanted: Mapping[str, Array] = field(default_factory=dict)
-    """Series that only some strategies need, by their name in `Request`, those of a product as `balancing_price.fcr_n`;
-    empty for most."""
+    """Series that only some strategies need, by their name in `Request`, those of a product as `balancing_price.fcr_n`,
+    and the weights of self-consumption; empty for most."""
     breach_of_whole: BreachPrices[Array] | None = None
     """Of a part of a horizon: the breach prices of the whole, so that both weigh alike."""
 
@@ -212,7 +209,7 @@ class ProblemStack:
     def decision_import_price(self) -> Array:
         """Import price with carbon weighed in; of self-consumption what a bought kWh weighs."""
         if self.strategy.objective == "self_consumption":
-            return np.full_like(self.import_price, SELF_CONSUMPTION_IMPORT)
+            return self.wanted["weight_of_import"]
         if not self.strategy.carbon_eur_per_kg:
             return self.import_price
         return self.import_price + self.strategy.carbon_eur_per_kg * self.carbon_kg_per_kwh
@@ -221,7 +218,7 @@ class ProblemStack:
     def decision_export_price(self) -> Array:
         """Export price, or of self-consumption what a kWh fed in weighs."""
         if self.strategy.objective == "self_consumption":
-            return np.full_like(self.export_price, SELF_CONSUMPTION_EXPORT)
+            return self.wanted["weight_of_export"]
         return self.export_price
 
     @cached_property
@@ -319,7 +316,7 @@ class ProblemStack:
             reserve_price=None if asked is None else asked * self.step_h,
             reserved=bool(self.reserve_soc.any()),
             intervals=len(self.index),
-            promised=bool(self.wanted),
+            promised=self.strategy.trades or bool(self.balancing),
         )
 
     def terminal_worth_eur(self, soc: Array) -> Array:

@@ -189,6 +189,31 @@ def test_surplus_is_stored_before_it_is_fed_in_and_never_curtailed_for_nothing(a
     assert plan.cost_eur == pytest.approx(0.2 * 6), "a negative price stays in the money"
 
 
+@BOTH
+def test_self_consumption_is_what_a_battery_does_when_it_is_left_alone(ask, solver):
+    """Charging with the first surplus and covering the first load, hour by hour, so that every intent is to let go."""
+    rng = np.random.default_rng(5)
+    load, pv = rng.uniform(0, 3, 48), np.maximum(0, 6 * np.sin((np.arange(48) - 6) / 12 * np.pi))
+    asked = ask(
+        import_price=rng.uniform(0, 0.5, 48),
+        export_price=rng.uniform(-0.1, 0.5, 48),
+        load=load,
+        pv=pv,
+        initial_soc=0.3,
+        curtailable=True,
+        battery={"min_soc": 0.1, "max_charge_kw": 4, "max_discharge_kw": 2, "charge_efficiency": 0.9},
+        strategy=Strategy(objective="self_consumption"),
+    )
+    stored, done = 3.0, []
+    for surplus in pv - load:
+        charge = min(max(surplus, 0), 4, (10 - stored) / 0.9)
+        discharge = min(max(-surplus, 0), 2, stored - 1)
+        stored += 0.9 * charge - discharge
+        done.append(discharge - charge)
+    plan = asked.plan(solver)
+    assert plan.battery_kw.tolist() == pytest.approx(done, abs=1e-6)
+
+
 # Peak shaving.
 
 
@@ -512,6 +537,7 @@ def test_a_fleet_has_the_same_plans_as_its_sites(ask):
             Strategy(intraday=True),
             {"bid_price": series(0.1, 0.9), "ask_price": series(0.1, 0.9), "position_kw": series(1.0, 2.0)},
         ),
+        (Strategy(objective="self_consumption"), {"load": pd.DataFrame({0: [1.0, 3.0], 1: [2.0, 9.0]}, index)}),
     ):
         fleet = optimise_fleet(sites, strategy=strategy, **shared, **more)
         for number, site in enumerate(sites):

@@ -105,7 +105,9 @@ def said_plainly(asked: Any) -> Any:
             export_limit = np.where(low, 0.0, export_limit)
         else:
             most_discharge = np.where(low, np.minimum(most_discharge, np.maximum(load - sun, 0)), most_discharge)
-    battery, wishes, changes = asked.site.battery, {}, {}
+    battery = asked.site.battery
+    wishes: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if strategy.warranty_throughput_mwh is not None:
         left_kwh = (strategy.warranty_throughput_mwh - strategy.warranty_used_mwh) * 1000
         pace = left_kwh / (10 * 365.25) / battery.capacity_kwh
@@ -113,7 +115,9 @@ def said_plainly(asked: Any) -> Any:
     wear = battery.wear_eur_per_kwh + strategy.throughput_price_eur_per_kwh
     if strategy.objective == "self_consumption":
         wear, wishes = 0.0, {**wishes, "grid_charging": False, "battery_export": "never"}
-        changes = {"import_price": 1.0, "export_price": 1e-5, "terminal_value_eur_per_kwh": 1e-4}
+        passed = np.arange(INTERVALS) / INTERVALS
+        changes = {"import_price": 1 + 1e-3 * (1 - passed), "export_price": 1e-5 * (1 + passed)}
+        changes["terminal_value_eur_per_kwh"] = 1e-4
     return asked.but(
         battery={"wear_eur_per_kwh": wear},
         import_limit_kw=import_limit,
