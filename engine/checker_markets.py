@@ -71,11 +71,15 @@ def rules_of_trades(asked: Asked, of: Mapping[str, Array]) -> Iterator[Rule]:
     }
     judged = ~np.array([[site.battery.tapered for site in asked.sites]]).T & (not strategy.budgeted)
     judged = judged & (np.arange(len(asked.index)) >= asked.shared_intervals)
+    # Capacity sold ahead ranks alike and may keep the battery from it.
+    judged = judged & (not any(name.startswith("balancing_sold_kw") for name in asked.markets))
     lacks = judged & (spare_soc(asked, of["soc"]) > 1e-5) & (_unused(asked, of, "discharge_kw", figures) > 1e-6)
     yield "imbalance", "-imbalance_kw with stored energy to spare", np.where(lacks, -of["imbalance_kw"], 0.0), short
     room = np.minimum.accumulate((figures["max_soc"] - of["soc"])[:, ::-1], axis=1)[:, ::-1]
     takes = judged & (room > 1e-5) & (_unused(asked, of, "charge_kw", figures) > 1e-6)
     curtailable = np.array([[site.pv is not None and site.pv.curtailable] for site in asked.sites])
+    # With surplus alone to charge, curtailing would forgo the charging.
+    curtailable &= not asked.solar_only
     takes |= judged & curtailable & (np.minimum(of["pv_kw"], _room_kw(asked, of, "import")) > 1e-6)
     yield "imbalance", "imbalance_kw with room or PV to spare", np.where(takes, of["imbalance_kw"], 0.0), long
 

@@ -541,7 +541,8 @@ def test_a_fleet_has_the_same_plans_as_its_sites(ask):
     ):
         fleet = optimise_fleet(sites, strategy=strategy, **shared, **more)
         for number, site in enumerate(sites):
-            own = optimise(site, strategy=strategy, **shared, **more)
+            single = {name: given[number] if name == "load" else given for name, given in more.items()}
+            own = optimise(site, strategy=strategy, **shared, **single)
             assert fleet.cost_eur[number] == pytest.approx(own.cost_eur)
             assert fleet.plan(number).cost_eur == pytest.approx(own.cost_eur)
             assert fleet.plan(number).breakdown.balancing_eur == pytest.approx(own.breakdown.balancing_eur)
