@@ -60,8 +60,10 @@ def next_best(plan: Plan, position: int) -> Alternative | None:
     Raises:
         SolveError: A proved answer takes longer than a reader waits.
     """
+    from engine import storage_dp
+
     problem = plan.problem
-    coupled = problem.budgets or problem.peaks or plan.site.battery.tapered
+    coupled = problem.budgets or problem.peaks or plan.site.battery.tapered or storage_dp.beyond(problem.stack)[0][0]
     totals = _totals_of_horizon if coupled else _totals_from_here
     row = plan.table.iloc[position]
     soc = float(plan.table["soc"].iloc[position - 1]) if position else problem.initial_soc

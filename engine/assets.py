@@ -218,6 +218,9 @@ class Site(_Asset):
     name: str = "site"
     timezone: TimeZoneName = "UTC"
     """IANA name; only for local calendars and the screen, never for planning arithmetic."""
+    local_control: bool = False
+    """Whether a controller at the site follows grid frequency or a signal within seconds, without a vendor's cloud;
+    balancing capacity is sold from no other."""
 
     @model_validator(mode="after")
     def _connection_fits_battery(self) -> Self:

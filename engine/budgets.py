@@ -22,6 +22,17 @@ class CycleBudget:
     last: int
     cycles: float
     """Most energy taken from the store, discharge losses included, over its capacity."""
+    kwh: float | None = None
+    """The same of a warranty in energy; cycles below 0 are what was used of it before the horizon [kWh]."""
+
+    @property
+    def name(self) -> str:
+        """What it is a budget of."""
+        return f"cycle budget of a {self.period}" if self.kwh is None else f"warranty pace of a {self.period}"
+
+    def most_kwh(self, capacity_kwh: Array | float) -> Array:
+        """Most energy that may be taken from stores of a capacity [kWh]."""
+        return np.asarray(np.maximum(self.cycles * capacity_kwh + (self.kwh or 0.0), 0.0))
 
     def used_kwh(self, taken_kwh: Array) -> Array:
         """How much of it plans use, given the energy taken from the store per interval [kWh].
@@ -32,7 +43,7 @@ class CycleBudget:
 
     def over_kwh(self, taken_kwh: Array, capacity_kwh: Array | float) -> Array:
         """By how much plans exceed it, negative where they keep it, in the shape of `used_kwh` [kWh]."""
-        return self.used_kwh(taken_kwh) - self.cycles * capacity_kwh
+        return self.used_kwh(taken_kwh) - self.most_kwh(capacity_kwh)
 
 
 @lru_cache(maxsize=32)
@@ -49,16 +60,18 @@ def cycle_budgets(
         timezone: IANA name of the zone whose days and years are meant.
     """
     local = pd.date_range(start, periods=intervals, freq=step).tz_convert(timezone)
+    days, pace = local.tz_localize(None).normalize(), strategy.pace_kwh_per_day
     wanted = (
-        ("day", strategy.cycles_per_day, strategy.cycles_today_so_far, local.tz_localize(None).normalize()),
-        ("year", strategy.cycles_per_year, strategy.cycles_this_year_so_far, local.year),
+        ("day", strategy.cycles_per_day, None, strategy.cycles_today_so_far, days),
+        ("year", strategy.cycles_per_year, None, strategy.cycles_this_year_so_far, local.year),
+        ("day", None if pace is None else 0.0, pace, strategy.cycles_today_so_far, days),
     )
     budgets = []
-    for period, cycles, used, names in wanted:
+    for period, cycles, kwh, used, names in wanted:
         if cycles is None:
             continue
         codes = pd.factorize(names)[0]
         bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), intervals]
         for number, (first, last) in enumerate(itertools.pairwise(bounds)):
-            budgets.append(CycleBudget(period, first, last, max(0.0, cycles - used) if number == 0 else cycles))
+            budgets.append(CycleBudget(period, first, last, cycles - used if number == 0 else cycles, kwh))
     return tuple(budgets)

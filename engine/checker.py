@@ -22,6 +22,7 @@ from engine.arrays import Array, Mask
 from engine.assets import Battery, GridConnection, Site
 from engine.checker_fees import Calendar, added_fees
 from engine.checker_input import Asked
+from engine.checker_markets import columns_of_markets, earned_per_h, rules_of_capacity, rules_of_trades, spare_soc
 from engine.request import Request
 
 POWER_TOLERANCE_KW = 1e-6
@@ -67,7 +68,8 @@ def check(
         site: The site.
         table: The plan, as `Plan.table`.
         cost_eur: The cost reported for it [EUR].
-        request: What was asked; terminal value, reserve and carbon, which steer only, are not judged.
+        request: What was asked; terminal value, carbon, an import target with a price and a schedule to follow, which
+            steer only, are not judged.
         shared_intervals: So many intervals at the start were decided for several futures at once: that the battery
             could have done more in them for this one is no fault.
 
@@ -80,10 +82,11 @@ def check(
     asked = replace(Asked.of((site,), request), shared_intervals=shared_intervals)
     if len(table) != len(asked.index) or any(a != b for a, b in zip(table.index, asked.index, strict=True)):
         return (Fault("horizon", str(asked.index[0]), "the plan's intervals are not those asked for"),)
-    missing = [name for name in COLUMNS if name not in table]
+    names = (*COLUMNS, *columns_of_markets(asked))
+    missing = [name for name in names if name not in table]
     if missing:
         return (Fault("columns", str(asked.index[0]), f"the plan lacks {', '.join(missing)}"),)
-    columns = {name: table[name].to_numpy(dtype=np.float64)[np.newaxis, :] for name in COLUMNS}
+    columns = {name: table[name].to_numpy(dtype=np.float64)[np.newaxis, :] for name in names}
     faults = check_many(asked, columns, np.array([cost_eur], dtype=np.float64))
     return tuple(replace(fault, site="") for fault in faults)
 
@@ -105,6 +108,7 @@ def check_many(asked: Asked, columns: dict[str, Array], cost_eur: Array) -> tupl
         judge.connection()
         judge.guards()
         judge.state_of_charge()
+        judge.markets()
         judge.money(cost_eur)
         return tuple(judge.faults and (judge.not_finite() or judge.faults))
 
@@ -214,10 +218,12 @@ class _Judge:
         available = asked.charge_available_kw if way == "charge_kw" else asked.discharge_available_kw
         surplus = asked.offered_kw - asked.load_kw
         guard: Array | float = math.inf
-        if way == "charge_kw" and not strategy.grid_charging:
+        if way == "charge_kw" and asked.solar_only:
             guard = np.maximum(surplus, 0.0)
-        if way == "discharge_kw" and strategy.battery_export != "allowed":
-            guard = asked.load_kw if strategy.battery_export == "behind_pv" else np.maximum(-surplus, 0.0)
+        if way == "discharge_kw" and asked.stored_export != "allowed":
+            guard = asked.load_kw if asked.stored_export == "behind_pv" else np.maximum(-surplus, 0.0)
+        if way == "discharge_kw" and strategy.export_guard == "hold_battery":
+            guard = np.where(asked.below_floor, np.minimum(guard, np.maximum(-surplus, 0.0)), guard)
         most = np.minimum(np.minimum(self._figure(f"max_{way}"), available), guard)
         return np.broadcast_to(most, self._of[way].shape)
 
@@ -226,19 +232,26 @@ class _Judge:
         asked = self._asked
         own = _figures(("import_limit_kw", "export_limit_kw"), [site.grid for site in asked.sites])
         own = {name: np.where(np.isnan(limit), math.inf, limit) for name, limit in own.items()}
+        strategy = asked.strategy
+        target = strategy.import_target_kw
+        if target is None or strategy.import_target_price_eur_per_kwh is not None:
+            target = math.inf
+        sold_most = np.minimum(own["export_limit_kw"], asked.export_limit_kw)
+        if strategy.export_guard == "curtail" and asked.below_floor.any():
+            sold_most = np.where(asked.below_floor, 0.0, sold_most)
         return {
-            "import_kw": np.minimum(own["import_limit_kw"], asked.import_limit_kw),
-            "export_kw": np.minimum(own["export_limit_kw"], asked.export_limit_kw),
+            "import_kw": np.minimum(np.minimum(own["import_limit_kw"], asked.import_limit_kw), target),
+            "export_kw": sold_most,
         }
 
     def guards(self) -> None:
         """What the strategy forbids."""
         of, strategy, eps = self._of, self._asked.strategy, POWER_TOLERANCE_KW
-        if not strategy.grid_charging:
+        if self._asked.solar_only:
             both = np.minimum(of["charge_kw"], of["import_kw"])
             self._at_most("grid charging", "import while charging", both, 0.0, eps)
             self._at_most("grid charging", "charge_kw", of["charge_kw"], self._most_kw("charge_kw"), eps)
-        if strategy.battery_export != "allowed":
+        if self._asked.stored_export != "allowed" or (strategy.export_guard == "hold_battery"):
             self._at_most("battery export", "discharge_kw", of["discharge_kw"], self._most_kw("discharge_kw"), eps)
 
     def state_of_charge(self) -> None:
@@ -267,7 +280,9 @@ class _Judge:
                 short = np.zeros(after.shape, dtype=np.bool_)
                 short[number, -1] = True
                 self._refuse("final_soc", "soc that can be higher", short, after, bound)
-        if asked.strategy.budgeted:
+        self._self_consumption(after)
+        sold_ahead = any(name.startswith("balancing_sold_kw") for name in asked.markets)
+        if asked.strategy.budgeted and not sold_ahead:  # what is sold ahead may ask for any number of cycles
             self._budgets(of["discharge_kw"] * taken_per_kw)
 
     def _idle_soc(self, after: Array, kept: Array) -> Array:
@@ -284,7 +299,7 @@ class _Judge:
             "discharge_kw": (after - self._figure("max_soc"), self._limits["export_kw"] + draw + curtailed),
         }
         for way, (outside, room_kw) in ways.items():
-            if way == "charge_kw" and not asked.strategy.grid_charging:
+            if way == "charge_kw" and asked.solar_only:
                 continue  # what PV leaves for charging may cost its curtailment
             most = np.minimum(self._most_kw(way), np.maximum(room_kw, 0.0))
             idle = (outside > SPARE_SOC) & (most - of[way] > POWER_TOLERANCE_KW)
@@ -329,14 +344,16 @@ class _Judge:
         )
         if battery.charge_kw_at_soc and (self._unavoidable["export_kw"] > self._limits["export_kw"])[number].any():
             return -math.inf  # the emptier, the more of what cannot be fed in it takes: that comes first
+        if asked.markets:
+            return -math.inf  # what is sold comes first
         h, kept = asked.step_h, (1 - battery.standing_loss_per_h) ** asked.step_h
         per_kw = h / battery.discharge_efficiency / battery.capacity_kwh
         soc = float(asked.initial_soc[number])
         for t in range(shape[1]):
             room_kw = most_import[t] - draw[t]
-            if not asked.strategy.grid_charging:
+            if asked.solar_only:
                 # Charging with PV there may cost the whole array's curtailment: it is all or nothing, and not demanded.
-                paid_to_buy = price[t] <= 0 and self._curtailable[number, 0]
+                paid_to_buy = (price[t] <= 0 or asked.strategy.follow is not None) and self._curtailable[number, 0]
                 room_kw = min(room_kw, 0.0 if paid_to_buy else max(-draw[t], 0.0))
             soc *= kept
             most_kw = battery.max_discharge_kw
@@ -352,22 +369,26 @@ class _Judge:
     def _budgets(self, cycles: Array) -> None:
         """Cycles per local day and year, beyond which the battery works only to keep a limit or return to its band."""
         strategy, shared = self._asked.strategy, self._asked.shared_intervals
+        pace = self._pace_kwh_per_day()
         by_import, forced = self._forced_soc()
         by_import[:, :shared] += cycles[:, :shared]
         for calendar, sites in self._zones:
             own = cycles[sites]
-            for name, most, so_far in (
+            pace_cycles = None if pace is None else pace / self._figure("capacity_kwh")[sites, 0]
+            for name, given, so_far in (
                 ("day", strategy.cycles_per_day, strategy.cycles_today_so_far),
                 ("year", strategy.cycles_per_year, strategy.cycles_this_year_so_far),
+                ("day", pace_cycles, strategy.cycles_today_so_far),
             ):
-                if most is None:
+                if given is None:
                     continue
+                most = np.asarray(given)
                 labels = calendar.of[name]
                 for label in np.unique(labels):
                     begun = so_far if label == labels[0] else 0.0
                     inside = labels == label
                     used = begun + own[:, inside].sum(axis=1)
-                    bound = max(most, begun) + forced[sites] + by_import[sites][:, inside].sum(axis=1)
+                    bound = np.maximum(most, begun) + forced[sites] + by_import[sites][:, inside].sum(axis=1)
                     broken = used > bound + SOC_TOLERANCE
                     if broken.any():
                         over = np.zeros(cycles.shape, dtype=np.bool_)
@@ -375,6 +396,33 @@ class _Judge:
                         value, most_of = np.zeros((len(cycles), 1)), np.zeros((len(cycles), 1))
                         value[sites, 0], most_of[sites, 0] = used, bound
                         self._refuse("cycle budget", f"cycles of a {name}", over, value, most_of)
+
+    def _pace_kwh_per_day(self) -> float | None:
+        """What a warranty leaves for each of its days, were all used alike."""
+        wanted = self._asked.strategy
+        if wanted.warranty_throughput_mwh is None or wanted.warranty_years is None:
+            return None
+        days_left = (wanted.warranty_years - wanted.warranty_elapsed_years) * 365.25
+        return max(0.0, wanted.warranty_throughput_mwh - wanted.warranty_used_mwh) * 1000 / days_left
+
+    def _self_consumption(self, after: Array) -> None:
+        """Nothing is bought while the battery could give more of what it would never miss."""
+        strategy, of = self._asked.strategy, self._of
+        if strategy.objective != "self_consumption" or strategy.budgeted:
+            return
+        idle = self._most_kw("discharge_kw") - of["discharge_kw"] > POWER_TOLERANCE_KW
+        shy = idle & (of["import_kw"] > POWER_TOLERANCE_KW) & (spare_soc(self._asked, after) > SPARE_SOC)
+        shy[:, : self._asked.shared_intervals] = False
+        shy[np.array([battery.tapered for battery in self._batteries])] = False
+        if shy.any():
+            self._refuse("self-consumption", "import with stored energy to spare", shy, of["import_kw"], 0.0)
+
+    def markets(self) -> None:
+        """What is traded and held comes with delivery, and with what the strategy allows of it."""
+        asked, of = self._asked, self._of
+        rules = [*rules_of_trades(asked, of), *rules_of_capacity(asked, of, self._most_kw, self._limits)]
+        for rule, what, value, bound in rules:
+            self._at_most(rule, what, value, bound, POWER_TOLERANCE_KW)
 
     def _forced_soc(self) -> tuple[Array, Array]:
         """What limits and band may make each battery give, whatever its budgets.
@@ -403,6 +451,7 @@ class _Judge:
         h = asked.step_h
         eur = of["import_kw"] * (h * asked.import_price) - of["export_kw"] * (h * asked.export_price)
         eur += of["discharge_kw"] * (h * self._figure("wear_eur_per_kwh"))
+        eur -= h * earned_per_h(asked, of)
         self._equal("cost", "cost_eur", of["cost_eur"], eur, MONEY_TOLERANCE_EUR)
         total = eur.sum(axis=1)
         if asked.demand_charges:

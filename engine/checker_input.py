@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from engine.arrays import Array
+from engine.arrays import Array, Mask
 from engine.assets import Site
 from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.request import Figure, Request, Series
 from engine.strategy import Strategy
+
+MARKETS = ("position_kw", "bid_price", "ask_price", "imbalance_price")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,9 @@ class Asked:
     export_limit_kw: Array
     charge_available_kw: Array
     discharge_available_kw: Array
+    reserve_soc: Array = field(default_factory=lambda: np.zeros((1, 1)))
+    markets: Mapping[str, Array] = field(default_factory=dict)
+    """Positions and prices of markets by their name in the request, those of a product as `balancing_price.fcr_n`."""
     strategy: Strategy = field(default_factory=Strategy)
     demand_charges: tuple[DemandCharge, ...] = ()
     shared_intervals: int = 0
@@ -65,6 +70,12 @@ class Asked:
             values = np.asarray(-math.inf if figure is None else figure, dtype=np.float64)
             return np.broadcast_to(values, len(sites))
 
+        markets = {
+            name: rows(name, getattr(request, name), 0.0) for name in MARKETS if getattr(request, name) is not None
+        }
+        for name in ("balancing_price", "balancing_sold_kw"):
+            for product, series in (getattr(request, name) or {}).items():
+                markets[f"{name}.{product}"] = rows(f"{name}.{product}", series, 0.0)
         return cls(
             sites=sites,
             index=index,
@@ -79,6 +90,8 @@ class Asked:
             export_limit_kw=rows("export_limit_kw", request.export_limit_kw, math.inf),
             charge_available_kw=rows("max_charge_kw", request.max_charge_kw, math.inf),
             discharge_available_kw=rows("max_discharge_kw", request.max_discharge_kw, math.inf),
+            reserve_soc=rows("reserve_soc", request.reserve_soc, 0.0),
+            markets=markets,
             strategy=request.strategy or Strategy(),
             demand_charges=tuple(request.demand_charges),
         )
@@ -90,7 +103,26 @@ class Asked:
             for name, values in vars(self).items()
             if isinstance(values, np.ndarray)
         }
+        cut["markets"] = {
+            name: values if len(values) == 1 else values[first:last] for name, values in self.markets.items()
+        }
         return replace(self, sites=self.sites[first:last], **cut)
+
+    @property
+    def solar_only(self) -> bool:
+        """Whether the battery may not be charged with bought energy."""
+        return not self.strategy.grid_charging or self.strategy.objective == "self_consumption"
+
+    @property
+    def stored_export(self) -> str:
+        """How far stored energy may reach the grid."""
+        return "never" if self.strategy.objective == "self_consumption" else self.strategy.battery_export
+
+    @property
+    def below_floor(self) -> Mask:
+        """Where exporting earns less than the strategy's floor, in the shape of the export price."""
+        floor = self.strategy.export_floor_eur_per_kwh
+        return np.zeros((1, 1), dtype=np.bool_) if floor is None else self.export_price < floor
 
 
 def _in_utc(index: pd.Index) -> pd.DatetimeIndex:

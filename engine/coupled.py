@@ -117,6 +117,9 @@ class _Search:
         self._convex = bool(self._stack.convex[0])
 
     def answer(self) -> Answer:
+        beyond, what = storage_dp.beyond(self._stack)
+        if beyond[0]:
+            raise NotExactHereError(what)
         free, why = self._dp()
         binding = self._binding(free)
         if not binding:
@@ -171,7 +174,7 @@ class _Search:
         dear_price = self._problem.breach.budget
         dear, dear_over, dear_dual = at(dear_price)
         if dear_over > 0:
-            return replace(dear, why="the cycle budget cannot be kept, and is exceeded as little as possible")
+            return replace(dear, why=f"the {budget.name} cannot be kept, and is exceeded as little as possible")
         cheap, cheap_price = free, 0.0
         cheap_over = self._over_kwh(budget, free)
         cheap_dual = float(objective_eur(self._stack, free.outcome)[0])
@@ -327,5 +330,5 @@ def _bind_together(couplings: list[Coupling]) -> str:
 
 def _name(coupling: Coupling) -> str:
     if isinstance(coupling, CycleBudget):
-        return f"the cycle budget of a {coupling.period}"
+        return f"the {coupling.name}"
     return coupling.charge.name if isinstance(coupling, PeakPeriod) else coupling

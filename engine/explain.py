@@ -9,6 +9,7 @@ import pandas as pd
 
 from engine.alternatives import DUST, MOVING_KW, budgets_at, next_best, taken_kwh
 from engine.errors import SolveError
+from engine.explain_wishes import markets, wishes
 
 if TYPE_CHECKING:
     from engine.budgets import CycleBudget
@@ -30,6 +31,7 @@ def explain(plan: Plan, position: int) -> str:
     sentences = [
         f"{local:%Y-%m-%d %H:%M %Z}: {_action(row)}.",
         _prices(plan, position),
+        markets(plan, row, position),
         _worth(plan, value, position),
         _binding(plan, row, position),
         _next_best(plan, position),
@@ -53,10 +55,12 @@ def summary(plan: Plan) -> str:
     money = plan.breakdown
     energy = {name: float(table[f"{name}_kw"].sum()) * h for name in ("import", "export", "charge", "discharge")}
     cycles = energy["discharge"] / plan.site.battery.discharge_efficiency / plan.site.battery.capacity_kwh
+    earned = {"trades": money.trading_eur, "imbalance": money.imbalance_eur, "balancing capacity": money.balancing_eur}
     lines = [
         f"{plan.site.name}: {local[0]:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M %Z}, {len(table)} x {h * 60:g} min",
         f"cost {plan.cost_eur:.4f} EUR: import {money.import_eur:.4f}, export {0.0 - money.export_eur:.4f}, "
-        f"wear {money.wear_eur:.4f}, demand charge {money.demand_eur:.4f}",
+        f"wear {money.wear_eur:.4f}, demand charge {money.demand_eur:.4f}"
+        + "".join(f", {name} {0.0 - eur:.4f}" for name, eur in earned.items() if eur),
         f"without the battery {idle_eur:.4f} EUR, so it saves {idle_eur - plan.cost_eur:.4f} EUR",
         ", ".join(f"{name} {kwh:.2f} kWh" for name, kwh in energy.items()) + f", {cycles:.2f} cycles",
         f"soc {problem.initial_soc:.1%} -> {float(table['soc'].iloc[-1]):.1%}",
@@ -76,7 +80,12 @@ def _couplings(plan: Plan, position: int) -> list[str]:
         for peak in problem.peaks
         if peak.added_eur(more) > peak.added_eur(imported)
     ]
-    return found + [f"the cycles of the {budget.period} are used up" for budget in _used_up(plan, position)]
+    return found + [
+        f"the cycles of the {budget.period} are used up"
+        if budget.kwh is None
+        else f"what the warranty allows for a {budget.period} is used up"
+        for budget in _used_up(plan, position)
+    ]
 
 
 def _used_up(plan: Plan, position: int) -> list[CycleBudget]:
@@ -89,6 +98,11 @@ def _prices(plan: Plan, position: int) -> str:
     problem = plan.problem
     bought, sold = problem.import_price[position], problem.export_price[position]
     weighed = problem.decision_import_price[position]
+    if problem.strategy.objective == "self_consumption":
+        return (
+            f"Buying costs {bought:.4f}, selling earns {sold:.4f} EUR/kWh; self-consumption minds neither, "
+            "a kWh bought counts as one euro."
+        )
     carbon = f" ({weighed:.4f} with its carbon)" if weighed != bought else ""
     return f"Buying costs {bought:.4f}{carbon}, selling earns {sold:.4f} EUR/kWh."
 
@@ -98,7 +112,7 @@ def _worth(plan: Plan, value: float, position: int) -> str:
     battery = plan.site.battery
     if value >= plan.problem.breach.final * (1 - DUST):
         return "Stored energy decides here whether a limit is kept, which no money outranks."
-    pays_above = value / battery.discharge_efficiency + battery.wear_eur_per_kwh
+    pays_above = value / battery.discharge_efficiency + plan.problem.decision_wear
     # Where cycles are scarce they have a price too, which each kWh that is taken out has to earn.
     discharging = "" if _used_up(plan, position) else f" and discharging above {pays_above:.4f}"
     return (
@@ -156,5 +170,6 @@ def _binding(plan: Plan, row: pd.Series, position: int) -> str:
             )
     if problem.reserve_soc[position] > 0 and abs(row["soc"] - problem.reserve_soc[position]) <= DUST:
         binding.append("the reserve is all that is left at the end of it")
+    binding += wishes(plan, row, position)
     binding += _couplings(plan, position)
     return f"Binding: {', '.join(binding)}." if binding else "No limit binds."

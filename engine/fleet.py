@@ -29,7 +29,7 @@ from engine.plan import Plan, Solution, assemble
 from engine.planner import refuse_faults, solve
 from engine.prices import PriceCurve
 from engine.problem import ProblemStack
-from engine.request import Figure, Request, Series, TerminalValue
+from engine.request import Figure, Request, Series, SeriesByProduct, TerminalValue
 from engine.strategy import Strategy
 
 # Values in an array of a chunk: enough sites to make a thread's turn worth it, few enough for the processor's cache.
@@ -111,6 +111,13 @@ def optimise_fleet(
     max_discharge_kw: Series | None = None,
     reserve_soc: Series | None = None,
     carbon_kg_per_kwh: Series | None = None,
+    position_kw: Series | None = None,
+    bid_price: Series | None = None,
+    ask_price: Series | None = None,
+    imbalance_price: Series | None = None,
+    schedule_kw: Series | None = None,
+    balancing_price: SeriesByProduct | None = None,
+    balancing_sold_kw: SeriesByProduct | None = None,
     time_limit_s: float | None = None,
     money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
     workers: int | None = None,
@@ -136,6 +143,13 @@ def optimise_fleet(
         max_discharge_kw: As in `optimise`.
         reserve_soc: As in `optimise`.
         carbon_kg_per_kwh: As in `optimise`.
+        position_kw: As in `optimise`; so are the six below.
+        bid_price: What one more kWh sold intraday earns [EUR/kWh].
+        ask_price: What a kWh bought intraday costs [EUR/kWh].
+        imbalance_price: What a kWh of imbalance is settled at [EUR/kWh].
+        schedule_kw: Mean power to follow [kW].
+        balancing_price: What a kW of each product earns per hour [EUR/kW/h].
+        balancing_sold_kw: What of each is sold already [kW].
         time_limit_s: Longest time for one site that needs the linear program or MILP [s].
         money_tolerance_eur: As in `optimise`.
         workers: Threads; None takes as many as there are processors.
@@ -166,6 +180,13 @@ def optimise_fleet(
         max_discharge_kw=max_discharge_kw,
         reserve_soc=reserve_soc,
         carbon_kg_per_kwh=carbon_kg_per_kwh,
+        position_kw=position_kw,
+        bid_price=bid_price,
+        ask_price=ask_price,
+        imbalance_price=imbalance_price,
+        schedule_kw=schedule_kw,
+        balancing_price=balancing_price,
+        balancing_sold_kw=balancing_sold_kw,
     )
     if workers is not None and not is_count(workers):
         raise InputError("workers", f"value {workers!r} is not 1 or more", "give a number of threads, or None")
@@ -229,6 +250,8 @@ class _Batch:
             self.solved_singly[first + number] = solution
             for name in ("charge_kw", "discharge_kw", "curtailment_kw", "marginal_value_eur_per_kwh"):
                 getattr(decisions, name)[number] = getattr(solution.decisions, name)[0]
+            for product, held_kw in decisions.balancing_kw.items():
+                held_kw[number] = solution.decisions.balancing_kw[product][0]
         if unproved:
             outcome = reckon(stack, decisions)
         cost = outcome.cost_eur.sum(axis=1)

@@ -18,6 +18,7 @@ from engine.assets import Site
 from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.figures import SiteFigures
+from engine.market_inputs import WEIGHT_IN_STORE, refuse_uncurtailable, self_consumption_weights, wanted
 from engine.prices import PriceCurve
 from engine.problem import ProblemStack
 from engine.request import Figure, Request, Series, TerminalValue
@@ -61,6 +62,15 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
     pv_kw = reader.power("pv", request.pv, 0.0)
     figures = SiteFigures.of(sites)
     index = reader.index
+    export_price = reader.price("export_price", request.export_price)
+    import_target_kw, guarded = np.inf, np.zeros((1, 1), dtype=np.bool_)
+    if strategy.import_target_kw is not None and strategy.import_target_price_eur_per_kwh is None:
+        import_target_kw = strategy.import_target_kw
+    if strategy.export_floor_eur_per_kwh is not None and strategy.export_guard == "curtail":
+        refuse_uncurtailable(sites)
+        guarded = export_price < strategy.export_floor_eur_per_kwh
+    import_limit_kw = np.minimum(figures.import_limit_kw, reader.limit("import_limit_kw", request.import_limit_kw))
+    export_limit_kw = np.minimum(figures.export_limit_kw, reader.limit("export_limit_kw", request.export_limit_kw))
     stack = ProblemStack(
         sites=tuple(sites),
         figures=figures,
@@ -69,18 +79,19 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
         index=index,
         step_h=step_hours(index),
         import_price=reader.price("import_price", request.import_price),
-        export_price=reader.price("export_price", request.export_price),
+        export_price=export_price,
         carbon_kg_per_kwh=reader.carbon(request.carbon_kg_per_kwh),
         load_kw=load_kw,
         pv_kw=pv_kw,
-        import_limit_kw=np.minimum(figures.import_limit_kw, reader.limit("import_limit_kw", request.import_limit_kw)),
-        export_limit_kw=np.minimum(figures.export_limit_kw, reader.limit("export_limit_kw", request.export_limit_kw)),
+        import_limit_kw=np.minimum(import_limit_kw, import_target_kw),
+        export_limit_kw=np.where(guarded, 0.0, export_limit_kw) if guarded.any() else export_limit_kw,
         charge_available_kw=reader.limit("max_charge_kw", request.max_charge_kw),
         discharge_available_kw=reader.limit("max_discharge_kw", request.max_discharge_kw),
         reserve_soc=np.maximum(reader.fraction("reserve_soc", request.reserve_soc), strategy.reserve_soc),
         initial_soc=reader.soc("initial_soc", request.initial_soc, SOC_REPORT_MARGIN),
         final_soc_min=_final_soc(reader, request.final_soc_min, figures.max_soc),
-        **_terminal_value(request.terminal_value_eur_per_kwh),
+        wanted=wanted(reader, strategy, request) | self_consumption_weights(strategy, len(index)),
+        **_terminal_value(request.terminal_value_eur_per_kwh if strategy.objective == "cost" else WEIGHT_IN_STORE),
     )
     if strategy.carbon_eur_per_kg and request.carbon_kg_per_kwh is None:
         raise InputError(
@@ -155,6 +166,21 @@ class _Reader:
             values < 0,
             lambda row, t: f"value {values[row, t]:g} kW at {self.at(t)} is below 0",
             "load and PV are separate and never negative; split a net series into both",
+        )
+        return values
+
+    def signed(self, name: str, series: Series) -> Array:
+        """Powers of either sign [kW]."""
+        values = self._finite(name, series)
+        figures = SiteFigures.of(self.sites)
+        battery_kw = np.maximum(figures.max_charge_kw, figures.max_discharge_kw)
+        bound = np.maximum(POWER_PLAUSIBILITY_FLOOR_KW, POWER_PLAUSIBILITY_FACTOR * battery_kw).max()
+        self._refuse(
+            name,
+            series,
+            np.abs(values) > bound,
+            lambda row, t: f"value {values[row, t]:g} kW at {self.at(t)} is beyond +-{bound:g} kW",
+            "if the series is in W, divide it by 1000; if it is right, the battery is too small for it",
         )
         return values
 

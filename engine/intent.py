@@ -147,5 +147,12 @@ def _curtails(plan: Plan) -> list[bool]:
     """
     curtailment_kw = plan.table["curtailment_kw"].to_numpy()
     sun_kw = plan.table["pv_kw"].to_numpy() + curtailment_kw
-    loses = (plan.problem.export_price < 0) & (sun_kw > SMALLEST_CURTAILMENT_KW) & plan.problem.pv_curtailable
+    strategy, least_eur_per_kwh = plan.problem.strategy, 0.0
+    if strategy.export_guard == "curtail" and strategy.export_floor_eur_per_kwh is not None:
+        least_eur_per_kwh = max(0.0, strategy.export_floor_eur_per_kwh)
+    loses = (
+        (plan.problem.export_price < least_eur_per_kwh)
+        & (sun_kw > SMALLEST_CURTAILMENT_KW)
+        & plan.problem.pv_curtailable
+    )
     return list(loses | (curtailment_kw > SMALLEST_CURTAILMENT_KW))

@@ -16,6 +16,7 @@ from numba import njit
 from engine.arrays import Array
 from engine.intent import Intent, IntentMode
 from engine.plan import Plan
+from engine.problem import DispatchProblem
 
 Stretch = tuple[int, int, Intent]
 """First and last interval, both included, and what is done there."""
@@ -49,12 +50,13 @@ class IntentValue:
         given = (
             problem.surplus_kw,
             problem.decision_import_price,
-            problem.export_price,
+            problem.decision_export_price,
             problem.max_charge_kw,
             problem.max_discharge_kw,
             problem.export_limit_kw,
         )
         self._series = np.array([np.broadcast_to(series, problem.intervals) for series in given])
+        self._commitments = _laid_out(problem)
         # For this what is missing can be had at any time; a limit that hangs on it has no price in money.
         self._dearest = max(0.0, float(problem.decision_import_price.max())) / battery.charge_efficiency
         self._worth_at_end = min(float(plan.marginal_value.iloc[-1]), self._dearest)
@@ -137,8 +139,9 @@ class IntentValue:
             intent.battery_kw,
             stored_kwh,
             edges_kwh,
-            (*figures, battery.wear_eur_per_kwh),
+            (*figures, self._problem.decision_wear),
             (self._series if series is None else series)[:, first : last + 1],
+            self._commitments[:, :, first : last + 1],
             import_kw[first : last + 1],
             np.inf if intent.export_limit_kw is None else intent.export_limit_kw,
         )
@@ -150,6 +153,15 @@ class IntentValue:
         return float(self._problem.stack.demand_eur(import_kw[np.newaxis])[0])
 
 
+def _laid_out(problem: DispatchProblem) -> Array:
+    """K commitments as power, price above, price below, and whether they are the battery's; shape (4, K, T)."""
+    rows = [
+        (c.at_kw, c.above_eur_per_kwh, c.below_eur_per_kwh, np.full(problem.intervals, float(c.of == "battery")))
+        for c in problem.commitments
+    ]
+    return np.ascontiguousarray(np.array(rows).reshape(len(rows), 4, problem.intervals).swapaxes(0, 1))
+
+
 @njit(cache=True)
 def _carry_out(
     follows: bool,
@@ -158,6 +170,7 @@ def _carry_out(
     edges_kwh: npt.NDArray[np.float64],
     figures: tuple[float, float, float, float, float],
     series: Array,
+    commitments: Array,
     import_kw: Array,
     most_sold_kw: float,
 ) -> tuple[float, float]:
@@ -176,4 +189,8 @@ def _carry_out(
         import_kw[t] = max(0.0, drawn_kw)
         sold_kw = min(max(0.0, -drawn_kw), export_limit_kw[t], most_sold_kw)
         eur += step_h * (import_price[t] * import_kw[t] - export_price[t] * sold_kw + wear * discharge_kw)
+        for k in range(commitments.shape[1]):
+            at_kw, above, below, of_battery = commitments[:, k, t]
+            beyond_kw = (charge_kw - discharge_kw if of_battery > 0 else import_kw[t] - sold_kw) - at_kw
+            eur += step_h * (above * beyond_kw if beyond_kw > 0 else -below * beyond_kw)
     return eur, stored_kwh

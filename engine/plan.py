@@ -15,6 +15,7 @@ import pandas as pd
 
 from engine.arrays import Array
 from engine.assets import Site
+from engine.commitments import trades_of
 from engine.decisions import Decisions, Outcome, plan_columns, taken_kwh
 from engine.errors import InputError
 from engine.problem import DispatchProblem
@@ -34,7 +35,15 @@ COLUMNS = (
     "cost_eur",
 )
 LimitName = Literal[
-    "min_soc", "max_soc", "import_limit_kw", "export_limit_kw", "final_soc_min", "reserve_soc", "cycle_budget_kwh"
+    "min_soc",
+    "max_soc",
+    "import_limit_kw",
+    "export_limit_kw",
+    "final_soc_min",
+    "reserve_soc",
+    "cycle_budget_kwh",
+    "position_kw",
+    "balancing_sold_kw",
 ]
 # Below this a power or a fraction is arithmetic dust, not a decision.
 DUST = 1e-7
@@ -74,7 +83,10 @@ class Breach:
 
 @dataclass(frozen=True)
 class CostBreakdown:
-    """Where a plan's cost comes from [EUR]; `import_eur - export_eur + wear_eur + demand_eur` is the cost."""
+    """Where a plan's cost comes from [EUR].
+
+    `import_eur - export_eur + wear_eur + demand_eur - trading_eur - imbalance_eur - balancing_eur` is the cost.
+    """
 
     import_eur: float
     """Paid for bought energy (negative at negative prices)."""
@@ -84,6 +96,12 @@ class CostBreakdown:
     """Ageing of the battery."""
     demand_eur: float = 0.0
     """What the horizon's import adds to demand charges."""
+    trading_eur: float = 0.0
+    """Earned by intraday trades (negative: paid for what was bought)."""
+    imbalance_eur: float = 0.0
+    """Earned by delivering more than was sold, or less, at the imbalance price (negative: paid)."""
+    balancing_eur: float = 0.0
+    """Earned by balancing capacity that is held."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +112,10 @@ class Plan:
     problem: DispatchProblem
     table: pd.DataFrame
     """One row per interval, indexed by `start` (UTC), columns `COLUMNS`: powers in kW at the AC side, `pv_kw`
-    what is used of the sun after `curtailment_kw`, `soc` at the END of the interval, `cost_eur` with wear."""
+    what is used of the sun after `curtailment_kw`, `soc` at the END of the interval, `cost_eur` with wear.
+
+    With a position also `trade_kw` (sold, negative bought) and `imbalance_kw` (delivered, negative lacking, without
+    having been sold), and with balancing capacity what is held of each product, as `fcr_n_kw`."""
     breakdown: CostBreakdown
     marginal_value: pd.Series
     """What one more stored kWh would save, at the end of each interval [EUR/kWh]."""
@@ -116,7 +137,7 @@ class Plan:
     def cost_eur(self) -> float:
         """Energy bought less energy sold plus wear, over the horizon, and what it adds to demand charges [EUR].
 
-        Stored energy, carbon and preferences have no part in it.
+        Less what trades, imbalance and balancing capacity earn. Stored energy, carbon and preferences have no part.
         """
         return math.fsum(self.table["cost_eur"]) + self.breakdown.demand_eur
 
@@ -208,7 +229,7 @@ def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome) -> 
     """
     decisions = solution.decisions
     columns = plan_columns(problem.stack, decisions, outcome)
-    table = pd.DataFrame({name: columns[name][0] for name in COLUMNS}, index=problem.index)
+    table = pd.DataFrame({name: values[0] for name, values in columns.items()}, index=problem.index)
     demand_eur = float(problem.stack.demand_eur(outcome.import_kw)[0])
     return Plan(
         site=problem.site,
@@ -219,6 +240,12 @@ def assemble(problem: DispatchProblem, solution: Solution, outcome: Outcome) -> 
             math.fsum(outcome.export_eur[0]),
             math.fsum(outcome.wear_eur[0]),
             demand_eur,
+            *(
+                (math.fsum(outcome.trades.trading_eur[0]), math.fsum(outcome.trades.imbalance_eur[0]))
+                if outcome.trades is not None
+                else (0.0, 0.0)
+            ),
+            0.0 if outcome.balancing_eur is None else math.fsum(outcome.balancing_eur[0]),
         ),
         marginal_value=pd.Series(
             decisions.marginal_value_eur_per_kwh[0], index=problem.index, name="marginal_value_eur_per_kwh"
@@ -240,7 +267,14 @@ def cost_without_battery_eur(problem: DispatchProblem) -> float:
     if problem.pv_curtailable:
         sold = np.minimum(sold, problem.export_limit_kw)
     energy_eur = problem.step_h * math.fsum(problem.import_price * bought - problem.export_price * sold)
+    trades = trades_of(problem.stack, (bought - sold)[np.newaxis])
+    if trades is not None:
+        energy_eur -= math.fsum(trades.trading_eur[0]) + math.fsum(trades.imbalance_eur[0])
     return energy_eur + float(problem.stack.demand_eur(bought[np.newaxis])[0])
+
+
+def _drawn_kw(table: pd.DataFrame) -> Array:
+    return np.asarray(table["import_kw"] - table["export_kw"], dtype=np.float64)
 
 
 def _breaches(problem: DispatchProblem, table: pd.DataFrame, taken: Array) -> tuple[Breach, ...]:
@@ -259,6 +293,15 @@ def _breaches(problem: DispatchProblem, table: pd.DataFrame, taken: Array) -> tu
         "export_limit_kw": ("export_kw", problem.export_limit_kw),
     }
     found: list[Breach] = []
+    for commitment in problem.commitments:
+        if commitment.role == "promise":
+            delivered, promised = -_drawn_kw(table), -commitment.at_kw
+            for t in np.flatnonzero(commitment.eur_per_h(-delivered) > DUST * problem.breach.promise):
+                found.append(Breach("position_kw", problem.index[int(t)], float(delivered[t]), float(promised[t])))
+    for offer in problem.balancing:
+        held = table[f"{offer.name}_kw"].to_numpy()
+        for t in np.flatnonzero(offer.sold_kw - held > DUST):
+            found.append(Breach("balancing_sold_kw", problem.index[int(t)], float(held[t]), float(offer.sold_kw[t])))
     for limits, side in ((floors, -1.0), (ceilings, 1.0)):
         for limit, (column, bounds) in limits.items():
             values = table[column].to_numpy()
@@ -266,6 +309,6 @@ def _breaches(problem: DispatchProblem, table: pd.DataFrame, taken: Array) -> tu
                 found.append(Breach(limit, problem.index[int(t)], float(values[t]), float(bounds[t])))
     for budget in problem.budgets:
         if budget.over_kwh(taken, battery.capacity_kwh) > DUST * battery.capacity_kwh:
-            used, most = float(budget.used_kwh(taken)), budget.cycles * battery.capacity_kwh
+            used, most = float(budget.used_kwh(taken)), float(budget.most_kwh(battery.capacity_kwh))
             found.append(Breach("cycle_budget_kwh", problem.index[budget.first], used, most))
     return tuple(found)

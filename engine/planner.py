@@ -18,7 +18,7 @@ from engine.inputs import build_stack, in_euros
 from engine.plan import Plan, Solution, assemble
 from engine.prices import PriceCurve
 from engine.problem import DispatchProblem
-from engine.request import Request, TerminalValue
+from engine.request import Request, SeriesByProduct, TerminalValue
 from engine.strategy import Strategy
 
 SolverName = Literal["auto", "dp", "lp"]
@@ -42,6 +42,13 @@ def optimise(
     max_discharge_kw: pd.Series | None = None,
     reserve_soc: pd.Series | None = None,
     carbon_kg_per_kwh: pd.Series | None = None,
+    position_kw: pd.Series | None = None,
+    bid_price: pd.Series | None = None,
+    ask_price: pd.Series | None = None,
+    imbalance_price: pd.Series | None = None,
+    schedule_kw: pd.Series | None = None,
+    balancing_price: SeriesByProduct | None = None,
+    balancing_sold_kw: SeriesByProduct | None = None,
     solver: SolverName = "auto",
     time_limit_s: float | None = None,
     money_tolerance_eur: float = MONEY_TOLERANCE_EUR,
@@ -71,6 +78,16 @@ def optimise(
         reserve_soc: State of charge to hold at the end of each interval [fraction], soft as `Strategy.reserve_soc`,
             of which it is a series.
         carbon_kg_per_kwh: Carbon intensity of bought energy [kg/kWh], weighed by `Strategy.carbon_eur_per_kg`.
+        position_kw: Mean power that is sold already (+) or bought (-), for `Strategy.intraday` and `imbalance_kw` [kW].
+            None: nothing is. Where there is one, `import_price` and `export_price` are what the meter costs and earns
+            besides the market: grid fees, taxes, 0 for a battery that has none.
+        bid_price: What one more kWh sold intraday earns [EUR/kWh].
+        ask_price: What a kWh bought intraday costs [EUR/kWh]; never below the bid.
+        imbalance_price: What a kWh of imbalance is expected to be settled at, either way [EUR/kWh].
+        schedule_kw: Mean power to follow, of the grid (+ imports) or the battery (+ discharges) as `Strategy.follow`
+            says [kW].
+        balancing_price: What a kW of each product that is offered earns per hour [EUR/kW/h], as `{"fcr_n": series}`.
+        balancing_sold_kw: What of each is sold already and has to be held [kW].
         solver: ``"dp"`` for the dynamic program, ``"lp"`` for the linear program or MILP, ``"auto"`` for the first that
             is exact and fast. Both are exact; `Plan.solver` and `Plan.why` say which answered, and why.
         time_limit_s: Longest time for a run of the linear program or MILP [s]. None: a minute, and for long horizons a
@@ -104,6 +121,13 @@ def optimise(
         max_discharge_kw=max_discharge_kw,
         reserve_soc=reserve_soc,
         carbon_kg_per_kwh=carbon_kg_per_kwh,
+        position_kw=position_kw,
+        bid_price=bid_price,
+        ask_price=ask_price,
+        imbalance_price=imbalance_price,
+        schedule_kw=schedule_kw,
+        balancing_price=balancing_price,
+        balancing_sold_kw=balancing_sold_kw,
     )
     stack = build_stack([site], request)
     problem = stack.site(0)

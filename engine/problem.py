@@ -6,8 +6,8 @@ of one. `engine.inputs` builds it and refuses what cannot become a plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -17,8 +17,10 @@ import pandas as pd
 
 from engine.arrays import Array, Mask
 from engine.assets import Battery, Site
+from engine.balancing import BalancingOffer, ProductName, most_kw, offers
 from engine.breaches import BreachPrices, breach_prices
 from engine.budgets import CycleBudget, cycle_budgets
+from engine.commitments import Commitment, money_commitments, promises, wishes
 from engine.demand import DemandCharge, PeakPeriod, peak_periods
 from engine.figures import SiteFigures
 from engine.strategy import Strategy
@@ -40,7 +42,12 @@ class DispatchProblem:
     import_price: Array
     export_price: Array
     decision_import_price: Array
-    """`import_price` with the carbon of a bought kWh weighed in; what solvers go by."""
+    """`import_price` with the carbon of a bought kWh weighed in; what solvers go by. Self-consumption has its own."""
+    decision_export_price: Array
+    decision_wear: float
+    """Wear and what a discharged kWh must earn besides."""
+    lowest_price: Array
+    """The least that a kWh drawn may cost at the margin, commitments included."""
     load_kw: Array
     pv_kw: Array
     """Power that the sun offers."""
@@ -71,6 +78,8 @@ class DispatchProblem:
     solar_guard_binds: Mask
     budgets: tuple[CycleBudget, ...]
     peaks: tuple[PeakPeriod, ...]
+    commitments: tuple[Commitment, ...]
+    balancing: tuple[BalancingOffer, ...]
 
     @property
     def intervals(self) -> int:
@@ -81,6 +90,12 @@ class DispatchProblem:
     def battery(self) -> Battery:
         """The site's battery."""
         return self.site.battery
+
+    @property
+    def headroom_floor_soc(self) -> Array:
+        """Store below this carries no balancing capacity: the band's edge, and a reserve that no money gives up."""
+        priced = self.strategy.reserve_breach_price is not None
+        return np.maximum(self.battery.min_soc, 0.0 if priced else self.reserve_soc) + np.zeros(self.intervals)
 
     @property
     def kept(self) -> float:
@@ -130,6 +145,9 @@ class ProblemStack:
     final_soc_min: Array
     terminal_up_to_soc: Array
     terminal_value: Array
+    wanted: Mapping[str, Array] = field(default_factory=dict)
+    """Series that only some strategies need, by their name in `Request`, those of a product as `balancing_price.fcr_n`,
+    and the weights of self-consumption; empty for most."""
     breach_of_whole: BreachPrices[Array] | None = None
     """Of a part of a horizon: the breach prices of the whole, so that both weigh alike."""
 
@@ -141,14 +159,16 @@ class ProblemStack:
         cut: dict[str, Any] = {
             name: _rows(getattr(self, name), first, last) for name in (*_GIVEN_SERIES, *_GIVEN_FIGURES)
         }
+        cut["wanted"] = {name: _rows(series, first, last) for name, series in self.wanted.items()}
         return replace(self, sites=self.sites[first:last], figures=self.figures.some(first, last), **cut)
 
     def part(self, first: int, last: int, initial_soc: float) -> ProblemStack:
         """Intervals `first` to before `last`, starting at a state of charge; without the end's demands if it is cut."""
         changed: dict[str, Any] = {
-            name: series[:, first:last] if series.shape[1] > 1 else series
+            name: _columns(series, first, last)
             for name, series in ((name, getattr(self, name)) for name in _GIVEN_SERIES)
         }
+        changed["wanted"] = {name: _columns(series, first, last) for name, series in self.wanted.items()}
         if last < len(self.index):
             changed["final_soc_min"] = np.full_like(self.final_soc_min, -np.inf)
             changed["terminal_value"] = np.zeros_like(self.terminal_value)
@@ -187,10 +207,42 @@ class ProblemStack:
 
     @cached_property
     def decision_import_price(self) -> Array:
-        """Import price with carbon weighed in."""
+        """Import price with carbon weighed in; of self-consumption what a bought kWh weighs."""
+        if self.strategy.objective == "self_consumption":
+            return self.wanted["weight_of_import"]
         if not self.strategy.carbon_eur_per_kg:
             return self.import_price
         return self.import_price + self.strategy.carbon_eur_per_kg * self.carbon_kg_per_kwh
+
+    @cached_property
+    def decision_export_price(self) -> Array:
+        """Export price, or of self-consumption what a kWh fed in weighs."""
+        if self.strategy.objective == "self_consumption":
+            return self.wanted["weight_of_export"]
+        return self.export_price
+
+    @cached_property
+    def decision_wear(self) -> Array:
+        """What a discharged kWh must earn, shape (N, 1) [EUR/kWh]."""
+        if self.strategy.objective == "self_consumption":
+            return np.zeros_like(self.wear_eur_per_kwh)
+        return self.wear_eur_per_kwh + self.strategy.throughput_price_eur_per_kwh
+
+    @cached_property
+    def commitments(self) -> tuple[Commitment, ...]:
+        """What missing a power costs."""
+        return (*money_commitments(self), *wishes(self), *promises(self))
+
+    @cached_property
+    def balancing(self) -> tuple[ProductName, ...]:
+        """Products of balancing capacity that are offered."""
+        return tuple(most_kw(self.strategy))
+
+    @cached_property
+    def lowest_price(self) -> Array:
+        """The least that a kWh drawn may cost at the margin, commitments included."""
+        below = sum(commitment.below_eur_per_kwh for commitment in self.commitments)
+        return np.asarray(np.minimum(self.decision_import_price, self.decision_export_price) - below)
 
     @cached_property
     def surplus_kw(self) -> Array:
@@ -201,16 +253,20 @@ class ProblemStack:
     def max_charge_kw(self) -> Array:
         """Charging power that rating, availability and guards leave."""
         most = np.minimum(self.figures.max_charge_kw, self.charge_available_kw)
-        return most if self.strategy.grid_charging else np.minimum(most, np.maximum(self.surplus_kw, 0.0))
+        return most if self.strategy.buys_to_charge else np.minimum(most, np.maximum(self.surplus_kw, 0.0))
 
     @cached_property
     def max_discharge_kw(self) -> Array:
         """Discharging power that rating, availability and guards leave."""
         most = np.minimum(self.figures.max_discharge_kw, self.discharge_available_kw)
-        if self.strategy.battery_export == "behind_pv":
-            return np.minimum(most, self.load_kw)
-        if self.strategy.battery_export == "never":
+        floor = self.strategy.export_floor_eur_per_kwh
+        if self.strategy.stored_export == "behind_pv":
+            most = np.minimum(most, self.load_kw)
+        if self.strategy.stored_export == "never":
             return np.minimum(most, np.maximum(-self.surplus_kw, 0.0))
+        if floor is not None and self.strategy.export_guard == "hold_battery":
+            held = np.minimum(most, np.maximum(-self.surplus_kw, 0.0))
+            return np.where(self.export_price < floor, held, most)
         return most
 
     @cached_property
@@ -239,20 +295,28 @@ class ProblemStack:
         """What limits cost that are not kept, each of shape (N, 1)."""
         if self.breach_of_whole is not None:
             return self.breach_of_whole
-        prices = (self.decision_import_price, self.export_price, self.terminal_value)
+        prices = (self.decision_import_price, self.decision_export_price, self.terminal_value)
         dearest = reduce(np.maximum, (np.abs(price).max(axis=1, keepdims=True) for price in prices))
         # To charge a kWh within one interval may raise a peak by this much.
         dearest = dearest + sum(_steepest_eur_per_kw(charge) for charge in self.demand_charges) / self.step_h
+        for commitment in (*money_commitments(self), *wishes(self)):
+            slopes = np.maximum(np.abs(commitment.above_eur_per_kwh), np.abs(commitment.below_eur_per_kwh))
+            dearest = dearest + slopes.max(axis=1, keepdims=True)
+        # A kWh in store carries up to 3 kW of balancing capacity, all along.
+        carried_kw_h = 3 * self.step_h * len(self.index)
+        for name in self.balancing:
+            dearest = dearest + carried_kw_h * np.abs(self.wanted[f"balancing_price.{name}"]).max(axis=1, keepdims=True)
         asked = self.strategy.reserve_breach_price
         return breach_prices(
             dearest,
-            self.wear_eur_per_kwh,
+            self.decision_wear,
             carried=self.charge_efficiency * self.discharge_efficiency * self.kept ** len(self.index),
             tapered=self.figures.tapered > 0,
             loses=self.kept < 1,
             reserve_price=None if asked is None else asked * self.step_h,
             reserved=bool(self.reserve_soc.any()),
             intervals=len(self.index),
+            promised=self.strategy.trades or bool(self.balancing),
         )
 
     def terminal_worth_eur(self, soc: Array) -> Array:
@@ -274,24 +338,26 @@ class ProblemStack:
         charged, rte being the round-trip efficiency.
         """
         rte = self.charge_efficiency * self.discharge_efficiency
-        lower_price = np.minimum(self.decision_import_price, self.export_price)
-        return (1 - rte) * lower_price + rte * self.wear_eur_per_kwh < 0
+        return (1 - rte) * self.lowest_price + rte * self.decision_wear < 0
 
     @cached_property
     def selling_beats_buying(self) -> Mask:
         """Intervals in which importing and exporting at once would pay."""
-        return self.export_price > self.decision_import_price
+        return self.decision_export_price > self.decision_import_price
 
     @cached_property
     def solar_guard_binds(self) -> Mask:
         """Intervals in which it would pay to charge with PV and to buy, for next to nothing, for the load it leaves."""
-        if self.strategy.grid_charging:
+        if self.strategy.buys_to_charge:
             return np.zeros((1, 1), dtype=np.bool_)
-        return (self.decision_import_price <= NEXT_TO_NOTHING) & self.pv_curtailable & (self.surplus_kw > 0)
+        price = self.lowest_price if self.commitments else self.decision_import_price
+        return (price <= NEXT_TO_NOTHING) & self.pv_curtailable & (self.surplus_kw > 0)
 
     @cached_property
     def convex(self) -> Mask:
         """Sites whose interval costs are all convex in the change of the store, shape (N,)."""
+        if self.commitments:
+            return np.zeros(len(self), dtype=np.bool_)  # kinks are laid in by the general way alone
         odd = self.burning_pays | self.selling_beats_buying | self.solar_guard_binds | (self.idle_over_export_kw > 0)
         return np.array(np.broadcast_to(~odd.any(axis=1), (len(self),)))
 
@@ -344,6 +410,8 @@ class ProblemStack:
             breach=BreachPrices(*(float(_row(np.asarray(price), number)[0]) for price in self.breach)),
             budgets=zone.budgets,
             peaks=zone.peaks,
+            commitments=tuple(commitment.row(number, intervals) for commitment in self.commitments),
+            balancing=offers(self.strategy, self.index, {n: _row(s, number) for n, s in self.wanted.items()}),
             **values,
         )
 
@@ -353,9 +421,10 @@ _GIVEN_SERIES = (
     *("import_limit_kw", "export_limit_kw", "charge_available_kw", "discharge_available_kw"),
 )
 _GIVEN_FIGURES = ("initial_soc", "final_soc_min", "terminal_value")
-_FIGURES = ("initial_soc", "final_soc_min")
+_FIGURES = ("initial_soc", "final_soc_min", "decision_wear")
 _SERIES = (
-    *("import_price", "export_price", "decision_import_price", "load_kw", "pv_kw", "surplus_kw", "reserve_soc"),
+    *("import_price", "export_price", "decision_import_price", "decision_export_price", "lowest_price", "load_kw"),
+    *("pv_kw", "surplus_kw", "reserve_soc"),
     *("import_limit_kw", "export_limit_kw", "max_charge_kw", "max_discharge_kw", "most_import_kw", "most_export_kw"),
     *("idle_over_import_kw", "idle_over_export_kw", "burning_pays", "selling_beats_buying", "solar_guard_binds"),
 )
@@ -363,6 +432,10 @@ _SERIES = (
 
 def _rows(array: Array, first: int, last: int) -> Array:
     return array if len(array) == 1 else array[first:last]
+
+
+def _columns(array: Array, first: int, last: int) -> Array:
+    return array[:, first:last] if array.shape[1] > 1 else array
 
 
 def _row(array: Array, number: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from engine.strategy import Strategy
 Series = pd.Series | pd.DataFrame
 Figure = float | Sequence[float] | npt.NDArray[np.float64] | pd.Series
 TerminalValue = float | Sequence[tuple[float, float]]
+SeriesByProduct = Mapping[str, Series]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,3 +41,10 @@ class Request:
     max_discharge_kw: Series | None = None
     reserve_soc: Series | None = None
     carbon_kg_per_kwh: Series | None = None
+    position_kw: Series | None = None
+    bid_price: Series | None = None
+    ask_price: Series | None = None
+    imbalance_price: Series | None = None
+    schedule_kw: Series | None = None
+    balancing_price: SeriesByProduct | None = None
+    balancing_sold_kw: SeriesByProduct | None = None

@@ -13,6 +13,7 @@ import pandas as pd
 from engine import checker
 from engine.arrays import Array, is_number
 from engine.assets import Site
+from engine.balancing import most_kw
 from engine.decisions import reckon
 from engine.demand import DemandCharge
 from engine.effort import MONEY_TOLERANCE_EUR, Effort
@@ -44,6 +45,11 @@ class Scenario:
     max_discharge_kw: pd.Series | None = None
     reserve_soc: pd.Series | None = None
     carbon_kg_per_kwh: pd.Series | None = None
+    position_kw: pd.Series | None = None
+    bid_price: pd.Series | None = None
+    ask_price: pd.Series | None = None
+    imbalance_price: pd.Series | None = None
+    schedule_kw: pd.Series | None = None
 
     def request(self, **shared: Any) -> Request:
         """What is asked of this future, given what is asked of all.
@@ -128,6 +134,12 @@ def optimise_scenarios(
     for name, value, most in (("cvar_weight", cvar_weight, 1.0), ("cvar_level", cvar_level, 1 - 1e-9)):
         if not is_number(value) or not 0 <= value <= most:
             raise InputError(name, f"value {value!r} is outside 0..1", "give a fraction (a level below 1)")
+    for product in most_kw(strategy) if isinstance(strategy, Strategy) else ():
+        raise InputError(
+            f"strategy.{product}_kw",
+            "capacity is sold before it is known which future comes, and here each future would sell its own",
+            "decide on capacity with optimise, and leave it out here",
+        )
     shared = {
         "initial_soc": initial_soc,
         "final_soc_min": final_soc_min,

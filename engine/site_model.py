@@ -7,7 +7,8 @@ out. Variables are AC-side powers in kW, the store is in kWh,
     stored[t] = kept * stored[t-1] + h * (charge * charge_efficiency - discharge / discharge_efficiency)
 
 minimise  h * sum(import_price * import - export_price * export + wear * discharge)
-          + demand charges - terminal worth of stored[T] + breach prices * breaches.
+          + demand charges - terminal worth of stored[T] + breach prices * breaches
+          + commitments (`engine.commitments`) - what balancing capacity earns.
 
 Where the plain LP is exact (Al Taha and Bitar, "When are lossy energy storage optimization models
 convex?", arXiv 2403.14010, for the general theory; `_may_cheat` gives the argument used here) it stays
@@ -27,6 +28,7 @@ import numpy as np
 
 from engine.arrays import Array, Mask
 from engine.breaches import BreachPrices
+from engine.commitments import settled_eur
 from engine.decisions import Decisions
 from engine.demand import PeakPeriod
 from engine.problem import DispatchProblem
@@ -40,6 +42,9 @@ PRESCRIBED_WITHIN_KW = 1e-8
 REST_PREFERENCE_EUR_PER_KWH = 1e-8
 # Power levels that a smoother plan avoids, of the most that is allowed.
 SMOOTH_LEVELS = (0.25, 0.5, 0.75)
+
+# What a kW of capacity keeps free: discharging and charging power, energy in store, room in it.
+HEADROOM = ("up_kw", "down_kw", "up_h", "down_h")
 
 Expression = Any  # sums of variables; the library that makes them ships no types
 Terms = list[tuple[Any, float]]
@@ -83,6 +88,7 @@ class SiteModel:
         self._weight = BreachPrices(*(price / problem.breach.final for price in problem.breach))
         self._store_rows: list[Any] = []
         self._over_import: dict[int, Any] = {}
+        self._over_export: dict[int, Any] = {}
         self._outside: dict[tuple[str, int], Any] = {}
         battery = problem.battery
         self._most_kw = most_kw = {
@@ -100,6 +106,10 @@ class SiteModel:
         self._store()
         self._ends()
         self._balance()
+        self._commitments()
+        self.balancing: dict[str, list[Any]] = {}
+        """Capacity held by product, a variable for each block, repeated over its intervals."""
+        self._balancing()
         self._power_at_soc()
         self._budgets()
         for number, peak in enumerate(problem.peaks):
@@ -122,7 +132,11 @@ class SiteModel:
         """The solved powers, shape (1, T)."""
         charge, discharge = _one_direction(self._problem, self._values("charge"), self._values("discharge"))
         rows = (charge, discharge, self._values("curtailment"), worth)
-        return Decisions(*(row[np.newaxis, :] for row in rows))
+        charge, discharge, curtailment, worth = (row[np.newaxis, :] for row in rows)
+        held = {
+            name: np.array([[max(0.0, self._program.value(kw)) for kw in kws]]) for name, kws in self.balancing.items()
+        }
+        return Decisions(charge, discharge, curtailment, worth, held)
 
     def marginal_value(self) -> Array:
         """Shadow price of the store after each interval [EUR/kWh]; a saving counts as positive."""
@@ -175,11 +189,10 @@ class SiteModel:
 
     def _energy_terms(self) -> None:
         problem, h = self._problem, self._problem.step_h
-        wear = problem.battery.wear_eur_per_kwh
         prices = {
             "import": problem.decision_import_price,
-            "export": -problem.export_price,
-            "discharge": np.full(problem.intervals, wear + REST_PREFERENCE_EUR_PER_KWH),
+            "export": -problem.decision_export_price,
+            "discharge": np.full(problem.intervals, problem.decision_wear + REST_PREFERENCE_EUR_PER_KWH),
         }
         for name, series in prices.items():
             self.money += [(variable, h * float(eur)) for variable, eur in zip(self.of[name], series, strict=True)]
@@ -191,6 +204,7 @@ class SiteModel:
         sinks = start < battery.min_soc or kept < 1
         floor = min(battery.min_soc if kept == 1 else 0.0, battery.min_soc, start) * capacity
         ceiling = max(battery.max_soc, start) * capacity
+        self._lowest, self._highest = floor, ceiling
         self._stored = [self._variable(f"stored_{t}", floor, ceiling) for t in range(problem.intervals)]
         before: Expression = start * capacity
         for t, after in enumerate(self._stored):
@@ -248,9 +262,94 @@ class SiteModel:
                 given += self._over_import[t]
             if over_export[t] > 0:
                 over = self._breach(f"over_export_{t}", h * self._weight.limit, over_export[t])
-                self.money.append((over, -h * float(problem.export_price[t])))
+                self.money.append((over, -h * float(problem.decision_export_price[t])))
+                self._over_export[t] = over
                 taken += over
             self._program.require(given - taken == -float(problem.surplus_kw[t]))
+
+    def _drawn(self, of: str, t: int) -> Terms:
+        """What grid or battery draws in an interval."""
+        if of == "battery":
+            return [(self.of["charge"][t], 1.0), (self.of["discharge"][t], -1.0)]
+        over = [(self._over_import[t], 1.0)] if t in self._over_import else []
+        over += [(self._over_export[t], -1.0)] if t in self._over_export else []
+        return [(self.of["import"][t], 1.0), (self.of["export"][t], -1.0), *over]
+
+    def _commitments(self) -> None:
+        """What a draw above or below each commitment costs; a price alike both ways needs no variable."""
+        problem, h = self._problem, self._problem.step_h
+        if problem.commitments:
+            # What no decision changes counts where futures are compared.
+            self.money.append((self._variable("settled", 1, 1), settled_eur(problem)))
+        for number, commitment in enumerate(problem.commitments):
+            name, promise = f"commitment_{number}", commitment.role == "promise"
+            prices = zip(commitment.at_kw, commitment.above_eur_per_kwh, commitment.below_eur_per_kwh, strict=True)
+            for t, (at, above, below) in enumerate(map(float, row) for row in prices):
+                drawn = self._drawn(commitment.of, t)
+                self.money += [(variable, -h * below * sign) for variable, sign in drawn if not promise and below]
+                if above + below <= 0:
+                    continue
+                # A promise has one price only: it ranks among the breaches.
+                side = -1.0 if promise and below > 0 else 1.0
+                beyond = self._breach_or_variable(f"{name}_{t}", h * self._weight.promise, promise)
+                total = self._program.total(sign * variable for variable, sign in drawn)
+                self._program.require(beyond >= side * (total - at))
+                if not promise:
+                    self.money.append((beyond, h * (above + below)))
+
+    def _breach_or_variable(self, name: str, kwh_per_unit: float, breach: bool) -> Any:
+        return self._breach(name, kwh_per_unit) if breach else self._variable(name, 0, None)
+
+    def _balancing(self) -> None:
+        """Power, connection and energy that capacity held keeps free, at both ends of each interval it is held in."""
+        problem, battery, h = self._problem, self._problem.battery, self._problem.step_h
+        if not problem.balancing:
+            return
+        for offer in problem.balancing:
+            blocks = [
+                self._variable(f"{offer.name}_{number}", 0, float(offer.most_kw[offer.block == number].max()))
+                for number in range(int(offer.block[-1]) + 1)
+            ]
+            self.balancing[offer.name] = [blocks[number] for number in offer.block]
+            for t, kw in enumerate(self.balancing[offer.name]):
+                self.money.append((kw, -h * float(offer.price_eur_per_kw_h[t])))
+                if offer.sold_kw[t] > 0:
+                    short = self._breach(f"{offer.name}_short_{t}", h * self._weight.promise)
+                    self._program.require(kw + short >= float(offer.sold_kw[t]))
+        capacity = battery.capacity_kwh
+        before: Expression = problem.initial_soc * capacity
+        for t, after in enumerate(self._stored):
+            up_kw, down_kw, up_kwh, down_kwh = (self._headroom(figure, t) for figure in HEADROOM)
+            charge, discharge = self.of["charge"][t], self.of["discharge"][t]
+            self._program.require(discharge - charge + up_kw <= float(problem.max_discharge_kw[t]))
+            self._program.require(charge - discharge + down_kw <= float(problem.max_charge_kw[t]))
+            drawn = self.of["import"][t] - self.of["export"][t]
+            if np.isfinite(problem.import_limit_kw[t]):
+                self._program.require(drawn + down_kw <= float(problem.import_limit_kw[t]))
+            if np.isfinite(problem.export_limit_kw[t]):
+                self._program.require(up_kw - drawn <= float(problem.export_limit_kw[t]))
+            floor, top = float(problem.headroom_floor_soc[t]) * capacity, battery.max_soc * capacity
+            for edge, stored in (("begin", before), ("end", after)):
+                left, room = stored - floor, top - stored
+                up = up_kwh * (1 / battery.discharge_efficiency)
+                self._backed(f"no_energy_{edge}_{t}", up, left, floor - self._lowest)
+                self._backed(f"no_room_{edge}_{t}", down_kwh * battery.charge_efficiency, room, self._highest - top)
+            before = after
+
+    def _backed(self, name: str, kwh: Expression, there: Expression, most_lacking_kwh: float) -> None:
+        """Energy that is kept free is there; where less than nothing may be there, nothing is to be kept free."""
+        if most_lacking_kwh <= 0:
+            self._program.require(kwh <= there)
+            return
+        none = self._program.binary(f"{self._prefix}{name}")
+        self._program.require(kwh <= there + most_lacking_kwh * none)
+        self._program.require(kwh <= 2 * self._problem.battery.capacity_kwh * (1 - none))
+
+    def _headroom(self, figure: str, t: int) -> Expression:
+        """What all capacity held in an interval keeps free together."""
+        return self._program.total(
+            getattr(offer.product, figure) * self.balancing[offer.name][t] for offer in self._problem.balancing
+        )
 
     def _power_at_soc(self) -> None:
         """Power limited by the state of charge at the interval's end, a line for each piece of the limit."""
@@ -265,7 +364,12 @@ class SiteModel:
                 beyond = self._outside.get((name, t), 0.0)
                 for slope, at_empty in lines:
                     per_kwh = slope / battery.capacity_kwh
-                    self._program.require(variable <= per_kwh * stored + abs(per_kwh) * beyond + at_empty)
+                    most = per_kwh * stored + abs(per_kwh) * beyond + at_empty
+                    self._program.require(variable <= most)
+                    if self.balancing:
+                        other = self.of["discharge" if name == "charge" else "charge"][t]
+                        free_kw = self._headroom("down_kw" if name == "charge" else "up_kw", t)
+                        self._program.require(variable - other + free_kw <= most)
 
     def _budgets(self) -> None:
         problem = self._problem
@@ -275,7 +379,7 @@ class SiteModel:
             taken = self._program.total(
                 per_kw * variable for variable in self.of["discharge"][budget.first : budget.last]
             )
-            self._program.require(taken <= budget.cycles * capacity + over)
+            self._program.require(taken <= float(budget.most_kwh(capacity)) + over)
 
     def _peak(self, name: str, peak: PeakPeriod) -> None:
         """The billed peak and its fee; the fee of what came before the horizon is sunk and left out."""
@@ -363,11 +467,12 @@ def _may_cheat(problem: DispatchProblem) -> tuple[Mask, Mask]:
     emptying_pays = (
         problem.initial_soc > battery.max_soc
         or bool((problem.terminal_value < 0).any())
-        or bool((np.minimum(problem.decision_import_price, problem.export_price) < 0).any())
+        or bool((problem.lowest_price < 0).any())
         or bool(problem.idle_over_export_kw.any())
     )
     can_burn = (problem.max_charge_kw > 0) & (problem.max_discharge_kw > 0) & (rte < 1)
-    charge_or_discharge = (problem.burning_pays | (blocked & emptying_pays)) & can_burn
+    # Capacity pays for room in the store, and for power that burning instead of discharging leaves free.
+    charge_or_discharge = (problem.burning_pays | (blocked & emptying_pays) | bool(problem.balancing)) & can_burn
     return charge_or_discharge, problem.selling_beats_buying
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from engine.arrays import Array
+from engine.arrays import Array, Mask
 from engine.decisions import Decisions
 from engine.problem import ProblemStack
 from engine.storage_kernels import AS_BEFORE, INFINITE, LEAST, REST_FIRST, KernelInput, curtail_many, solve_many
@@ -53,7 +53,7 @@ def kernel_input(stack: ProblemStack, steering: Steering) -> KernelInput:
     return KernelInput(
         step_h=np.array([stack.step_h]),
         buy=stack.decision_import_price,
-        sell=stack.export_price,
+        sell=stack.decision_export_price,
         surplus_kw=stack.surplus_kw,
         most_import_kw=most_import_kw,
         most_export_kw=stack.most_export_kw,
@@ -69,7 +69,7 @@ def kernel_input(stack: ProblemStack, steering: Steering) -> KernelInput:
         kept=stack.kept[:, 0],
         eta_in=stack.charge_efficiency[:, 0],
         eta_out=stack.discharge_efficiency[:, 0],
-        wear=stack.wear_eur_per_kwh + steering.price_of_use / stack.discharge_efficiency,
+        wear=stack.decision_wear + steering.price_of_use / stack.discharge_efficiency,
         low=np.minimum(lowest, start)[:, 0],
         high=np.maximum(band_high, start)[:, 0],
         band_low=band_low[:, 0],
@@ -83,7 +83,42 @@ def kernel_input(stack: ProblemStack, steering: Steering) -> KernelInput:
         end_value=stack.terminal_value,
         smooth=np.array([steering.smooth]),
         tie=np.array([TIES[stack.strategy.prefer]]),
+        **_bends(stack),
     )
+
+
+def beyond(stack: ProblemStack) -> tuple[Mask, str]:
+    """Which sites have a wish that no function of the store's change can express, shape (N,), and which wish."""
+    if stack.balancing:
+        return np.ones(len(stack), dtype=np.bool_), "balancing capacity ties the power of an hour to the store"
+    curtails = (stack.pv_kw * stack.pv_curtailable).any(axis=1) & bool(stack.commitments)
+    return np.broadcast_to(curtails, len(stack)), "PV may be curtailed for a position, a schedule or an import target"
+
+
+NO_BENDS = np.zeros((1, 1, 0))
+
+
+def _bends(stack: ProblemStack) -> dict[str, Array]:
+    """Commitments as bends of the cost in the store's change: a price everywhere, and one more above what is aimed at.
+
+    Grid and battery both draw more the more is stored, each by its efficiency.
+    """
+    if not stack.commitments:
+        return {"bend_at": NO_BENDS, "bend_discharging": NO_BENDS, "bend_charging": NO_BENDS}
+    shape = (len(stack), len(stack.index))
+    eta_in, eta_out = stack.charge_efficiency, stack.discharge_efficiency
+    bends: list[tuple[Array, Array]] = []
+    for commitment in stack.commitments:
+        idle_kw = -stack.surplus_kw if commitment.of == "grid" else 0.0
+        charging_kwh = stack.step_h * (commitment.at_kw - idle_kw)
+        at = np.where(charging_kwh > 0, charging_kwh * eta_in, charging_kwh / eta_out)
+        bends.append((np.full((1, 1), -INFINITE), -commitment.below_eur_per_kwh))
+        bends.append((at, commitment.above_eur_per_kwh + commitment.below_eur_per_kwh))
+    return {
+        "bend_at": np.stack([np.broadcast_to(at, shape) for at, _ in bends], axis=-1),
+        "bend_discharging": np.stack([np.broadcast_to(eur * eta_out, shape) for _, eur in bends], axis=-1),
+        "bend_charging": np.stack([np.broadcast_to(eur / eta_in, shape) for _, eur in bends], axis=-1),
+    }
 
 
 NO_STEERING = Steering()
@@ -98,19 +133,22 @@ def solve(stack: ProblemStack, steering: Steering = NO_STEERING) -> tuple[Decisi
 
     Returns:
         The decisions, and the largest number of pieces of a value function, shape (N,): 0 where all is convex, -1
-        where there were more than `MOST_VALUE_PIECES`, so that this site is not solved.
+        where there were more than `MOST_VALUE_PIECES` or a wish is `beyond` this path, so that this site is not solved.
     """
     count = len(stack.index)
     data = kernel_input(stack, steering)
     delta, worth, curtailed = (np.zeros((len(stack), count)) for _ in range(3))
     pieces = np.empty(len(stack), dtype=np.int64)
     solve_many(data, stack.convex, delta, worth, curtailed, pieces, MOST_VALUE_PIECES)
+    if stack.commitments or stack.balancing:
+        pieces[beyond(stack)[0]] = -1
     h = stack.step_h
     decisions = Decisions(
         charge_kw=np.maximum(delta, 0.0) / (stack.charge_efficiency * h),
         discharge_kw=np.maximum(-delta, 0.0) * (stack.discharge_efficiency / h),
         curtailment_kw=curtailed / h,
         marginal_value_eur_per_kwh=worth,
+        balancing_kw={name: np.zeros_like(delta) for name in stack.balancing},
     )
     return decisions, pieces
 

@@ -111,6 +111,12 @@ class KernelInput(NamedTuple):
     """Added to the slope for each of `SMOOTH_LEVELS` power levels; spreads power where that is free [EUR/kWh]."""
     tie: Figure
     """`REST_FIRST`, `AS_BEFORE` or `LEAST`."""
+    bend_at: Array
+    """Changes of the store above which a kWh costs more, shape (T, K); minus infinity: everywhere [kWh]. Where there
+    are any, nothing may be curtailed and no site counts as convex."""
+    bend_discharging: Array
+    """How much more per kWh of change while discharging, shape (T, K) [EUR/kWh]."""
+    bend_charging: Array
 
 
 class Interval(NamedTuple):
@@ -361,9 +367,39 @@ def _store_pieces(now, most_charge, most_discharge, side, slope, length, base):
 
 
 @_inner
-def _add_branches(now, most_charge, most_discharge, side, branch, branches):
+def _bent_at(at, discharging, charging, place):
+    """What a bend adds to the cost of a change of the store."""
+    if place <= at:
+        return 0.0
+    begin = 0.0 if at <= -INFINITE else at
+    return discharging * (min(place, 0.0) - min(begin, 0.0)) + charging * (max(place, 0.0) - max(begin, 0.0))
+
+
+@_inner
+def _bent(at, discharging, charging, slope, length, base, n, begin, below):
+    """Bend the cost in the pieces from `base` on, of which the first `below` discharge; returns both counts anew."""
+    place, i = begin, 0
+    while i < n:
+        end = place + length[base + i]
+        if place + DUST < at < end - DUST:
+            for m in range(n, i, -1):
+                slope[base + m], length[base + m] = slope[base + m - 1], length[base + m - 1]
+            length[base + i], length[base + i + 1] = at - place, end - at
+            n += 1
+            below += 1 if i < below else 0
+            end = at
+        if end > at + DUST:
+            slope[base + i] += discharging if i < below else charging
+        place = end
+        i += 1
+    return n, below
+
+
+@_inner
+def _add_branches(now, most_charge, most_discharge, side, branch, branches, bends, t):
     """Add one or two convex branches of the interval's cost; returns the number of branches so far."""
     slope, length = branches.slope, branches.length
+    bend_at, bend_discharging, bend_charging = bends
     base = branch * MOST_PIECES
     n, discharging, at, _, low = _store_pieces(now, most_charge, most_discharge, side, slope, length, base)
     if n < 0:
@@ -374,6 +410,10 @@ def _add_branches(now, most_charge, most_discharge, side, branch, branches):
         cost += price * max(0.0, min(begin + width, low) - begin)
         begin += width
     branches.at[branch], branches.value[branch] = at, cost + now.wear * max(0.0, now.net - low)
+    for k in range(bend_at.shape[1]):
+        bend, down, up = bend_at[t, k], bend_discharging[t, k], bend_charging[t, k]
+        branches.value[branch] += _bent_at(bend, down, up, at)
+        n, discharging = _bent(bend, down, up, slope, length, base, n, at, discharging)
     branches.pieces[branch] = n
     if 0 < discharging < n and slope[base + discharging] < slope[base + discharging - 1]:
         # Here both directions at once would pay: two branches that meet at rest, of which only one can be taken.
@@ -390,18 +430,18 @@ def _add_branches(now, most_charge, most_discharge, side, branch, branches):
 
 
 @_inner
-def _interval_cost(now, branches):
+def _interval_cost(now, branches, bends, t):
     """Fill in the convex branches of one interval's cost in the change of the store; returns how many."""
     branch = 0
     most_charge = now.most_charge
     if now.solar_only:
         # Charging is a branch of its own, with a meter that cannot buy.
-        branch = _add_branches(now, most_charge, 0.0, -1, branch, branches)
+        branch = _add_branches(now, most_charge, 0.0, -1, branch, branches, bends, t)
         most_charge = 0.0
     if now.sell <= now.buy:
-        return _add_branches(now, most_charge, now.most_discharge, 0, branch, branches)
-    branch = _add_branches(now, most_charge, now.most_discharge, -1, branch, branches)
-    return _add_branches(now, most_charge, now.most_discharge, 1, branch, branches)
+        return _add_branches(now, most_charge, now.most_discharge, 0, branch, branches, bends, t)
+    branch = _add_branches(now, most_charge, now.most_discharge, -1, branch, branches, bends, t)
+    return _add_branches(now, most_charge, now.most_discharge, 1, branch, branches, bends, t)
 
 
 @_inner
@@ -655,6 +695,7 @@ def _solve_general(data, rows, delta, worth, most_pieces):
     low, high, kept = data.low, data.high, data.kept
     breach, eta_in, eta_out = data.breach, data.eta_in, data.eta_out
     band = _band(data)
+    bends = (data.bend_at, data.bend_discharging, data.bend_charging)
     branches = _new_branches()
     # `_lower` makes at most two pieces of every stretch between the edges of two functions.
     size = 4 * (most_pieces + MOST_PIECES)
@@ -687,7 +728,7 @@ def _solve_general(data, rows, delta, worth, most_pieces):
         if k == count - 1:
             break
         t = count - 1 - k
-        many = _interval_cost(_interval(rows, t, breach, eta_in, eta_out), branches)
+        many = _interval_cost(_interval(rows, t, breach, eta_in, eta_out), branches, bends, t)
         one[0, 0], one[1, 0], one[2, 0] = low, INFINITE, 0.0
         used = 1
         begin, end = first[k], first[k + 1]
@@ -717,7 +758,7 @@ def _solve_general(data, rows, delta, worth, most_pieces):
     stored, before = data.start, 0.0
     for t in range(count):
         k = count - 1 - t
-        many = _interval_cost(_interval(rows, t, breach, eta_in, eta_out), branches)
+        many = _interval_cost(_interval(rows, t, breach, eta_in, eta_out), branches, bends, t)
         change, worth[t] = _best_change(
             low, high, data.tie, kept * stored, before, v_begin, v_cost, v_slope, first[k], first[k + 1], many, branches
         )
@@ -1120,6 +1161,7 @@ def _site(data, i):
         _at(data.wear, i), _at(data.low, i), _at(data.high, i), _at(data.band_low, i), _at(data.band_high, i),
         _at(data.below_band, i), _at(data.above_band, i), _at(data.start, i), _at(data.final, i),
         _at(data.final_breach, i), _at(data.end_at, i), _at(data.end_value, i), _at(data.smooth, i), _at(data.tie, i),
+        _at(data.bend_at, i), _at(data.bend_discharging, i), _at(data.bend_charging, i),
     )  # fmt: skip
 
 

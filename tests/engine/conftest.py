@@ -116,7 +116,9 @@ def _build_case(
 SERIES = (
     *("import_price", "export_price", "load", "pv", "reserve_soc", "carbon_kg_per_kwh"),
     *("import_limit_kw", "export_limit_kw", "max_charge_kw", "max_discharge_kw"),
+    *("position_kw", "bid_price", "ask_price", "imbalance_price", "schedule_kw"),
 )
+BY_PRODUCT = ("balancing_price", "balancing_sold_kw")
 STEERING_ONLY = ("terminal_value_eur_per_kwh", "reserve_soc", "carbon_kg_per_kwh")
 
 
@@ -176,12 +178,14 @@ class Ask:
 
 
 def _on_index(index: pd.DatetimeIndex, given: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: pd.Series(np.broadcast_to(np.asarray(value, dtype=float), len(index)).copy(), index)
-        if name in SERIES
-        else value
-        for name, value in given.items()
-    }
+    def laid_out(name: str, value: Any) -> Any:
+        if name in SERIES and value is not None:
+            return pd.Series(np.broadcast_to(np.asarray(value, dtype=float), len(index)).copy(), index)
+        if name in BY_PRODUCT and value is not None:
+            return {product: laid_out("load", own) for product, own in value.items()}
+        return value
+
+    return {name: laid_out(name, value) for name, value in given.items()}
 
 
 def _build_ask(
@@ -193,6 +197,7 @@ def _build_ask(
     battery: dict[str, Any] | None = None,
     grid: dict[str, Any] | None = None,
     curtailable: bool = False,
+    local_control: bool = False,
     **given: Any,
 ) -> Ask:
     site = Site(
@@ -200,6 +205,7 @@ def _build_ask(
         grid=GridConnection(**(grid or {})),
         pv=PvArray(curtailable=curtailable),
         timezone=timezone,
+        local_control=local_control,
     )
     given = {"export_price": 0.0, "load": 0.0, "pv": 0.0, "initial_soc": 0.0, **given}
     length = intervals or max(np.size(value) for name, value in given.items() if name in SERIES)

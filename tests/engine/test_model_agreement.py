@@ -191,9 +191,13 @@ class Oracle:
         limit_price = self._breach.limit
         self._cost = self._cost + price * bought - at("export_price") * sold + battery.wear_eur_per_kwh * discharge
         self._cost = self._cost + (price + limit_price) * over_in + (limit_price - at("export_price")) * over_out
+        self._wish(t, (before, after), charge - discharge, bought - sold, over_in - over_out)
         self._bought.append(bought + over_in)
         self._taken.append(discharge * (1 / battery.discharge_efficiency))
         return after
+
+    def _wish(self, t: int, stores: tuple[Any, Any], battery_kwh: Any, within_kwh: Any, beyond_kwh: Any) -> None:
+        """What a strategy adds to an interval, given what battery and grid draw within limits and beyond."""
 
     def _end(self, stored: Any) -> None:
         asked = self._ask.given["final_soc_min"]

@@ -140,8 +140,9 @@ def test_powers_are_kw_money_is_eur_and_soc_is_a_fraction_at_the_end(case):
         dict(zip(COLUMNS, [0, 3.24, 0, 2.24, 0, 0, 1, 0, wear_eur - sold_eur], strict=True)), abs=1e-9
     )
     assert plan.cost_eur == pytest.approx(0.25 + wear_eur - sold_eur)
+    markets = {"trading_eur": 0.0, "imbalance_eur": 0.0, "balancing_eur": 0.0}
     assert dataclasses.asdict(plan.breakdown) == pytest.approx(
-        {"import_eur": 0.25, "export_eur": sold_eur, "wear_eur": wear_eur, "demand_eur": 0.0}
+        {"import_eur": 0.25, "export_eur": sold_eur, "wear_eur": wear_eur, "demand_eur": 0.0, **markets}
     )
 
 
