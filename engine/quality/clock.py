@@ -82,7 +82,7 @@ def shows_local_clock(index: pd.DatetimeIndex, step: pd.Timedelta, timezone: str
     """Whether the times leave out the hour that the local clock leaves out, and double the one that it doubles."""
     wall = index.tz_localize(None)
     seen = wall.sort_values()
-    yes = no = 0
+    yes = no = False
     for change in clock_changes(index.min(), index.max(), timezone):
         begin, end = change.wall
         inside = seen[seen.searchsorted(begin) : seen.searchsorted(end)]
@@ -92,11 +92,11 @@ def shows_local_clock(index: pd.DatetimeIndex, step: pd.Timedelta, timezone: str
         if not around:
             continue
         if change.is_forward:
-            yes, no = yes + (len(inside) == 0), no + (len(inside) > 0)
+            yes, no = yes or len(inside) == 0, no or len(inside) > 0
         else:
-            doubled = len(inside) == 2 * len(inside.unique()) and len(inside) > 0
-            yes, no = yes + doubled, no + (not doubled and len(inside) > 0)
-    return yes > no
+            # An hour that is there once proves nothing: many sources write 24 rows a day.
+            yes = yes or (len(inside) > 0 and len(inside) == 2 * len(inside.unique()))
+    return yes and not no
 
 
 def local_to_utc(index: pd.DatetimeIndex, timezone: str) -> pd.DatetimeIndex:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import pandas as pd
 
@@ -33,7 +35,7 @@ RULES: dict[str, Rule] = {
     "naive_stamps": Rule(Severity.ERROR, "times carry no zone", "naive_is_utc or local_clock_to_utc:ZONE"),
     "missing_stamps": Rule(Severity.ERROR, "rows without a time", "drop_rows_without_time"),
     "local_clock": Rule(Severity.ERROR, "times are those of the local clock, not UTC", "local_clock_to_utc:ZONE"),
-    "clock_change": Rule(Severity.WARNING, "the hour in which the clock changes is missing, doubled or filled", ""),
+    "clock_change": Rule(Severity.WARNING, "the hour that the clock shows twice is not what was measured", ""),
     "end_labels": Rule(Severity.HINT, "times seem to be the ends of intervals", "end_labels_to_start"),
     "early_labels": Rule(Severity.WARNING, "times seem to be a step early", ""),
     "unsorted": Rule(Severity.ERROR, "times go back", "sort_by_time"),
@@ -136,8 +138,28 @@ class Finding:
         """What it means, in words."""
         return RULES[self.rule].meaning + (f": {self.detail}" if self.detail else "")
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON takes it; times in ISO 8601."""
+        return {
+            "rule": self.rule,
+            "series": self.series,
+            "severity": self.severity.value,
+            "from": self.start.isoformat(),
+            "to": self.end.isoformat(),
+            "count": self.count,
+            "share": self.share,
+            "worst": None if math.isnan(self.worst) else self.worst,
+            "worst_unit": self.worst_unit,
+            "meaning": self.meaning,
+            "repair": self.repair,
+            "stretches": [
+                {"from": each.start.isoformat(), "to": each.end.isoformat(), "count": each.count}
+                for each in self.stretches
+            ],
+        }
+
     def __str__(self) -> str:
-        worst = "" if self.worst != self.worst else f", worst {self.worst:g} {self.worst_unit}".rstrip()
+        worst = "" if math.isnan(self.worst) else f", worst {self.worst:g} {self.worst_unit}".rstrip()
         way_out = f"; repair: {self.repair}" if self.repair else ""
         series = f" [{self.series}]" if self.series else ""
         return (

@@ -14,7 +14,7 @@ from engine.quality import values
 from engine.quality.clock import checked_zone, clock_findings, ends_by_first_and_last, read_clock
 from engine.quality.findings import Finding, Severity, Stretch
 from engine.quality.quantity import About, checked_kind, factor_of, named
-from engine.quality.reading import Grid, Numbers, numbers_of, step_of, times_of
+from engine.quality.reading import Grid, Numbers, numbers_of, step_of, stretches_of, times_of
 from engine.quality.report import Coverage, QualityReport
 from engine.quality.rows import row_findings
 from engine.quality.scale import register_reset, scale_ratio, unit_finding
@@ -32,7 +32,6 @@ class ValueRule(NamedTuple):
 
 
 VALUE_RULES: dict[str, ValueRule] = {
-    "missing_values": ValueRule(lambda grid, _: np.isnan(grid.values) & grid.has_row, _HOURS),
     "negative": ValueRule(values.negative, _SIZE),
     "spike": ValueRule(values.spike, _SIZE),
     "stuck": ValueRule(values.stuck, _HOURS),
@@ -177,12 +176,14 @@ def _text_findings(name: str, read: Numbers, index: pd.DatetimeIndex, step: pd.T
     first = f"the first is {read.first_unreadable!r}" if read.first_unreadable else ""
     for rule, mask, detail in (("decimal_comma", read.with_comma, ""), ("unreadable", read.unreadable, first)):
         if mask.any():
-            times = index[mask & index.notna()].sort_values()
-            found = tuple(Stretch(at, at + step, 1) for at in times)
+            found = stretches_of(index[mask & np.asarray(index.notna())], step)
             yield Finding.of(rule, name, found, len(index), detail=detail)
 
 
 def _series_findings(name: str, grid: Grid, about: About) -> Iterator[Finding]:
+    lacking = np.isnan(grid.values) & grid.has_row
+    if lacking.any():
+        yield _value_finding("missing_values", name, grid, about, lacking, _HOURS)
     reset = register_reset(grid, about)
     if reset is not None:
         whole = grid.stretches(np.ones(len(grid.values), dtype=bool))
@@ -191,10 +192,10 @@ def _series_findings(name: str, grid: Grid, about: About) -> Iterator[Finding]:
             "register", name, whole, len(grid.values), detail=detail, repair=f"difference_register:{reset}"
         )
         return
-    unit = unit_finding(name, grid, about)
+    ratio = scale_ratio(grid, about)
+    unit = unit_finding(name, grid, about, ratio == 1)
     if unit is not None:
         yield unit
-    ratio = scale_ratio(grid, about)
     if (ratio != 1).any():
         yield Finding.of(
             "scale_change",
@@ -206,6 +207,8 @@ def _series_findings(name: str, grid: Grid, about: About) -> Iterator[Finding]:
         )
     yield from clock_findings(name, grid, about)
     for rule, (find, worst) in VALUE_RULES.items():
+        if rule == "spike" and unit is not None:
+            continue  # in another unit everything is beyond every bound
         mask = find(grid, about)
         if mask.any():
             yield _value_finding(rule, name, grid, about, mask, worst)

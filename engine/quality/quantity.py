@@ -55,6 +55,11 @@ def named(name: object) -> tuple[Kind, str]:
     return kind, "kW/kWp" if energy == "kwp" else _SPELLINGS[money]
 
 
+def with_unit(name: str, unit: str) -> str:
+    """A name that tells the unit, telling another; as it is where it tells none."""
+    return _UNIT.sub(f"_{unit.lower().replace('/', '_per_')}", name.lower(), count=1) if _UNIT.search(name) else name
+
+
 def factor_of(unit: str, step: pd.Timedelta) -> tuple[float, str]:
     """What a figure in a unit is multiplied by to be in the engine's, and what that is.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from engine.arrays import Array, Mask
@@ -61,6 +63,13 @@ def numbers_of(samples: pd.Series) -> Numbers:
     unreadable = ~np.isfinite(values) & ~empty
     first = text[int(unreadable.argmax())] if unreadable.any() else ""
     return Numbers(np.where(unreadable, np.nan, values), with_comma, unreadable, first)
+
+
+def numbers_if_all(samples: pd.Series) -> npt.NDArray[Any]:
+    """Samples as floats if all of them are plain numbers or missing, else as they came."""
+    read = numbers_of(samples)
+    as_they_came = read.with_comma.any() or read.unreadable.any()
+    return samples.astype(object).to_numpy() if as_they_came else read.values
 
 
 def step_of(index: pd.DatetimeIndex, step: pd.Timedelta | None = None) -> pd.Timedelta:
@@ -129,6 +138,14 @@ class Grid:
         return tuple(
             Stretch(self.index[first], self.index[last] + self.step, last - first + 1) for first, last in runs(mask)
         )
+
+
+def stretches_of(times: pd.DatetimeIndex, step: pd.Timedelta) -> tuple[Stretch, ...]:
+    """Times as stretches of those that follow each other; of one time every row counts."""
+    numbers, counts = np.unique(times.asi8, return_counts=True)
+    each = times.unique().sort_values()
+    parts = np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers) > step.value) + 1)
+    return tuple(Stretch(each[part[0]], each[part[-1]] + step, int(counts[part].sum())) for part in parts if len(part))
 
 
 def runs(mask: Mask) -> list[tuple[int, int]]:

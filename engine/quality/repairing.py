@@ -10,7 +10,8 @@ import pandas as pd
 
 from engine.errors import InputError
 from engine.quality.inspection import about_of
-from engine.quality.reading import numbers_of, times_of
+from engine.quality.quantity import with_unit
+from engine.quality.reading import numbers_if_all, numbers_of, times_of
 from engine.quality.repairs import Data, parsed
 
 LOG_COLUMNS = ("rule", "outcome", "count", "share", "from", "to", "before", "after", "note")
@@ -23,7 +24,8 @@ class Repaired:
     """Samples after the repairs.
 
     Attributes:
-        series: The samples by time; numbers unless some are text that no repair read.
+        series: The samples by time; numbers unless some are text that no repair read. A name that tells the unit tells
+            the new one where a repair changed it.
         changed: Which samples are not as measured (filled, averaged, clipped, masked, rescaled), on the same index:
             leave them out where something is to be learned from the data. Rows that were only restated (order, clock,
             unit) are not among them.
@@ -75,9 +77,11 @@ def repair(
         )
     if isinstance(rules, str):
         raise InputError("rules", f"it is the text {rules!r}", "give a list of rules")
+    if not 0 <= most_share <= 1:
+        raise InputError("most_share", f"value {most_share!r} is outside 0..1", "give a fraction")
     chosen = [(text, *parsed(text)) for text in rules]
     about = next(iter(about_of(raw, kind, unit, timezone, rated_kw, None, None).values()))
-    table = pd.DataFrame({"value": raw.to_numpy(), "changed": False}, index=times_of(raw))
+    table = pd.DataFrame({"value": numbers_if_all(raw), "changed": False}, index=times_of(raw))
     data = Data(table, about, None if step is None else pd.Timedelta(step))
     log = []
     for text, rule, told in chosen:
@@ -95,7 +99,7 @@ def repair(
                 count,
                 share,
                 touched.min() if count else pd.NaT,
-                touched.max() if count else pd.NaT,
+                touched.max() + data.step if count else pd.NaT,
                 _summary(data),
                 _summary(after),
                 note,
@@ -103,11 +107,15 @@ def repair(
         )
         data = after
     return Repaired(
-        series=data.table["value"].rename(None if raw.name is None else str(raw.name)),
+        series=data.table["value"].rename(None if raw.name is None else _truthful(str(raw.name), about.unit, data)),
         changed=data.table["changed"].astype(bool).rename("changed"),
         unit=data.about.unit,
         log=pd.DataFrame(log, columns=list(LOG_COLUMNS)),
     )
+
+
+def _truthful(name: str, unit: str, data: Data) -> str:
+    return name if data.about.unit == unit else with_unit(name, data.about.unit)
 
 
 def _summary(data: Data) -> str:

@@ -19,7 +19,7 @@ from engine.errors import InputError
 from engine.quality import values
 from engine.quality.clock import checked_zone, local_to_utc
 from engine.quality.quantity import About, factor_of
-from engine.quality.reading import Grid, Numbers, numbers_of, runs, step_of
+from engine.quality.reading import Grid, Numbers, numbers_if_all, numbers_of, runs, step_of
 from engine.quality.rows import out_of_order, repeated
 from engine.quality.scale import scale_ratio
 from engine.timeline import ONE_HOUR
@@ -56,7 +56,7 @@ class Data:
         Raises:
             InputError: Some are text, or have no time.
         """
-        if self.table["value"].dtype == object or self.index.hasnans:
+        if not pd.api.types.is_float_dtype(self.table["value"].dtype) or self.index.hasnans:
             raise InputError(
                 "raw",
                 "there are rows that are text or have no time",
@@ -124,7 +124,7 @@ def decimal_comma_to_point(data: Data) -> Outcome:
     read = data.numbers()
     text = data.table["value"].astype(object).to_numpy(copy=True)
     text[read.with_comma] = read.values[read.with_comma]
-    return Outcome(data.with_values(_as_numbers_if_all(text), _none(data)), data.index[read.with_comma])
+    return Outcome(data.with_values(numbers_if_all(pd.Series(text)), _none(data)), data.index[read.with_comma])
 
 
 @_named(restates=True)
@@ -133,7 +133,7 @@ def unreadable_to_missing(data: Data) -> Outcome:
     read = data.numbers()
     text = data.table["value"].astype(object).to_numpy(copy=True)
     text[read.unreadable] = np.nan
-    return Outcome(data.with_values(_as_numbers_if_all(text), _none(data)), data.index[read.unreadable])
+    return Outcome(data.with_values(numbers_if_all(pd.Series(text)), _none(data)), data.index[read.unreadable])
 
 
 @_named(restates=True)
@@ -268,12 +268,14 @@ def mask_spikes(data: Data) -> Outcome:
 @_named(restates=False)
 def mask_stuck(data: Data, hours: float) -> Outcome:
     """Take values that do not move for so long as missing."""
+    _refuse_fewer(hours, values.STUCK_H, "mask_stuck")
     return _masked(data, values.stuck(data.grid(), data.about, hours))
 
 
 @_named(restates=False)
 def mask_interpolated(data: Data, hours: float) -> Outcome:
     """Take values that lie on a straight line for so long as missing."""
+    _refuse_fewer(hours, values.INTERPOLATED_H, "mask_interpolated")
     return _masked(data, values.interpolated(data.grid(), data.about, hours))
 
 
@@ -345,10 +347,11 @@ def _masked(data: Data, mask: Mask) -> Outcome:
     return _replaced(data, marks, np.nan)
 
 
-def _as_numbers_if_all(text: np.ndarray) -> pd.Series | np.ndarray:
-    """Text that is all numbers by now as such."""
-    read = numbers_of(pd.Series(text))
-    return text if read.with_comma.any() or read.unreadable.any() else read.values
+def _refuse_fewer(hours: float, found_from: float, name: str) -> None:
+    if hours < found_from:
+        raise InputError(
+            name, f"value {hours:g} h is below {found_from:g} h, from which on it is a finding", "give more"
+        )
 
 
 def _week_before(index: pd.DatetimeIndex, timezone: str | None) -> pd.DatetimeIndex:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -40,6 +40,11 @@ class Coverage:
     """Of these [fraction]."""
     months_without: tuple[int, ...]
     """Calendar months (1 to 12) of which there is no sample."""
+
+    def __str__(self) -> str:
+        unit = f" in {self.unit}" if self.unit else ""
+        months = f", no sample in months {', '.join(map(str, self.months_without))}" if self.months_without else ""
+        return f"{self.kind}{unit}, {self.samples} samples, {self.missing_share:.2%} missing{months}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,16 +108,24 @@ class QualityReport:
         ]
         return pd.DataFrame(rows, columns=["rule", "series", "from", "to", "count"])
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON takes it; times in ISO 8601."""
+        return {
+            "from": self.begin.isoformat(),
+            "to": self.end.isoformat(),
+            "step_min": self.step / pd.Timedelta(minutes=1),
+            "usable": self.is_usable,
+            "series": {name: asdict(each) for name, each in self.coverage.items()},
+            "findings": [each.to_dict() for each in self.findings],
+            "not_looked_at": list(self.not_looked_at),
+        }
+
     def __str__(self) -> str:
         lines = [
             f"{self.begin.isoformat()} to {self.end.isoformat()}, {(self.end - self.begin) / pd.Timedelta(days=1):.1f} "
             f"days in steps of {self.step / pd.Timedelta(minutes=1):g} min"
         ]
-        for name, each in self.coverage.items():
-            unit = f" in {each.unit}" if each.unit else ""
-            months = f", no sample in months {', '.join(map(str, each.months_without))}" if each.months_without else ""
-            missing = f"{each.missing_share:.2%} missing"
-            lines.append(f"{name}: {each.kind}{unit}, {each.samples} samples, {missing}{months}")
+        lines += [f"{name}: {each}" for name, each in self.coverage.items()]
         lines += [str(each) for each in self.findings] or ["nothing found"]
         lines += [f"not looked at: {each}" for each in self.not_looked_at]
         lines.append("usable" if self.is_usable else "not usable as it is")

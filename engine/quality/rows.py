@@ -9,7 +9,7 @@ import pandas as pd
 
 from engine.arrays import Mask
 from engine.quality.findings import Finding, Stretch
-from engine.quality.reading import on_grid, runs
+from engine.quality.reading import on_grid, runs, stretches_of
 from engine.timeline import ONE_HOUR, SHORTEST_STEP
 
 
@@ -53,14 +53,12 @@ def row_findings(frame: pd.DataFrame, step: pd.Timedelta) -> Iterator[Finding]:
     equal, conflicting = repeated(frame)
     for rule, mask in (("equal_duplicates", equal), ("conflicting_duplicates", conflicting)):
         if mask.any():
-            _, counts = np.unique(index.asi8[mask], return_counts=True)
-            again = index[mask].unique().sort_values()
-            found = tuple(Stretch(at, at + step, count) for at, count in zip(again, counts.tolist(), strict=True))
-            yield Finding.of(rule, "", found, total, worst=float(counts.max()), worst_unit="rows of one time")
+            most = float(np.unique(index.asi8[mask], return_counts=True)[1].max())
+            found = stretches_of(index[mask], step)
+            yield Finding.of(rule, "", found, total, worst=most, worst_unit="rows of one time")
     stray = ~on_grid(index, step)
     if stray.any():
-        found = tuple(Stretch(at, at + step, 1) for at in index[stray].sort_values())
-        yield Finding.of("off_grid", "", found, total)
+        yield Finding.of("off_grid", "", stretches_of(index[stray], step), total)
     times = index[~stray].unique().sort_values()
     lacking = np.diff(times.asi8) // step.value - 1
     if lacking.any():

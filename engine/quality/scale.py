@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.arrays import Array
+from engine.arrays import Array, Mask
 from engine.inputs import LARGEST_TYPICAL_PRICE_EUR_PER_KWH, POWER_PLAUSIBILITY_FACTOR, POWER_PLAUSIBILITY_FLOOR_KW
 from engine.quality.findings import Finding, Severity
 from engine.quality.quantity import ENERGY_KWH, POWERS, About
@@ -30,9 +30,9 @@ RISING_SHARE = 0.97
 RISES = 20
 
 
-def unit_finding(series: str, grid: Grid, about: About) -> Finding | None:
-    """Whether all the figures fit what they should be."""
-    size = np.abs(grid.values[np.isfinite(grid.values)]) * about.factor(grid.step)
+def unit_finding(series: str, grid: Grid, about: About, usual: Mask) -> Finding | None:
+    """Whether the figures fit what they should be; by those that are `usual`, of one scale."""
+    size = np.abs(grid.values[np.isfinite(grid.values) & usual]) * about.factor(grid.step)
     if len(size) == 0 or not size.any():
         return None
     if about.kind == "price":
@@ -66,7 +66,7 @@ def register_reset(grid: Grid, about: About) -> str | None:
     hour = np.floor(hour_of_day(grid)).astype(int)
     local = grid.index if about.timezone is None or grid.index.tz is None else grid.index.tz_convert(about.timezone)
     day = local.tz_localize(None).normalize().asi8
-    for reset, period in (("never", np.zeros(len(grid.values))), ("day", day), ("hour", hour)):
+    for reset, period in (("day", day), ("hour", hour), ("never", np.zeros(len(grid.values)))):
         if reset == "hour" and grid.step * 3 > ONE_HOUR:
             continue
         inside = moves & (np.diff(period) == 0)

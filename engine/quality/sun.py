@@ -11,7 +11,7 @@ import pandas as pd
 from engine.arrays import Array, Mask
 
 # Below this there is no light that PV would turn into anything [degrees].
-DARK_BELOW_DEG = -2.0
+DARK_BELOW_DEG = -1.0
 
 
 def elevation_deg(index: pd.DatetimeIndex, latitude: float, longitude: float) -> Array:

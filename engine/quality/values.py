@@ -51,28 +51,27 @@ def spike(grid: Grid, about: About) -> Mask:
     return size > bound
 
 
-def stuck(grid: Grid, about: About, hours: float | None = None) -> Mask:
+def stuck(grid: Grid, about: About, hours: float = 0.0) -> Mask:
     """The same value for long. PV and wind at 0 rest, a tariff of some steps is meant to."""
-    if about.kind == "other" and hours is None:
+    if about.kind == "other":
         return _none(grid)
     if about.kind == "price" and len(np.unique(grid.values[np.isfinite(grid.values)])) <= TARIFF_PRICES:
         return _none(grid)
-    usual = STUCK_PRICE_H if about.kind == "price" else STUCK_H
     same = np.diff(grid.values) == 0
     if about.kind in ("pv", "wind"):
         same &= grid.values[1:] != 0
-    steps = grid.steps(usual if hours is None else hours)
+    steps = grid.steps(max(hours, STUCK_PRICE_H if about.kind == "price" else STUCK_H))
     return _samples_of(long_runs(same, max(steps - 1, 2)))
 
 
-def interpolated(grid: Grid, about: About, hours: float | None = None) -> Mask:
+def interpolated(grid: Grid, about: About, hours: float = 0.0) -> Mask:
     """On a straight line for long, as something that fills gaps draws it; flat ones are `stuck`."""
-    if about.kind not in POWERS and hours is None:
+    if about.kind not in POWERS:
         return _none(grid)
     rise = np.diff(grid.values)
     straight = np.abs(np.diff(rise)) <= 2.01 * _resolution(grid.values)
     straight &= (rise[1:] != 0) & (rise[:-1] != 0)
-    steps = max(grid.steps(INTERPOLATED_H if hours is None else hours), INTERPOLATED_SAMPLES)
+    steps = max(grid.steps(max(hours, INTERPOLATED_H)), INTERPOLATED_SAMPLES)
     return _samples_of(_samples_of(long_runs(straight, steps - 2)))
 
 
