@@ -117,8 +117,9 @@ def read_clock(
         step: What lies between them.
         timezone: Zone of the place, if known.
     """
-    whole = (Stretch(index.min(), index.max() + step, len(index)),)
     is_local = timezone is not None and shows_local_clock(index, step, timezone)
+    seen = local_to_utc(index, str(timezone)) if is_local else index
+    whole = (Stretch(seen.min(), seen.max() + step, len(index)),)
     found = []
     if index.tz is None:
         detail = "give the zone of the place to see whether they follow its clock"
@@ -131,7 +132,7 @@ def read_clock(
         found.append(
             Finding.of("local_clock", "", whole, len(index), detail=detail, repair=f"local_clock_to_utc:{timezone}")
         )
-    return (local_to_utc(index, str(timezone)) if is_local else index), found
+    return seen, found
 
 
 def clock_findings(series: str, grid: Grid, about: About) -> Iterator[Finding]:

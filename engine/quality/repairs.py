@@ -205,7 +205,7 @@ def scale_unit(data: Data, from_unit: str, to_unit: str) -> Outcome:
     (from_factor, from_base), (to_factor, to_base) = factor_of(from_unit, step), factor_of(to_unit, step)
     if from_base != to_base:
         raise InputError("scale_unit", f"{from_unit} is none of {to_unit}", "name two units of one quantity")
-    if from_factor == to_factor:
+    if from_unit == to_unit:
         return _nothing(data)
     data.grid()
     scaled = data.with_values(data.table["value"] * (from_factor / to_factor), _none(data))

@@ -38,7 +38,7 @@ def unit_finding(series: str, grid: Grid, about: About, usual: Mask) -> Finding 
     if about.kind == "price":
         return _price_unit(series, grid, about, float(np.median(size)))
     if about.kind in POWERS:
-        return _power_unit(series, grid, about, float(np.quantile(size, 0.999)))
+        return _power_unit(series, grid, about, *(float(level) for level in np.quantile(size, (0.99, 0.999))))
     return None
 
 
@@ -92,7 +92,7 @@ def _price_unit(series: str, grid: Grid, about: About, typical: float) -> Findin
     )
 
 
-def _power_unit(series: str, grid: Grid, about: About, peak_kw: float) -> Finding | None:
+def _power_unit(series: str, grid: Grid, about: About, peak_kw: float, clear_kw: float) -> Finding | None:
     severity, way_out = Severity.ERROR, ""
     step_h, rated_kw = grid.step / ONE_HOUR, about.rated_kw
     if rated_kw is None:
@@ -122,10 +122,10 @@ def _power_unit(series: str, grid: Grid, about: About, peak_kw: float) -> Findin
         and about.unit not in ENERGY_KWH
         and step_h <= 0.5
         and len(grid.values) >= DAYS_WITH_A_CLEAR_ONE * grid.steps_per_day
-        and 0.5 * step_h < peak_kw / rated_kw < 1.05 * step_h
+        and 0.5 * step_h < clear_kw / rated_kw < 1.05 * step_h
     ):
         severity, way_out = Severity.WARNING, "scale_unit:kWh,kW"
-        detail = f"the peak is {peak_kw / rated_kw:.0%} of the rating, as kWh in {step_h * 60:g} min would be"
+        detail = f"the peak is {clear_kw / rated_kw:.0%} of the rating, as kWh in {step_h * 60:g} min would be"
     else:
         return None
     whole = grid.stretches(np.ones(len(grid.values), dtype=bool))

@@ -19,7 +19,7 @@ MINUTES = (15, 30, 60)
 
 
 def index_of(begin: str, days: int, minutes: int) -> pd.DatetimeIndex:
-    return pd.date_range(begin, periods=days * 1440 // minutes, freq=f"{minutes}min", tz="UTC")
+    return pd.date_range(begin, periods=days * 1440 // minutes, freq=f"{minutes}min", tz="UTC", unit="ns")
 
 
 def clean_load(seed: int, days: int = 40, minutes: int = 30, begin: str = "2024-03-01") -> pd.Series:
