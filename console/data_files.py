@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import re
@@ -85,13 +86,23 @@ def _csv(path: Path) -> pd.DataFrame:
         text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile):
         raise InputError(str(path), "no text in UTF-8", "save it as plain text, or gzip of it") from None
-    header = text.partition("\n")[0]
-    separator = max(SEPARATORS, key=header.count)
-    try:
-        return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        problem = " ".join(str(error).split())
-        raise InputError(path.name, problem, "write a header and one row per time, each with as many fields") from None
+    separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+    lines = [line for line in csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True) if line]
+    header = [name.strip() for name in lines[0]] if lines else []
+    if not header or len(set(header)) < len(header):
+        raise InputError(
+            path.name, f"its header is {', '.join(header) or 'empty'}", "give each column a name of its own"
+        )
+    if len(lines) == 1:
+        raise InputError(path.name, "it has no rows", "give at least two")
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(header):
+            raise InputError(
+                f"{path.name}: line {number}",
+                f"it has {len(line)} fields, the header {len(header)}",
+                "give every row one field per column; decimal commas need another separator",
+            )
+    return pd.DataFrame(lines[1:], columns=header)
 
 
 def _times(path: Path, column: str, stamps: pd.Series) -> pd.DatetimeIndex:
@@ -100,20 +111,18 @@ def _times(path: Path, column: str, stamps: pd.Series) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(stamps, name="start")
     text = stamps.astype(str).str.strip()
     given = (text != "").to_numpy()
-    offset = text.str.contains(_OFFSET).to_numpy() & given
     # The hyphens of a bare date look like an offset.
-    offset &= (text.str.len() > len("2026-02-03")).to_numpy()
-    if offset.any() and not offset[given].all():
-        _refuse_time(
-            path, column, text, given & ~offset, "has no offset, others have", "write it in all rows or in none"
-        )
+    offset = (text.str.contains(_OFFSET) & (text.str.len() > len("2026-02-03"))).to_numpy()
     try:
         times = pd.to_datetime(text.where(text != "", None), format="ISO8601", errors="coerce", utc=bool(offset.any()))
     except (ValueError, OverflowError):
         times = pd.Series(pd.NaT, index=text.index)
-    _refuse_time(
-        path, column, text, given & times.isna().to_numpy(), "is no ISO time", "write it as 2026-02-03T00:00:00Z"
-    )
+    none = given & times.isna().to_numpy()
+    _refuse_time(path, column, text, none, "is no ISO time", "write it as 2026-02-03T00:00:00Z")
+    if offset.any():
+        _refuse_time(
+            path, column, text, given & ~offset, "has no offset, others have", "write it in all rows or in none"
+        )
     return pd.DatetimeIndex(times, name="start")
 
 

@@ -102,6 +102,7 @@ def check(
         _show(file.name, before, samples.words)
         for name, each in mended.items():
             out.print(_log_table(name, each))
+            out.print(f"before: {each.log['before'].iloc[0]}\nafter: {each.log['after'].iloc[-1]}", markup=False)
         if after is not None:
             _show("after the repairs", after, ())
     if not usable:
@@ -160,12 +161,11 @@ def _show(title: str, report: QualityReport, words: tuple[str, ...]) -> None:
 
 def _log_table(name: str, mended: Repaired) -> Table:
     table = Table(title=escape(f"repairs of {name}"), title_justify="left", box=box.SIMPLE, padding=(0, 1))
-    for heading in ("repair", "outcome", "samples", "from", "to", "before", "after", "note"):
+    for heading in ("repair", "outcome", "samples", "from", "to", "note"):
         table.add_column(heading, overflow="fold")
     for row in _log(mended):
         times = [(row[each] or "")[:16].replace("T", " ") for each in ("from", "to")]
-        cells = (row["rule"], row["outcome"], str(row["count"]), *times, row["before"], row["after"], row["note"])
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(escape, (row["rule"], row["outcome"], str(row["count"]), *times, row["note"])))
     return table
 
 

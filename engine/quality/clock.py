@@ -203,7 +203,7 @@ def _noon_jumps(series: str, grid: Grid, changes: list[ClockChange], timezone: s
         yield Finding.of(
             "local_clock",
             series,
-            grid.stretches(np.ones(len(grid.values), dtype=bool)),
+            grid.whole,
             len(grid.values),
             worst=float(np.mean(jumps)),
             worst_unit="h",
@@ -238,7 +238,7 @@ def _off_by_a_step(series: str, grid: Grid, about: About) -> Iterator[Finding]:
             yield Finding.of(
                 rule,
                 series,
-                grid.stretches(np.ones(len(grid.values), dtype=bool)),
+                grid.whole,
                 len(grid.values),
                 worst=100 * share,
                 worst_unit="% of the energy in the dark",

@@ -186,10 +186,9 @@ def _series_findings(name: str, grid: Grid, about: About) -> Iterator[Finding]:
         yield _value_finding("missing_values", name, grid, about, lacking, _HOURS)
     reset = register_reset(grid, about)
     if reset is not None:
-        whole = grid.stretches(np.ones(len(grid.values), dtype=bool))
         detail = "it is never reset" if reset == "never" else f"it starts anew every {reset}"
         yield Finding.of(
-            "register", name, whole, len(grid.values), detail=detail, repair=f"difference_register:{reset}"
+            "register", name, grid.whole, len(grid.values), detail=detail, repair=f"difference_register:{reset}"
         )
         return
     ratio = scale_ratio(grid, about)
@@ -207,7 +206,7 @@ def _series_findings(name: str, grid: Grid, about: About) -> Iterator[Finding]:
         )
     yield from clock_findings(name, grid, about)
     for rule, (find, worst) in VALUE_RULES.items():
-        if rule == "spike" and unit is not None:
+        if rule == "spike" and unit is not None and unit.severity is Severity.ERROR:
             continue  # in another unit everything is beyond every bound
         mask = find(grid, about)
         if mask.any():

@@ -125,6 +125,11 @@ class Grid:
         return cls(index, kept.reindex(index).to_numpy(np.float64), step, np.asarray(index.isin(kept.index)))
 
     @property
+    def whole(self) -> tuple[Stretch, ...]:
+        """All of it as one stretch."""
+        return (Stretch(self.index[0], self.index[-1] + self.step, len(self.index)),)
+
+    @property
     def steps_per_day(self) -> int:
         """Intervals in 24 h."""
         return max(1, round(pd.Timedelta(days=1) / self.step))

@@ -7,7 +7,7 @@ import numpy as np
 from engine.arrays import Array, Mask
 from engine.inputs import LARGEST_TYPICAL_PRICE_EUR_PER_KWH, POWER_PLAUSIBILITY_FACTOR, POWER_PLAUSIBILITY_FLOOR_KW
 from engine.quality.findings import Finding, Severity
-from engine.quality.quantity import ENERGY_KWH, POWERS, About
+from engine.quality.quantity import ENERGY_KWH, POWER_KW, POWERS, About
 from engine.quality.reading import Grid
 from engine.quality.values import hour_of_day
 from engine.timeline import ONE_HOUR
@@ -28,18 +28,37 @@ DAYLIGHT_SHARE = 0.2
 # A register rises nearly always where it moves at all.
 RISING_SHARE = 0.97
 RISES = 20
+# How bad, why, and the repair.
+Doubt = tuple[Severity, str, str]
 
 
 def unit_finding(series: str, grid: Grid, about: About, usual: Mask) -> Finding | None:
     """Whether the figures fit what they should be; by those that are `usual`, of one scale."""
     size = np.abs(grid.values[np.isfinite(grid.values) & usual]) * about.factor(grid.step)
-    if len(size) == 0 or not size.any():
+    if not size.any():
         return None
     if about.kind == "price":
-        return _price_unit(series, grid, about, float(np.median(size)))
-    if about.kind in POWERS:
-        return _power_unit(series, grid, about, *(float(level) for level in np.quantile(size, (0.99, 0.999))))
-    return None
+        doubt, figure, unit = _price_doubt(size, about), float(np.median(size)), f"{_money(about)}/kWh"
+    elif about.kind in POWERS:
+        doubt, figure, unit = _power_doubt(size, grid, about), float(np.quantile(size, 0.99)), "kW"
+    else:
+        return None
+    if doubt is None:
+        return None
+    severity, detail, way_out = doubt
+    if about.unit in POWER_KW and about.unit != "kW":
+        way_out = ""  # the unit that it claims is wrong; another scale would not mend the claim
+    return Finding.of(
+        "unit",
+        series,
+        grid.whole,
+        len(grid.values),
+        worst=figure,
+        worst_unit=unit,
+        detail=detail,
+        severity=severity,
+        repair=way_out,
+    )
 
 
 def scale_ratio(grid: Grid, about: About) -> Array:
@@ -78,70 +97,41 @@ def register_reset(grid: Grid, about: About) -> str | None:
     return None
 
 
-def _price_unit(series: str, grid: Grid, about: About, typical: float) -> Finding | None:
-    whole = grid.stretches(np.ones(len(grid.values), dtype=bool))
-    money = about.unit.partition("/")[0] or "EUR"
+def _money(about: About) -> str:
+    return about.unit.partition("/")[0] or "EUR"
+
+
+def _price_doubt(size: Array, about: About) -> Doubt | None:
+    typical, money = float(np.median(size)), _money(about)
+    said = f"per kWh a typical price of {typical:g} is none"
     if typical > LARGEST_TYPICAL_PRICE_EUR_PER_KWH:
-        detail, way_out = f"per kWh a typical price of {typical:g} is none", f"scale_unit:{money}/MWh,{money}/kWh"
-    elif 0 < typical < SMALLEST_TYPICAL_PRICE_EUR_PER_KWH:
-        detail, way_out = f"per kWh a typical price of {typical:g} is none; it seems to be per kWh already", ""
-    else:
-        return None
-    return Finding.of(
-        "unit", series, whole, len(grid.values), worst=typical, worst_unit=f"{money}/kWh", detail=detail, repair=way_out
-    )
+        return Severity.ERROR, said, f"scale_unit:{money}/MWh,{money}/kWh"
+    if 0 < typical < SMALLEST_TYPICAL_PRICE_EUR_PER_KWH:
+        return Severity.ERROR, f"{said}; it seems to be per kWh already", ""
+    return None
 
 
-def _power_unit(series: str, grid: Grid, about: About, peak_kw: float, clear_kw: float) -> Finding | None:
-    severity, way_out = Severity.ERROR, ""
-    step_h, rated_kw = grid.step / ONE_HOUR, about.rated_kw
+def _power_doubt(size: Array, grid: Grid, about: About) -> Doubt | None:
+    high_kw, peak_kw = (float(level) for level in np.quantile(size, (0.99, 0.999)))
+    rated_kw, step_h = about.rated_kw, grid.step / ONE_HOUR
     if rated_kw is None:
-        severity = Severity.WARNING
-        if peak_kw > POWER_PLAUSIBILITY_FLOOR_KW and about.kind != "wind":
-            detail, way_out = (
-                f"a peak of {peak_kw:g} kW is a large site, or W; the rating would tell",
-                "scale_unit:W,kW",
-            )
-        elif peak_kw < SMALLEST_PEAK_KW and about.unit != "kW/kWp":
-            detail = f"a peak of {peak_kw:g} kW is next to nothing, or MW"
-            way_out = "scale_unit:MW,kW"
-        else:
-            return None
-    elif peak_kw > POWER_PLAUSIBILITY_FACTOR * rated_kw:
-        detail, way_out = (
-            f"a peak of {peak_kw:g} kW on a rating of {rated_kw:g} kW; it seems to be W",
-            "scale_unit:W,kW",
-        )
-    elif peak_kw * THOUSAND < POWER_PLAUSIBILITY_FACTOR * rated_kw:
-        detail, way_out = (
-            f"a peak of {peak_kw:g} kW on a rating of {rated_kw:g} kW; it seems to be MW",
-            "scale_unit:MW,kW",
-        )
-    elif (
-        about.kind == "pv"
-        and about.unit not in ENERGY_KWH
-        and step_h <= 0.5
-        and len(grid.values) >= DAYS_WITH_A_CLEAR_ONE * grid.steps_per_day
-        and 0.5 * step_h < clear_kw / rated_kw < 1.05 * step_h
-    ):
-        severity, way_out = Severity.WARNING, "scale_unit:kWh,kW"
-        detail = f"the peak is {clear_kw / rated_kw:.0%} of the rating, as kWh in {step_h * 60:g} min would be"
-    else:
+        if high_kw > POWER_PLAUSIBILITY_FLOOR_KW and about.kind != "wind":
+            said = f"up to {high_kw:g} kW is a large site, or W; the rating would tell"
+            return Severity.WARNING, said, "scale_unit:W,kW"
+        if high_kw < SMALLEST_PEAK_KW and about.unit != "kW/kWp":
+            return Severity.WARNING, f"up to {high_kw:g} kW is next to nothing, or MW", "scale_unit:MW,kW"
         return None
-    whole = grid.stretches(np.ones(len(grid.values), dtype=bool))
-    if about.unit not in ("", "kW"):
-        way_out = ""  # the unit that it claims is wrong; another scale would not mend the claim
-    return Finding.of(
-        "unit",
-        series,
-        whole,
-        len(grid.values),
-        worst=peak_kw,
-        worst_unit="kW",
-        detail=detail,
-        severity=severity,
-        repair=way_out,
-    )
+    said = f"up to {high_kw:g} kW on a rating of {rated_kw:g} kW"
+    if high_kw > POWER_PLAUSIBILITY_FACTOR * rated_kw:
+        return Severity.ERROR, f"{said}; it seems to be W", "scale_unit:W,kW"
+    if high_kw * THOUSAND < POWER_PLAUSIBILITY_FACTOR * rated_kw:
+        return Severity.ERROR, f"{said}; it seems to be MW", "scale_unit:MW,kW"
+    had_clear_days = len(grid.values) >= DAYS_WITH_A_CLEAR_ONE * grid.steps_per_day
+    is_power_by_name = about.kind == "pv" and about.unit not in ENERGY_KWH
+    if is_power_by_name and had_clear_days and step_h <= 0.5 and 0.5 < peak_kw / rated_kw / step_h < 1.05:
+        said = f"the peak is {peak_kw / rated_kw:.0%} of the rating, as kWh in {step_h * 60:g} min would be"
+        return Severity.WARNING, said, "scale_unit:kWh,kW"
+    return None
 
 
 def _logarithms(grid: Grid, about: About) -> Array:

@@ -35,7 +35,7 @@ def assert_same(mended: pd.Series, clean: pd.Series) -> None:
 
 
 @given(seed=seeds, step=minutes, data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_disorder_and_equal_duplicates_are_undone_exactly(seed: int, step: int, data: st.DataObject) -> None:
     clean = clean_load(seed, 20, step)
     again = data.draw(stretches(len(clean)))
@@ -51,7 +51,7 @@ def test_disorder_and_equal_duplicates_are_undone_exactly(seed: int, step: int, 
 
 
 @given(seed=seeds, data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_conflicting_duplicates_become_their_mean_and_are_marked(seed: int, data: st.DataObject) -> None:
     clean = clean_load(seed, 20)
     again = data.draw(stretches(len(clean), most=15))
@@ -64,7 +64,7 @@ def test_conflicting_duplicates_become_their_mean_and_are_marked(seed: int, data
 
 
 @given(seed=seeds, step=minutes, place=st.sampled_from(PLACES), naive=st.booleans(), begin_day=st.integers(0, 300))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_local_clock_becomes_utc_exactly(
     seed: int, step: int, place: tuple[str, float, float], naive: bool, begin_day: int
 ) -> None:
@@ -101,7 +101,7 @@ def test_times_are_moved_only_by_what_is_said() -> None:
 
 
 @given(seed=seeds, data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_straight_gap_is_filled_exactly_and_marked(seed: int, data: st.DataObject) -> None:
     series = clean_load(seed, 20)
     gap = data.draw(stretches(len(series), most=6))
@@ -113,7 +113,7 @@ def test_a_straight_gap_is_filled_exactly_and_marked(seed: int, data: st.DataObj
 
 
 @given(seed=seeds, data=st.data(), method=st.sampled_from(["linear", "previous", "last_week"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_longer_gaps_stay_and_are_counted(seed: int, data: st.DataObject, method: str) -> None:
     series = clean_load(seed, 40)
     short = data.draw(stretches(700, most=4))
@@ -147,7 +147,7 @@ def test_last_week_is_by_the_local_clock() -> None:
 
 
 @given(seed=seeds, step=minutes)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_units_are_restated_exactly_and_the_name_with_them(seed: int, step: int) -> None:
     clean = clean_load(seed, 20, step)
     for unit, times in (("W", 1000.0), ("kWh", step / 60), ("Wh", 1000 * step / 60)):
@@ -164,7 +164,7 @@ def test_units_are_restated_exactly_and_the_name_with_them(seed: int, step: int)
 
 
 @given(seed=seeds, data=st.data(), up=st.booleans())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_stretch_in_another_unit_is_brought_back(seed: int, data: st.DataObject, up: bool) -> None:
     clean = clean_load(seed, 120, 60)
     put = data.draw(stretches(len(clean), least=5 * 24, most=40 * 24, edge=10 * 24))
@@ -177,7 +177,7 @@ def test_a_stretch_in_another_unit_is_brought_back(seed: int, data: st.DataObjec
 
 
 @given(seed=seeds, step=st.sampled_from([5, 15]), data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_registers_are_differenced_exactly(seed: int, step: int, data: st.DataObject) -> None:
     clean = clean_load(seed, 10, step)
     energy = clean * step / 60
@@ -260,7 +260,7 @@ DEFECTS: dict[str, tuple[Callable[[pd.Series, slice], None], str]] = {
 
 @pytest.mark.parametrize("rule", DEFECTS)
 @given(seed=seeds, data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_no_repair_touches_a_sample_outside_its_finding(rule: str, seed: int, data: st.DataObject) -> None:
     put_in, found_as = DEFECTS[rule]
     series = clean_load(seed, 60)

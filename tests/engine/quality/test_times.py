@@ -50,7 +50,7 @@ def test_nothing_is_found_in_clean_series(kind: str, step: int, seed: int, days:
 
 
 @given(seed=seeds, step=minutes, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_missing_rows_are_found_with_their_interval(seed: int, step: int, data: st.DataObject) -> None:
     series = clean_load(seed, 20, step)
     gap = data.draw(stretches(len(series), most=48))
@@ -63,7 +63,7 @@ def test_missing_rows_are_found_with_their_interval(seed: int, step: int, data: 
 
 
 @given(seed=seeds, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_missing_values_are_found_with_their_interval(seed: int, data: st.DataObject) -> None:
     series = clean_load(seed, 20)
     gap = data.draw(stretches(len(series)))
@@ -74,7 +74,7 @@ def test_missing_values_are_found_with_their_interval(seed: int, data: st.DataOb
 
 
 @given(seed=seeds, data=st.data(), differing=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_repeated_times_are_found_and_told_apart(seed: int, data: st.DataObject, differing: bool) -> None:
     series = clean_load(seed, 20)
     again = data.draw(stretches(len(series)))
@@ -87,7 +87,7 @@ def test_repeated_times_are_found_and_told_apart(seed: int, data: st.DataObject,
 
 
 @given(seed=seeds, data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_rows_out_of_order_are_found(seed: int, data: st.DataObject) -> None:
     series = clean_load(seed, 20)
     moved = data.draw(stretches(len(series) - 50))
@@ -133,7 +133,7 @@ def test_times_without_a_zone_are_an_error_that_says_what_they_are_not() -> None
 
 
 @given(seed=seeds, step=minutes, place=st.sampled_from(PLACES), naive=st.booleans(), begin_day=st.integers(0, 300))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_local_clock_is_told_by_the_hours_it_leaves_out_and_doubles(
     seed: int, step: int, place: tuple[str, float, float], naive: bool, begin_day: int
 ) -> None:
@@ -186,7 +186,7 @@ def test_the_clock_change_of_a_source_with_24_hours_is_found_where_it_was_filled
 
 
 @given(seed=seeds, place=st.integers(0, 3), step=st.sampled_from([30, 60]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_labels_a_step_off_are_told_by_the_sun(seed: int, place: int, step: int) -> None:
     _, latitude, longitude = PLACES[place]
     series = clean_pv(seed, 365, step, "2023-01-01", place)

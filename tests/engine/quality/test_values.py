@@ -34,7 +34,7 @@ def spans(finding: Finding, series: pd.Series, put: slice, within: int = 0) -> b
 
 
 @given(seed=seeds, data=st.data(), kind=st.sampled_from(["load", "pv"]), size=st.floats(0.001, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_negative_powers_are_found(seed: int, data: st.DataObject, kind: str, size: float) -> None:
     series = CLEAN[kind](seed)
     put = data.draw(stretches(len(series), most=10))
@@ -47,7 +47,7 @@ def test_negative_powers_are_found(seed: int, data: st.DataObject, kind: str, si
 
 
 @given(seed=seeds, data=st.data(), kind=st.sampled_from(["load", "pv"]), times=st.floats(6, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_spikes_are_found(seed: int, data: st.DataObject, kind: str, times: float) -> None:
     series = CLEAN[kind](seed, 90)
     at = data.draw(st.integers(1, len(series) - 2))
@@ -70,7 +70,7 @@ def test_a_spike_beyond_the_rating_or_any_market_is_found() -> None:
 
 
 @given(seed=seeds, data=st.data(), kind=st.sampled_from(["load", "pv", "price"]), level=st.floats(0.01, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_stuck_meters_are_found(seed: int, data: st.DataObject, kind: str, level: float) -> None:
     series = CLEAN[kind](seed, 40, 30)
     put = data.draw(stretches(len(series), least=48 if kind == "price" else 12, most=300))
@@ -92,7 +92,7 @@ def test_a_load_stuck_at_0_is_found_and_resting_pv_and_tariffs_are_not() -> None
 
 
 @given(seed=seeds, data=st.data(), step=st.sampled_from([15, 30, 60]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_interpolated_stretches_are_found(seed: int, data: st.DataObject, step: int) -> None:
     series = clean_load(seed, 60, step)
     put = data.draw(stretches(len(series), least=max(360 // step, 8), most=400))
@@ -101,7 +101,7 @@ def test_interpolated_stretches_are_found(seed: int, data: st.DataObject, step: 
 
 
 @given(seed=seeds, data=st.data(), kind=st.sampled_from(["load", "pv", "price"]), up=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_stretch_a_thousand_times_off_is_found(seed: int, data: st.DataObject, kind: str, up: bool) -> None:
     series = CLEAN[kind](seed, 120, 30)
     put = data.draw(stretches(len(series), least=5 * 48, most=40 * 48, edge=10 * 48))
@@ -114,7 +114,7 @@ def test_a_stretch_a_thousand_times_off_is_found(seed: int, data: st.DataObject,
 
 
 @given(seed=seeds, data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_stretch_in_kwh_per_quarter_hour_is_found(seed: int, data: st.DataObject) -> None:
     series = clean_load(seed, 120, 15)
     put = data.draw(stretches(len(series), least=20 * 96, most=40 * 96, edge=20 * 96))
@@ -131,7 +131,7 @@ def test_a_holiday_is_no_change_of_scale() -> None:
 
 
 @given(seed=seeds, rated_kw=st.floats(7, 30))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_powers_in_another_unit_are_found_by_the_rating(seed: int, rated_kw: float) -> None:
     load = clean_load(seed)
     finding = only(inspect(load * 1000, "load", rated_kw=rated_kw))
@@ -154,7 +154,7 @@ def test_pv_in_kwh_per_interval_is_found_by_the_rating(step: int) -> None:
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_prices_per_mwh_are_found(seed: int) -> None:
     price = clean_price(seed)
     finding = only(inspect(price * 1000, "price"))
@@ -164,7 +164,7 @@ def test_prices_per_mwh_are_found(seed: int) -> None:
 
 
 @given(seed=seeds, kind=st.sampled_from(["load", "pv"]), reset=st.sampled_from(["never", "hour", "day"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_registers_are_found_with_their_reset(seed: int, kind: str, reset: str) -> None:
     energy = CLEAN[kind](seed, 40, 15) / 4
     periods = {"never": pd.Index([0] * len(energy)), "hour": energy.index.floor("h"), "day": energy.index.floor("D")}
@@ -174,7 +174,7 @@ def test_registers_are_found_with_their_reset(seed: int, kind: str, reset: str) 
 
 
 @given(seed=seeds, place=st.integers(0, 3), data=st.data(), known=st.booleans(), kw=st.floats(0.2, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_pv_at_night_is_found(seed: int, place: int, data: st.DataObject, known: bool, kw: float) -> None:
     zone, latitude, longitude = PLACES[place]
     series = clean_pv(seed, 90, 30, "2024-03-01", place)
@@ -189,7 +189,7 @@ def test_pv_at_night_is_found(seed: int, place: int, data: st.DataObject, known:
 
 
 @given(seed=seeds, data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_pv_that_gives_nothing_for_days_is_found(seed: int, data: st.DataObject) -> None:
     series = clean_pv(seed, 90)
     days = data.draw(st.integers(4, 30))
@@ -201,7 +201,7 @@ def test_pv_that_gives_nothing_for_days_is_found(seed: int, data: st.DataObject)
 
 
 @given(seed=seeds, data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_decimal_commas_and_words_are_found_among_text(seed: int, data: st.DataObject) -> None:
     series = clean_load(seed, 20)
     text = series.map(lambda value: f"{value:.4f}").astype(object)
