@@ -1,6 +1,6 @@
 """Where the sun stands: enough to say whether it is dark.
 
-Spencer, "Fourier series representation of the position of the sun", Search 2 (5), 1971; good to 0.3 degrees.
+Spencer, "Fourier series representation of the position of the sun", Search 2 (5), 1971; good to half a degree.
 """
 
 from __future__ import annotations

@@ -167,6 +167,22 @@ def test_the_noise_of_the_wind_meter_is_found_and_can_be_clipped(data_folder: Pa
     assert (finding.series, finding.worst, finding.count) == ("wind_kw_raw", -582.2, 4098)
 
 
+@pytest.mark.parametrize("part", ["fontana_01", "ausgrid12", "emhass", "prosumpy", "trondheim_home_load_price_2020"])
+@pytest.mark.parametrize("factor", [1000.0, 0.001])
+def test_a_stretch_of_a_real_series_in_another_unit_is_found(data_folder: Path, part: str, factor: float) -> None:
+    frame = read(one(data_folder, part))
+    per_day = round(pd.Timedelta(days=1) / (frame.index[1] - frame.index[0]))
+    for number, name in enumerate(frame.filter(regex="^(load_kw|pv_kw)")):
+        series = frame[name].copy()
+        put = slice((90 + 40 * number) * per_day + 7, (90 + 40 * number + 4 + 9 * number) * per_day + 16)
+        series.iloc[put] *= factor
+        (finding,) = inspect(series, name[: name.index("_")]).of("scale_change")
+        truth = pd.Series(False, series.index)
+        truth.iloc[put] = True
+        found = pd.Series(series.index.map(lambda time, of=finding: of.start <= time < of.end), series.index)
+        assert ((found != truth) & (series > 0)).sum() <= (2 if name == "load_kw" else 20)
+
+
 @pytest.mark.parametrize("part", ["fontana_06", "ausgrid12", "emhass", "monash", "rye", "prosumpy"])
 def test_real_pv_in_a_local_clock_is_told(data_folder: Path, part: str) -> None:
     path = one(data_folder, part)

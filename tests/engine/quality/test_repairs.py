@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -369,6 +370,17 @@ def test_every_finding_names_a_repair_that_there_is() -> None:
             assert len(way_out.partition(":")[2].split(",")) == max(
                 1, len(REPAIRS[way_out.partition(":")[0]].parameters)
             )
+
+
+def test_the_page_has_every_rule_with_its_severity_and_every_repair() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data-quality.md").read_text(encoding="utf-8")
+    for name, rule in RULES.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        assert row.split("|")[2].strip() == rule.severity.value
+        for way_out in filter(None, rule.repair.split(" or ")):
+            assert f"`{way_out}`" in row
+    for each in REPAIRS.values():
+        assert f"`{each.name}" in page.partition("## Repairs")[2]
 
 
 @pytest.mark.parametrize("step", MINUTES)
