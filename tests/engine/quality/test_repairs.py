@@ -322,6 +322,16 @@ def test_a_repair_that_would_change_too_much_is_refused_and_says_so() -> None:
     assert inspect(allowed.series, "load").of("negative") == []
 
 
+@pytest.mark.parametrize(("unit", "per_kw"), [("kW", 1.0), ("W", 1000.0)])
+def test_only_what_is_a_little_below_0_is_clipped(unit: str, per_kw: float) -> None:
+    raw = clean_load(1)
+    raw.iloc[100:104] = [-0.01, -0.05, -0.06, 0.01]
+    mended = repair(raw * per_kw, ["clip_negative_up_to:0.05"], "load", unit=unit)
+    assert mended.series.iloc[100:104].tolist() == [0.0, 0.0, -0.06 * per_kw, 0.01 * per_kw]
+    assert mended.changed.sum() == 2
+    assert mended.log["note"].iloc[0] == "1 below -0.05 kW stay"
+
+
 def test_the_log_says_what_was_before_and_after() -> None:
     raw = clean_load(1, 2, 60)
     raw.iloc[5] = -0.5

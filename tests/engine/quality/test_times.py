@@ -150,6 +150,14 @@ def test_a_local_clock_is_told_by_the_hours_it_leaves_out_and_doubles(
     assert (report.begin, report.end) == (series.index[0], series.index[-1] + pd.Timedelta(minutes=step))
 
 
+def test_an_hour_doubled_by_chance_is_no_local_clock_where_spring_has_all_its_hours() -> None:
+    series = clean_load(3, 300, 30, "2023-02-01")
+    back = clock_changes(series.index[0], series.index[-1], "Europe/Copenhagen")[1]
+    doubled = series[(series.index.tz_localize(None) >= back.wall[0]) & (series.index.tz_localize(None) < back.wall[1])]
+    finding = only(inspect(pd.concat([series, doubled]).sort_index(), "load", timezone="Europe/Copenhagen"))
+    assert finding.rule == "equal_duplicates"
+
+
 @given(seed=seeds, step=minutes, place=st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
 def test_a_local_clock_with_24_hours_every_day_is_told_by_the_noon_of_pv(seed: int, step: int, place: int) -> None:
