@@ -81,7 +81,7 @@ def inspect(
     if frame.index.hasnans:
         found.append(_without_time(frame))
         frame = frame[frame.index.notna()]
-    length = step_of(pd.DatetimeIndex(frame.index), None if step is None else _duration(step))
+    length = step_of(pd.DatetimeIndex(frame.index), duration(step))
     read = {name: numbers_of(frame[name]) for name in about}
     index, about_clock = read_clock(pd.DatetimeIndex(frame.index), length, timezone)
     found += about_clock
@@ -157,9 +157,14 @@ def _refuse_other_unit(kind: str, unit: str) -> None:
         raise InputError("unit", f"{unit} is none of a {kind}", "write kW, kWh, EUR/kWh or the like")
 
 
-def _duration(step: str | pd.Timedelta) -> pd.Timedelta:
+def duration(step: str | pd.Timedelta | None) -> pd.Timedelta | None:
+    """A step, as people write it.
+
+    Raises:
+        InputError: It is none.
+    """
     try:
-        return pd.Timedelta(step)
+        return None if step is None else pd.Timedelta(step)
     except ValueError:
         raise InputError("step", f"value {step!r} is no duration", "write one like '15min'") from None
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import InputError
-from engine.quality.inspection import about_of
+from engine.quality.inspection import about_of, duration
 from engine.quality.quantity import with_unit
 from engine.quality.reading import numbers_if_all, numbers_of, times_of
 from engine.quality.repairs import Data, parsed
@@ -82,7 +82,7 @@ def repair(
     chosen = [(text, *parsed(text)) for text in rules]
     about = next(iter(about_of(raw, kind, unit, timezone, rated_kw, None, None).values()))
     table = pd.DataFrame({"value": numbers_if_all(raw), "changed": False}, index=times_of(raw))
-    data = Data(table, about, None if step is None else pd.Timedelta(step))
+    data = Data(table, about, duration(step))
     log = []
     for text, rule, told in chosen:
         outcome = rule.apply(data, *told)
