@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from console.commands import accounts, devices, emulate, inputs, override, sites
+from console.commands import accounts, devices, emulate, inputs, override, prices, sites
 from console.commands.audit import audit
 from console.commands.check import check
 from console.commands.commission import commission
@@ -44,6 +44,7 @@ for _command in (up, worker, beat, status, kill, arm, disarm, audit, check, metr
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(sites.app, name="sites")
 app.add_typer(inputs.app, name="inputs")
+app.add_typer(prices.app, name="prices")
 app.add_typer(override.app, name="override")
 
 

@@ -32,6 +32,7 @@ def plan_site(
     why: str,
     final_soc_min: float | None = None,
     threshold: Threshold | None = USUAL,
+    estimated_from: dt.datetime | None = None,
 ) -> Plan:
     """Plan a site from its seen state of charge, and make the plan the one in force if it gains enough.
 
@@ -48,6 +49,7 @@ def plan_site(
         why: What made us plan, for the record.
         final_soc_min: Least state of charge at the end [fraction].
         threshold: What the plan has to gain over going on with the older one; None: nothing.
+        estimated_from: From when on the prices are estimates; a plan that reaches so far is marked as degraded.
 
     Raises:
         StaleTelemetryError: There is no recent state of charge.
@@ -81,7 +83,10 @@ def plan_site(
         max_charge_kw=most_charge_kw,
         max_discharge_kw=most_discharge_kw,
     )
-    put_in_force(db, now, target, plan, why, threshold)
+    degraded = ""
+    if estimated_from is not None and estimated_from < end:
+        degraded = f"prices from {estimated_from:%Y-%m-%dT%H:%MZ} on are estimates: none were published"
+    put_in_force(db, now, target, plan, why, threshold, degraded)
     return plan
 
 

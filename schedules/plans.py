@@ -56,7 +56,13 @@ class Stretch:
 
 
 def put_in_force(
-    db: Database, now: dt.datetime, target: ControlledSite, plan: Plan, why: str, threshold: Threshold | None = USUAL
+    db: Database,
+    now: dt.datetime,
+    target: ControlledSite,
+    plan: Plan,
+    why: str,
+    threshold: Threshold | None = USUAL,
+    degraded: str = "",
 ) -> bool:
     """Store a plan with its intents; what older plans want from its beginning on is superseded.
 
@@ -69,6 +75,7 @@ def put_in_force(
         plan: The plan.
         why: What made us plan, for the record.
         threshold: What it has to gain; None: nothing.
+        degraded: What it had to be made without; empty: nothing.
 
     Returns:
         Whether it is in force.
@@ -107,6 +114,7 @@ def put_in_force(
             why=why,
             adopted=choice.adopted,
             older_cost_eur=choice.older_cost_eur,
+            degraded=degraded,
         )
         if choice.adopted:
             put_intents_in_force(session, row, translated.intents)

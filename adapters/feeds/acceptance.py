@@ -23,6 +23,10 @@ from engine.prices import PriceCurve
 LARGEST_LEAP = 100.0 * 0.999
 
 
+# Sources round to a hundredth per MWh.
+ROUNDING_PER_KWH = 2e-5
+
+
 @dataclass(frozen=True)
 class Quoted:
     """One column of prices as a source gave it; nobody has judged it yet."""
@@ -61,7 +65,8 @@ def accepted(
         day: What was asked for.
         quotes: The columns of the answer, at least one.
         known_at: Our time of the answer.
-        before: What is known of the day before; else what the answer has of it is compared, where it is whole.
+        before: What is known of the day before: the answer must not say something else of it, nor repeat it. Without
+            it what the answer has of that day is compared, where it is whole.
         may_repeat: Whether prices may be those of the day before, as in a file of fixed tariffs.
 
     Raises:
@@ -75,7 +80,10 @@ def accepted(
         if quote.area != area:
             raise FeedError(Fault.WRONG_AREA, f"{where}: the answer is about {quote.area or 'no area at all'}")
         of_day = _whole(f"{where} {quote.side.value} {quote.currency}", market, day, quote)
-        earlier = _day_before(market, day, quote) if before is None else before.curves.get(quote.kind)
+        earlier = _day_before(market, day, quote)
+        if before is not None and quote.kind in before.curves:
+            earlier = before.curves[quote.kind]
+            _refuse_contradiction(f"{where} {quote.side.value} {quote.currency}", quote, earlier)
         _refuse_implausible(f"{where} {quote.side.value} {quote.currency}", market, of_day, earlier, may_repeat)
         curves[quote.kind] = of_day
     return DayPrices(source, area, day, curves, known_at)
@@ -115,6 +123,17 @@ def _day_before(market: Market, day: dt.date, quote: Quoted) -> PriceCurve | Non
         return _whole("", market, day - dt.timedelta(days=1), quote)
     except FeedError:
         return None
+
+
+def _refuse_contradiction(where: str, quote: Quoted, known: PriceCurve) -> None:
+    """What the answer says of the day before is what we know; else its times, or its prices, are moved."""
+    index = pd.DatetimeIndex(quote.prices.index).tz_convert("UTC").as_unit("ns")
+    told = quote.prices.set_axis(index).dropna()
+    told = told[told.index.isin(known.index)]
+    off = (told - known.series.reindex(told.index)).abs() > ROUNDING_PER_KWH
+    if off.any():
+        at = pd.DatetimeIndex(told.index[off.to_numpy()])[0]
+        raise FeedError(Fault.IMPLAUSIBLE, f"{where}: it says something else of {_stamp(at)} than is known")
 
 
 def _refuse_implausible(

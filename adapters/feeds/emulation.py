@@ -47,8 +47,8 @@ class EmulatedMarket:
 
     def _mean(self, times: pd.DatetimeIndex) -> Any:
         hour = (times.hour + times.minute / 60).to_numpy()
-        year = 2 * np.pi * times.dayofyear.to_numpy() / 365.25
-        weekend = times.dayofweek.to_numpy() >= 5
+        year = 2 * np.pi * times.day_of_year.to_numpy() / 365.25
+        weekend = times.day_of_week.to_numpy() >= 5
         morning, noon, evening = (
             np.exp(-(((hour - at) / width) ** 2)) for at, width in ((7.0, 2.0), (12.0, 3.0), (17.0, 2.5))
         )

@@ -75,7 +75,7 @@ def pv_kw(weather: pd.DataFrame, array: ArrayGeometry) -> pd.Series:
         at["dni_w_per_m2"],
         at["ghi_w_per_m2"],
         at["dhi_w_per_m2"],
-        dni_extra=pvlib.irradiance.get_extra_radiation(middle),
+        dni_extra=pvlib.irradiance.get_extra_radiation(middle.day_of_year.to_numpy()),
         albedo=array.albedo,
         model="haydavies",
     )["poa_global"]

@@ -26,6 +26,7 @@ from schedules.store.models import (
     TelemetryRow,
     Verdict,
 )
+from schedules.store.prices import MarketDayRow, MarketRow, PriceTermsRow
 
 __all__ = [
     "SITE_IDS",
@@ -38,8 +39,11 @@ __all__ = [
     "HaltScope",
     "IntentRow",
     "JobRunRow",
+    "MarketDayRow",
+    "MarketRow",
     "OverrideRow",
     "PlanRow",
+    "PriceTermsRow",
     "QuotaCallRow",
     "QuotaPauseRow",
     "RampLimitRow",

@@ -125,6 +125,8 @@ class PlanRow(Base):
     """Whether it came into force; a plan that gains too little over the one in force is kept for the record only."""
     older_cost_eur: Mapped[float | None]
     """What going on with the older plan would cost on the same forecast, where there was one [EUR]."""
+    degraded: Mapped[str] = mapped_column(default="")
+    """What it had to be made without, in words; empty: nothing."""
 
 
 class IntentRow(Base):

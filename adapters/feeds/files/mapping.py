@@ -57,7 +57,5 @@ def _plain(value: object) -> object:
 def _aware(value: object, name: str) -> pd.Timestamp:
     time = value if isinstance(value, pd.Timestamp) else time_of(value)
     if time is None or pd.isna(time) or time.tzinfo is None:
-        raise ConfigurationError(
-            f"{name}: start {value!r} has no offset or is no time; write 2026-02-03T00:00:00+01:00"
-        )
+        raise ConfigurationError(f"{name}: start {value!r} is no time with an offset; write 2026-02-03T00:00:00+01:00")
     return pd.Timestamp(time).tz_convert("UTC")

@@ -76,7 +76,7 @@ def weather_at_stamps(latitude: float, longitude: float, stamps: pd.DatetimeInde
     """
     middle = stamps - HOUR / 2
     hours = (middle.hour + middle.minute / 60).to_numpy() + longitude / 15
-    declination = np.radians(23.45) * np.sin(2 * np.pi * (284 + middle.dayofyear.to_numpy()) / 365)
+    declination = np.radians(23.45) * np.sin(2 * np.pi * (284 + middle.day_of_year.to_numpy()) / 365)
     latitude_rad = np.radians(latitude)
     cosine = np.sin(latitude_rad) * np.sin(declination) + np.cos(latitude_rad) * np.cos(declination) * np.cos(
         np.radians(15 * (hours - 12))
@@ -86,7 +86,7 @@ def weather_at_stamps(latitude: float, longitude: float, stamps: pd.DatetimeInde
     ghi = np.where(up, 1098 * safe * np.exp(-0.059 / safe), 0.0)
     dhi = 0.2 * ghi
     dni = np.where(up, (ghi - dhi) / safe, 0.0)
-    year = np.cos(2 * np.pi * (stamps.dayofyear.to_numpy() - 200) / 365)
+    year = np.cos(2 * np.pi * (stamps.day_of_year.to_numpy() - 200) / 365)
     day = np.cos(2 * np.pi * (stamps.hour.to_numpy() + longitude / 15 - 15) / 24)
     return pd.DataFrame(
         {
