@@ -101,8 +101,8 @@ class Market:
 
 
 # Harmonised limits of SDAC since May 2022: -500 to 4000 EUR/MWh; they move by themselves, by 100 down and by 1000 up,
-# after days that come near them, so one such step more is taken. A largest price below 0.5 EUR/MWh was on none of 4700
-# days of six European zones; the smallest was 2.14.
+# after days that come near them, so one such step more is taken. A largest price below 0.5 EUR/MWh was on none of
+# 6800 days of European zones from 2016 to 2024; the smallest was 2.14.
 _EUR = Limits(-0.6, 5.0, 0.0005)
 SDAC = Market(
     name="sdac",

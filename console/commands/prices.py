@@ -144,7 +144,7 @@ def _print_day(known: KnownDay, now: dt.datetime) -> None:
     for at in first.index:
         is_now = at <= now < at + (first.index[1] - first.index[0])
         cells = [f"{series[at]:.4f}{' -' if series[at] < 0 else '  '}" for _, _, series in columns]
-        local = at.tz_convert(now.astimezone().tzinfo)
+        local = at.to_pydatetime().astimezone()
         bar = _bar(first[at], float(first.min()), float(first.max()))
         table.add_row(f"{local:%H:%M %z}{' <' if is_now else ''}", *cells, bar)
     out.print(table)
