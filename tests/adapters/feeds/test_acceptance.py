@@ -118,6 +118,27 @@ def test_another_unit_is_noticed_without_a_day_before(factor):
     assert refusal.value.fault is Fault.IMPLAUSIBLE
 
 
+@pytest.mark.parametrize(("peak", "factor"), [(0.871, 1 / 1000), (0.004, 1000.0)], ids=["dear", "cheap"])
+def test_a_level_far_from_the_day_befores_is_another_unit_though_it_is_within_limits(peak, factor):
+    """On the dearest day of 2022 in EUR/kWh, and on a day near nought times a thousand, limits see nothing."""
+    day = DAYS[4]
+    prices = sound(SDAC, day)
+    prices *= peak / prices.loc[SDAC.index(day)].abs().max()
+    assert take(SDAC, day, prices).day == day
+    prices.loc[SDAC.index(day)] *= factor
+    assert take(SDAC, day, prices.loc[SDAC.index(day)]).day == day
+    with pytest.raises(FeedError, match=r"the day before .* in another unit"):
+        take(SDAC, day, prices)
+
+
+def test_a_price_between_the_intervals_is_refused_though_all_others_are_there():
+    day = DAYS[4]
+    prices = sound(SDAC, day)
+    extra = pd.Series([0.1], [SDAC.index(day)[10] + pd.Timedelta(minutes=7)])
+    with pytest.raises(FeedError, match=r"wrong resolution: .*begins no interval of 15 min"):
+        take(SDAC, day, pd.concat([prices, extra]))
+
+
 def test_what_is_known_of_the_day_before_counts_before_what_the_answer_says():
     """A service that moves everything by a day is in agreement with itself."""
     day = DAYS[4]
