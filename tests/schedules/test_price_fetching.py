@@ -14,7 +14,7 @@ from adapters.feeds.emulation import Wrong
 from adapters.feeds.energi_data_service.emulator import GLN
 from adapters.feeds.markets import SDAC
 from engine.errors import InputError
-from schedules import inputs, price_days, price_fetching, work
+from schedules import inputs, price_days, price_fetching, retention, work
 from schedules.account_runner import AccountRunner, Report
 from schedules.beat import JOBS
 from schedules.price_sources import put_market, put_terms, remove_market
@@ -316,6 +316,15 @@ def test_a_market_is_another_areas_no_more_and_can_be_removed(prices):
     assert counts == [0, 0, 0]
     assert kinds == ["market.added", "site.priced", "market.removed"]
     assert len(prices.series()) == 1
+
+
+def test_old_days_are_forgotten_with_the_journal_and_newer_ones_stay(prices):
+    prices.configure()
+    prices.run()
+    prices.move(40 * ONE_DAY)
+    prices.run()
+    retention.forget_journal(prices.db, prices.clock(), 30 * ONE_DAY)
+    assert [row.day for row in prices.days()] == [TODAY + 40 * ONE_DAY]
 
 
 def test_a_plan_on_estimated_prices_is_marked_and_the_next_one_is_not(bench, sealer):

@@ -122,8 +122,8 @@ def test_another_unit_is_noticed_without_a_day_before(factor):
 def test_a_level_far_from_the_day_befores_is_another_unit_though_it_is_within_limits(peak, factor):
     """On the dearest day of 2022 in EUR/kWh, and on a day near nought times a thousand, limits see nothing."""
     day = DAYS[4]
-    prices = sound(SDAC, day)
-    prices *= peak / prices.loc[SDAC.index(day)].abs().max()
+    prices = sound(SDAC, day).abs()
+    prices *= peak / prices.loc[SDAC.index(day)].max()
     assert take(SDAC, day, prices).day == day
     prices.loc[SDAC.index(day)] *= factor
     assert take(SDAC, day, prices.loc[SDAC.index(day)]).day == day

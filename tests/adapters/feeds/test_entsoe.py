@@ -26,7 +26,7 @@ def test_a_token_that_is_refused_is_a_matter_of_configuration(serve):
 def test_the_token_is_in_no_message_log_or_repr(serve, trouble, closed_port_url, caplog, vendor, reply, monkeypatch):
     caplog.set_level(logging.DEBUG)
     served = serve("entsoe")
-    token = served.settings["security_token"]
+    token, asked = served.settings["security_token"], []
     if trouble == "down":
         served.cloud.faults.switch(type(served.cloud.faults.now)(server_error_share=1.0))
     elif trouble == "gone":
@@ -37,8 +37,8 @@ def test_the_token_is_in_no_message_log_or_repr(serve, trouble, closed_port_url,
         served.settings["timeout_s"] = 0.05
         served.cloud.faults.switch(type(served.cloud.faults.now)(latency_s=0.5))
     elif trouble == "led elsewhere":
-        elsewhere = reply(302, headers={"Location": f"{served.url}/api?securityToken={token}"})
-        monkeypatch.setattr(vendor, "_take", lambda _call: elsewhere)
+        elsewhere = reply(status=302, headers={"Location": f"{vendor.url}/elsewhere?securityToken={token}"})
+        monkeypatch.setattr(vendor, "_take", lambda call: (asked.append(call), elsewhere)[1])
         served.settings["base_url"] = vendor.url
     said = ""
     try:
@@ -47,6 +47,7 @@ def test_the_token_is_in_no_message_log_or_repr(serve, trouble, closed_port_url,
         said = f"{error!r} {error} {error.__cause__!r} {error.__context__ if not error.__suppress_context__ else ''}"
     assert bool(said) == (trouble != "none")
     assert token not in said
+    assert len(asked) == (trouble == "led elsewhere"), "it went where it was led"
     assert served.cloud.calls == (trouble == "none") or trouble == "slow"
     assert not [record for record in caplog.records if token in record.getMessage()]
     assert token not in repr(Settings.model_validate({"security_token": token}))
