@@ -16,7 +16,7 @@ REFUSED_FOR_GOOD = frozenset({401, 403})
 class FeedSettings(AccountSettings):
     """What all feeds over HTTP have."""
 
-    timeout_s: Seconds = 20.0
+    timeout_s: Seconds = 10.0
     """Longest wait for a whole answer [s]."""
 
 
