@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from console.commands import accounts, data, devices, emulate, groups, inputs, override, sites, strategy
+from console.commands import accounts, data, devices, emulate, groups, inputs, override, prices, sites, strategy
 from console.commands.audit import audit
 from console.commands.check import check
 from console.commands.commission import commission
@@ -47,6 +47,7 @@ app.add_typer(groups.app, name="groups")
 app.add_typer(strategy.app, name="strategy")
 app.add_typer(inputs.app, name="inputs")
 app.add_typer(data.app, name="data")
+app.add_typer(prices.app, name="prices")
 app.add_typer(override.app, name="override")
 
 

@@ -17,8 +17,6 @@ from schedules.inheritance import Effective, Version, differing
 from schedules.strategy_changes import MEASURED
 from schedules.what_if import WhatIf
 
-# Where a field does not tell its unit, its name does.
-UNITS = {"_eur_per_kwh": "EUR/kWh", "_eur_per_kg": "EUR/kg", "_kw": "kW", "_kwh": "kWh", "_soc": "fraction"}
 # Beyond this many sites a table is not read; JSON has all of them.
 SITES_SHOWN = 20
 
@@ -48,8 +46,7 @@ def assigned(assignments: Iterable[str]) -> dict[str, Any]:
 def unit(name: str) -> str:
     """The unit of a field; empty where it has none."""
     extra = Strategy.model_fields[name].json_schema_extra if name in Strategy.model_fields else None
-    told = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
-    return told or next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "")
+    return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
 
 
 def shown(name: str, value: Any) -> str:

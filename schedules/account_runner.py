@@ -160,7 +160,15 @@ class AccountRunner:
             if series is None or self._clock() > series.index[-1]:
                 continue
             try:
-                jobs.plan_site(self._db, self._clock, target, series, reasons[target.id], self._final_soc_min)
+                jobs.plan_site(
+                    self._db,
+                    self._clock,
+                    target,
+                    series,
+                    reasons[target.id],
+                    self._final_soc_min,
+                    estimated_from=inputs.estimated_from(self._db, target.id, self._clock()),
+                )
                 report.planned += 1
             except jobs.StaleTelemetryError as error:
                 # As soon as the site is seen there will be a plan.

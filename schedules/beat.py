@@ -50,6 +50,8 @@ JOBS = {
         Job("reconcile", 15.0),
         Job("dispatch", 5.0),
         Job("plan", 30.0, PLAN),
+        # Each market has its own moment, some minutes apart; a ring only looks whether it has come.
+        Job("fetch_prices", 60.0, DEFAULT, of_accounts=False),
         Job("forget_runs", 600.0, DEFAULT, of_accounts=False),
         # Old rows that one run has no time for are the next one's.
         Job("retention", 3600.0, DEFAULT, of_accounts=False),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import func, or_, select
+from sqlalchemy import Select, func, or_, select
 
 from adapters.contract import Clock
 from engine.errors import InputError
@@ -19,7 +19,13 @@ POWERS = ("load_kw", "pv_kw")
 SERIES = (*PRICES, *POWERS)
 
 
-def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | None = None) -> None:
+def publish(
+    db: Database,
+    clock: Clock,
+    series: pd.DataFrame,
+    site_id: int | None = None,
+    estimated_from: dt.datetime | None = None,
+) -> None:
     """Put prices or forecasts into the store; what was known before stays there.
 
     Args:
@@ -27,6 +33,7 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
         clock: The time: when this became known.
         series: Any of `SERIES` on an aware, regular index; NaN where a value is missing.
         site_id: Whose they are; None: everybody's.
+        estimated_from: From when on they stand for what should have been published; None: they do not.
 
     Raises:
         InputError: A column is unknown, a value is infinite or a negative power, or the index is not aware and regular.
@@ -56,6 +63,7 @@ def publish(db: Database, clock: Clock, series: pd.DataFrame, site_id: int | Non
                 # JSON has no NaN: SQLite takes it, PostgreSQL does not.
                 numbers={"values": [None if math.isnan(value) else float(value) for value in series[name]]},
                 known_at=clock(),
+                estimated_from=estimated_from,
             )
             for name in series.columns
         )
@@ -72,22 +80,33 @@ def known(db: Database, site_id: int, now: dt.datetime) -> pd.DataFrame | None:
     rows = {}
     with db.session() as session:
         for name in SERIES:
-            row = session.scalar(
-                select(SeriesRow)
-                .where(
-                    SeriesRow.name == name,
-                    or_(SeriesRow.site_id == site_id, SeriesRow.site_id.is_(None)),
-                    SeriesRow.known_at <= now,
-                )
-                .order_by(SeriesRow.site_id.is_(None), SeriesRow.known_at.desc(), SeriesRow.id.desc())
-                .limit(1)
-            )
+            row = session.scalar(_newest_of(name, site_id, now))
             if row is None:
                 return None
             rows[name] = row
     finest_s = min(row.step_s for row in rows.values())
     frame = pd.DataFrame({name: _in_steps(row, finest_s) for name, row in rows.items()}).dropna()
     return frame if len(frame) > 1 and frame.index.to_series().diff().nunique() == 1 else None
+
+
+def estimated_from(db: Database, site_id: int, now: dt.datetime) -> dt.datetime | None:
+    """From when on the prices of `known` are estimates; None: none are."""
+    with db.session() as session:
+        rows = [session.scalar(_newest_of(name, site_id, now)) for name in PRICES]
+    return min((row.estimated_from for row in rows if row is not None and row.estimated_from is not None), default=None)
+
+
+def _newest_of(name: str, site_id: int, now: dt.datetime) -> Select[SeriesRow]:
+    return (
+        select(SeriesRow)
+        .where(
+            SeriesRow.name == name,
+            or_(SeriesRow.site_id == site_id, SeriesRow.site_id.is_(None)),
+            SeriesRow.known_at <= now,
+        )
+        .order_by(SeriesRow.site_id.is_(None), SeriesRow.known_at.desc(), SeriesRow.id.desc())
+        .limit(1)
+    )
 
 
 def _in_steps(row: SeriesRow, step_s: float) -> pd.Series:

@@ -32,6 +32,7 @@ def plan_site(
     why: str,
     final_soc_min: float | None = None,
     threshold: Threshold | None = USUAL,
+    estimated_from: dt.datetime | None = None,
 ) -> Plan:
     """Plan a site by its strategy, and make the plan the one in force if it gains enough or the strategy has changed.
 
@@ -43,6 +44,7 @@ def plan_site(
         why: What made us plan, for the record.
         final_soc_min: Least state of charge at the end [fraction].
         threshold: What the plan has to gain over going on with the older one; None: nothing.
+        estimated_from: From when on the prices are estimates; a plan that reaches so far is marked as degraded.
 
     Raises:
         StaleTelemetryError: There is no recent state of charge.
@@ -52,7 +54,10 @@ def plan_site(
     now = clock()
     wanted = strategies.of_site(db, target.id)
     plan = propose(db, now, target.id, target.site, series, wanted.strategy, final_soc_min)
-    put_in_force(db, now, target, plan, why, threshold, wanted.numbers)
+    degraded = ""
+    if estimated_from is not None and estimated_from < _end(series):
+        degraded = f"prices from {estimated_from:%Y-%m-%dT%H:%MZ} on are estimates: none were published"
+    put_in_force(db, now, target, plan, why, threshold, wanted.numbers, degraded)
     return plan
 
 
@@ -88,8 +93,7 @@ def propose(
         TidewattError: As `engine.optimise` raises.
     """
     step = series.index[1] - series.index[0]
-    end = (series.index[-1] + step).to_pydatetime()
-    overrides = [each for each in stretches_between(db, site_id, now, end) if each.row.override_id is not None]
+    overrides = [each for each in stretches_between(db, site_id, now, _end(series)) if each.row.override_id is not None]
     ahead = series.loc[series.index >= now]
     for override in overrides:
         # Until it is over nothing is ours to decide.
@@ -119,6 +123,10 @@ def propose(
         max_charge_kw=most_charge_kw,
         max_discharge_kw=most_discharge_kw,
     )
+
+
+def _end(series: pd.DataFrame) -> dt.datetime:
+    return pd.Timestamp(series.index[-1] + (series.index[1] - series.index[0])).to_pydatetime()
 
 
 def _as_learned(db: Database, site_id: int, battery: Battery, now: dt.datetime) -> Battery:

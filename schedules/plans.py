@@ -63,6 +63,7 @@ def put_in_force(
     why: str,
     threshold: Threshold | None = USUAL,
     strategy: Mapping[str, int] | None = None,
+    degraded: str = "",
 ) -> bool:
     """Store a plan with its intents; what older plans want from its beginning on is superseded.
 
@@ -77,6 +78,7 @@ def put_in_force(
         why: What made us plan, for the record.
         threshold: What it has to gain; None: nothing.
         strategy: The versions of the strategy that it was made from, by scope; None: there are none.
+        degraded: What it had to be made without; empty: nothing.
 
     Returns:
         Whether it is in force.
@@ -118,6 +120,7 @@ def put_in_force(
             adopted=choice.adopted,
             older_cost_eur=choice.older_cost_eur,
             strategy=dict(strategy or {}),
+            degraded=degraded,
         )
         if choice.adopted:
             put_intents_in_force(session, row, translated.intents)

@@ -21,6 +21,7 @@ from schedules.store import (
     EventRow,
     HaltRow,
     IntentRow,
+    MarketDayRow,
     OverrideRow,
     PlanRow,
     SeriesRow,
@@ -115,7 +116,7 @@ def forget_plans(db: Database, now: dt.datetime, keep: dt.timedelta, batch_plans
 
 
 def forget_journal(db: Database, now: dt.datetime, keep: dt.timedelta, batch_rows: int = BATCH_ROWS) -> int:
-    """Delete calls, what they were for, overrides, lifted halts and events that are older than `keep`.
+    """Delete calls, what they were for, overrides, lifted halts, events and prices of days that are older than `keep`.
 
     Returns:
         How many calls.
@@ -137,6 +138,7 @@ def forget_journal(db: Database, now: dt.datetime, keep: dt.timedelta, batch_row
         ),
         (HaltRow.id, HaltRow.lifted_at < before),
         (EventRow.id, EventRow.at < before),
+        (MarketDayRow.id, MarketDayRow.begins_at < before),
     )
     for number, is_over in over:
         _delete(db, number, select(number).where(is_over).limit(batch_rows))

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from adapters.contract import ConfigurationError
 from adapters.private_file import write_private
 from schedules.settings import Settings
-from schedules.store import AccountRow, Database, TokenRow
+from schedules.store import AccountRow, Database, MarketRow, TokenRow
 
 KEY, KEY_FILE = "TIDEWATT_KEY", "TIDEWATT_KEY_FILE"
 KEY_FILE_NAME = "key"
@@ -137,6 +137,11 @@ def token_place(account_id: int) -> str:
     return f"token/{account_id}"
 
 
+def sources_place(market_id: int) -> str:
+    """Where the sources of a market are."""
+    return f"market/{market_id}"
+
+
 def rotate(db: Database, sealer: Sealer) -> int:
     """Seal everything anew with the newest key, all or nothing; returns how many blobs there are.
 
@@ -155,7 +160,14 @@ def rotate(db: Database, sealer: Sealer) -> int:
         for token in tokens:
             place = token_place(token.account_id)
             token.sealed = sealer.seal(sealer.open(token.sealed, place), place)
-    return len(accounts) + len(tokens)
+        markets = session.scalars(
+            select(MarketRow).where(MarketRow.sealed_sources.is_not(None)).order_by(MarketRow.id).with_for_update()
+        ).all()
+        for market in markets:
+            assert market.sealed_sources is not None
+            place = sources_place(market.id)
+            market.sealed_sources = sealer.seal(sealer.open(market.sealed_sources, place), place)
+    return len(accounts) + len(tokens) + len(markets)
 
 
 def _id_of(key: bytes) -> bytes:

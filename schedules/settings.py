@@ -40,7 +40,7 @@ class Settings(BaseModel):
     keep_plans_days: Annotated[int, Field(ge=1, le=LONGEST_DAYS)] = 60
     """How long plans, and prices and forecasts that newer ones have replaced, are kept [days]."""
     keep_journal_days: Annotated[int, Field(ge=30, le=LONGEST_DAYS)] = 3650
-    """How long calls, what they were for, overrides, lifted halts and events are kept [days]."""
+    """How long calls, what they were for, overrides, lifted halts, events and prices of markets are kept [days]."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("state")

@@ -5,6 +5,7 @@ Everything is read from the store and written there; a process that does it may 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 import json
@@ -19,7 +20,7 @@ from sqlalchemy import select
 
 from adapters.contract import Clock
 from engine.errors import TidewattError
-from schedules import heartbeats, job_runs, retention
+from schedules import heartbeats, job_runs, price_fetching, price_sources, retention
 from schedules.account_runner import AccountRunner, Report
 from schedules.accounts import open_account
 from schedules.beat import Job
@@ -140,6 +141,20 @@ def _retention(db: Database, _account_id: int | None) -> str:
     return f"{gone.readings} readings, {gone.renewals} renewals, {plans} plans, {calls} calls"
 
 
+def _fetch_prices(db: Database, _account_id: int | None) -> str:
+    """Fetch the prices that are missing; without markets nobody is asked, and no key is needed."""
+    if not price_sources.market_rows(db):
+        return "no markets"
+    report = asyncio.run(price_fetching.fetch(db, CLOCK, Sealer.from_environment(), worker()))
+    done = {
+        "accepted": report.accepted,
+        "estimated": report.estimated,
+        "refused": report.refused[:FAILURES_KEPT],
+        "sites": report.published,
+    }
+    return json.dumps({name: value for name, value in done.items() if value})
+
+
 def _reconcile(db: Database, account_id: int | None) -> str:
     """See where the batteries of an account are, and tell them what is due."""
 
@@ -187,6 +202,7 @@ FUNCTIONS: dict[str, Callable[[Database, int | None], str]] = {
     "reconcile": _reconcile,
     "dispatch": _dispatch,
     "plan": _plan,
+    "fetch_prices": _fetch_prices,
     "forget_runs": _forget_runs,
     "retention": _retention,
 }

@@ -49,6 +49,9 @@ def status(as_json: AsJson = False) -> None:
     for entry in entries:
         table.add_row(*map(escape, entry.values()))
     out.print(table)
+    for site in sites:
+        if site.plan is not None and site.plan.degraded:
+            out.print(f"{site.site.name}: plan is DEGRADED: {site.plan.degraded}", markup=False)
 
 
 def kill(
@@ -117,7 +120,7 @@ def _row(status: SiteStatus, now: dt.datetime) -> dict[str, str]:
         "account": "-" if status.account is None else status.account.name,
         "armed": "yes" if status.armed else "no",
         "state": status.site.safety.value,
-        "plan until": "-" if plan is None else _clock_time(plan.ends_at),
+        "plan until": "-" if plan is None else _clock_time(plan.ends_at) + (" DEGRADED" if plan.degraded else ""),
         "wanted now": wants,
         "last call": "-" if command is None else f"{command.kind.value} {command.state.value}",
         "at": "-" if command is None else _clock_time(command.sent_at),
@@ -137,7 +140,12 @@ def _entry(status: SiteStatus, now: dt.datetime) -> dict[str, Any]:
         "armed": status.armed,
         "safety": status.site.safety.value,
         "safety_reason": status.site.safety_reason,
-        "plan": plan and {"made_at": plan.made_at.isoformat(), "ends_at": plan.ends_at.isoformat()},
+        "plan": plan
+        and {
+            "made_at": plan.made_at.isoformat(),
+            "ends_at": plan.ends_at.isoformat(),
+            "degraded": plan.degraded or None,
+        },
         "intent": intent
         and {
             "mode": intent.mode,

@@ -26,6 +26,7 @@ from schedules.store.models import (
     TelemetryRow,
     Verdict,
 )
+from schedules.store.prices import MarketDayRow, MarketRow, PriceTermsRow
 from schedules.store.strategies import SiteGroupRow, StrategyVersionRow
 
 __all__ = [
@@ -39,8 +40,11 @@ __all__ = [
     "HaltScope",
     "IntentRow",
     "JobRunRow",
+    "MarketDayRow",
+    "MarketRow",
     "OverrideRow",
     "PlanRow",
+    "PriceTermsRow",
     "QuotaCallRow",
     "QuotaPauseRow",
     "RampLimitRow",

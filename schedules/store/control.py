@@ -154,6 +154,8 @@ class SeriesRow(Base):
     numbers: Mapped[dict[str, Any]]
     """`values`, one for each interval."""
     known_at: Mapped[dt.datetime]
+    estimated_from: Mapped[dt.datetime | None]
+    """From here on they are estimates in place of what was to be published; None: none are."""
 
 
 class EventRow(Base):

@@ -129,6 +129,8 @@ class PlanRow(Base):
     """What going on with the older plan would cost on the same forecast, where there was one [EUR]."""
     strategy: Mapped[dict[str, Any] | None]
     """The versions of the strategy that it was made from, by scope; None: from before there were any."""
+    degraded: Mapped[str] = mapped_column(default="")
+    """What it had to be made without, in words; empty: nothing."""
 
 
 class IntentRow(Base):

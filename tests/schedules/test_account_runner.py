@@ -143,7 +143,7 @@ def test_a_site_is_judged_when_there_was_to_be_news_of_it(street):
 def test_a_plan_that_cannot_be_made_is_tried_again_after_a_while_and_told(street, monkeypatch):
     made = []
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         made.append(street.clock())
         raise SolveError("no optimum")
 
@@ -185,12 +185,12 @@ def neighbour(street, site):
 def fails_at(bad, original):
     """A function of sites that fails, as nobody foresaw, whenever one of them is the bad one."""
 
-    def function(*arguments):
+    def function(*arguments, **options):
         for argument in arguments:
             targets = argument if isinstance(argument, list) else [argument]
             if any(getattr(target, "id", None) == bad.id for target in targets):
                 raise ZeroDivisionError
-        return original(*arguments)
+        return original(*arguments, **options)
 
     return function
 
@@ -243,7 +243,7 @@ def test_a_site_that_cannot_be_planned_as_nobody_foresaw_stops_no_others_plan(st
 
 
 def raising(error: Exception):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     return fail

@@ -318,7 +318,8 @@ def sample(column) -> object:
     words = getattr(getattr(model, "type", None), "enum_class", None)
     if words:
         return next(iter(words)).value
-    samples = {int: 1, float: 0.5, bool: True, str: "word", bytes: b"blob", object: {"key": [1]}, dt.datetime: NOON}
+    samples = {int: 1, float: 0.5, bool: True, str: "word", bytes: b"blob", object: {"key": [1]}}
+    samples |= {dt.datetime: NOON, dt.date: NOON.date()}
     return samples[column.type.python_type]
 
 

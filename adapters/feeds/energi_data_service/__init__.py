@@ -1,0 +1,1 @@
+"""Energinet's Energi Data Service: day-ahead prices in both currencies, and the grid companies' price lists."""
