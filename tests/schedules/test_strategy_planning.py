@@ -189,7 +189,7 @@ def test_rolling_back_is_a_change_like_any_other(street):
 
 
 def test_a_change_is_planned_by_at_once_though_the_last_plan_failed(street, monkeypatch):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_options: object) -> None:
         raise SolveError("no optimum")
 
     with monkeypatch.context() as failing:
