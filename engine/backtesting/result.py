@@ -14,8 +14,12 @@ from engine.arrays import Array
 from engine.assets import Site
 from engine.backtesting.reality import Reality
 from engine.backtesting.valuation import Account
+from engine.errors import InputError
+from engine.prices import PriceCurve
+from engine.settlement import Ledger, settle
 from engine.storage_kernels import Trace
 from engine.strategy import Strategy
+from engine.tariffs import Tariff
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -186,6 +190,40 @@ class BacktestResult:
                 "capture_rate": [self.capture_rate(name) for name in names],
             },
             index=pd.Index([labels.get(name, name) for name in names], name="account"),
+        )
+
+    def ledger(
+        self, tariff: Tariff, spot: PriceCurve | pd.Series | None = None, account: AccountName = "metered"
+    ) -> Ledger:
+        """An account booked by settlement period, as exact decimals.
+
+        Charges on peaks and what is left in store belong to no period and are not part of it.
+
+        Args:
+            tariff: The contract that the prices were made with, in EUR.
+            spot: The market price [EUR/kWh] of at least this history; None: the contract follows the clock alone.
+            account: Which account.
+
+        Raises:
+            InputError: The tariff is in another currency, or a price is missing.
+        """
+        reality, booked = self.reality, self.accounts[account]
+        if tariff.currency != "EUR":
+            raise InputError(
+                "tariff", f"it is in {tariff.currency}, accounts are in EUR", "settle() books any currency"
+            )
+        market: PriceCurve | pd.DatetimeIndex = reality.index
+        if spot is not None:
+            curve = spot if isinstance(spot, PriceCurve) else PriceCurve(spot, "EUR")
+            finer = curve if curve.step <= reality.step else curve.hold(reality.step)
+            market = PriceCurve(finer.series.resample(reality.step).mean().reindex(reality.index), finer.currency)
+        return settle(
+            tariff,
+            market,
+            reality.series(booked.imported, "import_kwh"),
+            reality.series(booked.exported, "export_kwh") if tariff.export_components else None,
+            discharge_kwh=reality.series(booked.discharged, "discharge_kwh"),
+            wear_per_kwh=self.site.battery.wear_eur_per_kwh,
         )
 
     def summary(self) -> str:
