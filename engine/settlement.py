@@ -110,14 +110,18 @@ def settle(
     if export_kwh is not None:
         sold = _exact(metered_kwh("export_kwh", export_kwh, index))
         exports = -_columns(tariff, "export", tariff.components(spot, "export"), sold, period, starts)
-    table = imports + exports
     net = [EXACT.subtract(one, other) for one, other in zip(bought, sold, strict=True)]
-    table["imbalance"] = Decimal(0) if imbalance is None else _imbalance(imbalance, tariff, spot, index, net, period)
-    worn = [Decimal(0)] * len(index)
+    none = [Decimal(0)] * len(starts)
+    worn = none
     if discharge_kwh is not None:
-        worn = _exact(metered_kwh("discharge_kwh", discharge_kwh, index))
-    table["wear"] = _line(worn, _exact([wear_per_kwh]) * len(index), period)
-    table["total"] = [added(row) for row in zip(*(table[name] for name in COLUMNS[:-1]), strict=True)]
+        given = _exact(metered_kwh("discharge_kwh", discharge_kwh, index))
+        worn = _line(given, _exact([wear_per_kwh]) * len(index), period)
+    more = {
+        "imbalance": none if imbalance is None else _imbalance(imbalance, tariff, spot, index, net, period),
+        "wear": worn,
+    }
+    table = pd.concat([imports + exports, pd.DataFrame(more, starts)], axis="columns")
+    table["total"] = table.agg(added, axis="columns")
     return Ledger(tariff.currency, tariff.timezone, imports, exports, table)
 
 
