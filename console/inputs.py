@@ -32,11 +32,11 @@ class NoRepeats(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_site(path: Path) -> Site:
-    """Read a site from YAML.
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read the fields of a YAML file.
 
     Raises:
-        InputError: The file cannot be read, or what it says cannot be a site.
+        InputError: The file cannot be read, is no YAML, or has no fields.
     """
     try:
         content = yaml.load(read_text(path), Loader=NoRepeats)
@@ -46,8 +46,17 @@ def read_site(path: Path) -> Site:
         raise InputError(str(path), f"no YAML ({where})", "correct the syntax") from None
     if not isinstance(content, dict):
         raise InputError(str(path), "holds no fields", "write name, timezone, battery, grid and pv")
+    return content
+
+
+def read_site(path: Path) -> Site:
+    """Read a site from YAML.
+
+    Raises:
+        InputError: The file cannot be read, or what it says cannot be a site.
+    """
     try:
-        return Site.model_validate(content)
+        return Site.model_validate(read_mapping(path))
     except ValidationError as error:
         raise input_error_from(error, prefix=f"{path.name}: ") from None
 

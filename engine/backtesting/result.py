@@ -181,7 +181,6 @@ class BacktestResult:
             for name in ("no battery", "self-consumption rule", "persistence", "metered", "perfect foresight")
             if name in self.accounts
         ]
-        labels = {"metered": f"this strategy ({', '.join(dict.fromkeys(self.forecasters.values()))})"}
         base = self.costs_eur["no battery"]
         return pd.DataFrame(
             {
@@ -189,7 +188,7 @@ class BacktestResult:
                 "saved_eur": [base - self.costs_eur[name] for name in names],
                 "capture_rate": [self.capture_rate(name) for name in names],
             },
-            index=pd.Index([labels.get(name, name) for name in names], name="account"),
+            index=pd.Index(["this strategy" if name == "metered" else name for name in names], name="account"),
         )
 
     def ledger(

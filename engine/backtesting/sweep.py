@@ -87,7 +87,7 @@ class Case:
             *(pickle.dumps(part) for part in (*self.forecasting, *sorted(self.settings.items()))),
         )
 
-    def run(self) -> BacktestResult:
+    def run(self, progress: Progress = nobody_watches) -> BacktestResult:
         """Backtest it."""
         history, (load_forecaster, pv_forecaster) = self.history, self.forecasting
         return backtest(
@@ -102,6 +102,7 @@ class Case:
             demand_charges=self.demand_charges,
             load_forecaster=load_forecaster,
             pv_forecaster=pv_forecaster,
+            progress=progress,
             **self.settings,
         )
 
