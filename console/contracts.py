@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from engine.errors import InputError, input_error_from
 from engine.prices import PriceCurve
-from engine.tariffs import Tariff, de, dk, gb, generic
+from engine.tariffs import Charge, Tariff, de, dk, gb, generic
 
 BUILDERS: dict[str, Callable[..., Tariff]] = {
     "dk-n1": partial(dk.household, dk.N1),
@@ -30,24 +30,29 @@ WORDS = ("currency", "timezone")
 def tariff_named(name: str, **terms: Any) -> Tariff:
     """A published tariff with a contract's own terms: `supplier_fee`, `export_fee`, `levies` and so on.
 
+    Of ``spot``, `charges` are what comes on top of the market price, by name [currency/kWh without VAT].
+
     Raises:
         InputError: There is no tariff of that name, or a term is missing, unknown or no number.
     """
     if name not in BUILDERS:
         raise InputError("tariff.name", f"value {name!r} is unknown", f"choose one of {', '.join(BUILDERS)}")
-    builder = BUILDERS[name]
-    for term, value in terms.items():
+    builder, charges = BUILDERS[name], terms.pop("charges", {})
+    if not isinstance(charges, dict):
+        raise InputError("tariff.charges", f"value {charges!r} has no names", "write them as {grid: 0.08}")
+    for term, value in (*terms.items(), *charges.items()):
         if term == "billing_resolution" and value == "1h":
             terms[term] = pd.Timedelta("1h").to_pytimedelta()
         elif not (isinstance(value, str) if term in WORDS else isinstance(value, int | float)):
             raise InputError(f"tariff.{term}", f"value {value!r} does not fit", "give prices as numbers")
+    lines = [Charge.flat(str(line), price) for line, price in charges.items()]
     try:
-        inspect.signature(builder).bind(**terms)
+        inspect.signature(builder).bind(*lines, **terms)
     except TypeError as error:
         known = [term for term, one in inspect.signature(builder).parameters.items() if one.kind is one.KEYWORD_ONLY]
         raise InputError("tariff", f"{name}: {error}", f"its terms are {', '.join(known)}") from None
     try:
-        return builder(**terms)
+        return builder(*lines, **terms)
     except ValidationError as error:
         raise input_error_from(error, prefix="tariff.") from None
 

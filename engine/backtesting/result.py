@@ -192,29 +192,33 @@ class BacktestResult:
         )
 
     def ledger(
-        self, tariff: Tariff, spot: PriceCurve | pd.Series | None = None, account: AccountName = "metered"
+        self,
+        tariff: Tariff,
+        spot: PriceCurve | None = None,
+        *,
+        account: AccountName = "metered",
+        units_per_eur: float | None = None,
     ) -> Ledger:
         """An account booked by settlement period, as exact decimals.
 
         Charges on peaks and what is left in store belong to no period and are not part of it.
 
         Args:
-            tariff: The contract that the prices were made with, in EUR.
-            spot: The market price [EUR/kWh] of at least this history; None: the contract follows the clock alone.
+            tariff: The contract that the prices were made with.
+            spot: The market price of at least this history, in the contract's currency; None: that follows the clock
+                alone.
             account: Which account.
+            units_per_eur: What a euro of wear comes to in the contract's currency, where that is another.
 
         Raises:
-            InputError: The tariff is in another currency, or a price is missing.
+            InputError: `units_per_eur` is missing, or the market price of an interval.
         """
         reality, booked = self.reality, self.accounts[account]
-        if tariff.currency != "EUR":
-            raise InputError(
-                "tariff", f"it is in {tariff.currency}, accounts are in EUR", "settle() books any currency"
-            )
+        if units_per_eur is None and tariff.currency != "EUR":
+            raise InputError("units_per_eur", f"missing for a contract in {tariff.currency}", "wear is in EUR, give it")
         market: PriceCurve | pd.DatetimeIndex = reality.index
         if spot is not None:
-            curve = spot if isinstance(spot, PriceCurve) else PriceCurve(spot, "EUR")
-            finer = curve if curve.step <= reality.step else curve.hold(reality.step)
+            finer = spot if spot.step <= reality.step else spot.hold(reality.step)
             market = PriceCurve(finer.series.resample(reality.step).mean().reindex(reality.index), finer.currency)
         return settle(
             tariff,
@@ -222,7 +226,7 @@ class BacktestResult:
             reality.series(booked.imported, "import_kwh"),
             reality.series(booked.exported, "export_kwh") if tariff.export_components else None,
             discharge_kwh=reality.series(booked.discharged, "discharge_kwh"),
-            wear_per_kwh=self.site.battery.wear_eur_per_kwh,
+            wear_per_kwh=self.site.battery.wear_eur_per_kwh * (units_per_eur or 1.0),
         )
 
     def summary(self) -> str:

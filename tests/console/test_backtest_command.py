@@ -121,10 +121,11 @@ def test_files_on_the_command_line(files: Path):
 
 
 def test_a_tariff_by_name_makes_the_prices(files: Path):
-    tariff = {"name": "spot", "currency": "EUR", "timezone": "Europe/Amsterdam", "vat": 0.21, "export_fee": 0.01}
+    terms = {"vat": 0.21, "charges": {"grid": 0.05, "tax": 0.03}, "export_fee": 0.01}
+    tariff = {"name": "spot", "currency": "EUR", "timezone": "Europe/Amsterdam", **terms}
     history = history_of(read_subject(write(files, **ALL, tariff=tariff)), (None, None))
     spot = pd.read_csv(files / "prices.csv")["spot_price_eur_per_mwh"].to_numpy() / 1000
-    assert history.prices["import_price"].to_numpy() == pytest.approx(spot * 1.21)
+    assert history.prices["import_price"].to_numpy() == pytest.approx((spot + 0.08) * 1.21)
     assert history.prices["export_price"].to_numpy() == pytest.approx(spot - 0.01)
 
 
@@ -245,6 +246,8 @@ def test_a_gap_outside_the_time_asked_for_does_not_matter(files: Path):
             {"tariff": {"name": "dk-n1", "supplier_fee": "much"}, **ALL},
             "tariff.supplier_fee: value 'much' does not fit",
         ),
+        ({"tariff": {"name": "spot", "charges": [1]}, **ALL}, "tariff.charges: value [1] has no names"),
+        ({"tariff": {"name": "gb-agile-2018-a", "charges": {"a": 1}}, **ALL}, "tariff: gb-agile-2018-a: too many"),
         ({"strategy": {"reserve_soc": 3}}, "case.yaml: strategy.reserve_soc: value 3"),
     ],
 )

@@ -176,10 +176,16 @@ def test_a_backtest_is_booked_to_what_its_account_says(history: pd.DataFrame):
     few = history.iloc[: 96 * 4]
     spot = PriceCurve(few["spot"], "EUR")
     found = backtest(site, prices=spot, tariff=CONTRACT, load=few["import_kwh"], pv=few["export_kwh"], yardsticks=False)
-    ledgers = {name: found.ledger(CONTRACT, spot, name) for name in ("metered", "no battery")}
+    ledgers = {name: found.ledger(CONTRACT, spot, account=name) for name in ("metered", "no battery")}
     for name, ledger in ledgers.items():
         floats = found.accounts[name].cost_eur(found.reality, site, 0.0).sum()
         assert float(ledger.total) == pytest.approx(floats, abs=len(few) * 7 * float(SMALLEST))
     assert ledgers["metered"].total < ledgers["no battery"].total
-    with pytest.raises(InputError, match="tariff: it is in DKK"):
-        found.ledger(dk.household(dk.N1, supplier_fee=0.04))
+    danish = dk.household(dk.N1, supplier_fee=0.04, export_fee=0.0)
+    with pytest.raises(InputError, match="units_per_eur: missing for a contract in DKK"):
+        found.ledger(danish)
+    in_kroner = found.ledger(danish, spot.to("DKK", 7.5), units_per_eur=7.5)
+    assert in_kroner.currency == "DKK"
+    assert float(sum(in_kroner.table["wear"])) == pytest.approx(
+        7.5 * float(sum(ledgers["metered"].table["wear"])), abs=1e-3
+    )
