@@ -30,12 +30,13 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     try:
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            with path.open("rb") as file:
+                table = pd.read_parquet(file)
             table = table.reset_index() if isinstance(table.index, pd.DatetimeIndex) else table
         else:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except OSError as error:
-        problem = f"cannot be read ({error.strerror or error})"
+        problem = f"cannot be read ({error.strerror})"
         raise InputError(str(path), problem, "check path and permissions") from None
     except (ValueError, EOFError) as error:
         problem = f"is no table ({str(error).splitlines()[0]})"

@@ -54,7 +54,7 @@ def backtest_figure(result: BacktestResult) -> go.Figure:
         margin={"t": 110, "r": 30, "l": 70, "b": 50},
         title={"text": _heading(result), "x": 0.01, "y": 0.98, "yanchor": "top"},
     )
-    figure.update_xaxes(showticklabels=True, tickformat="%-d %b\n%Y")
+    figure.update_xaxes(showticklabels=True, ticklabelstandoff=6, tickformat="%-d %b\n%Y")
     return figure
 
 

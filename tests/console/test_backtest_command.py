@@ -223,6 +223,15 @@ def test_faults_in_files_name_file_column_and_row(files: Path, name: str, text: 
     assert "\n" not in answer
 
 
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet"])
+def test_a_file_that_is_absent_or_damaged_is_one_line(files: Path, ending: str):
+    name = f"bad.{ending}"
+    assert f"{name}: cannot be read (No such file or directory)" in refused(write(files, **{**ALL, "load": name}))
+    (files / name).write_bytes(b"\x89\x00broken")
+    assert f"{name}" in (answer := refused(write(files, **{**ALL, "load": name})))
+    assert "\n" not in answer
+
+
 def test_a_gap_outside_the_time_asked_for_does_not_matter(files: Path):
     lines = (files / "prices.csv").read_text().splitlines()
     lines[3] = lines[3].split(",")[0] + ","
