@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 
 from console.parquet_store import ParquetStore
 from engine import Battery, DemandCharge, InputError, PvArray, Site, Strategy, TidewattError, backtest
-from engine.backtesting.sweep import Case, History, Row, product, sweep
+from engine.backtesting.sweep import HISTORIES_KEPT, Case, History, Row, product, sweep
 from engine.forecast import Persistence, SeasonalNaive
 
 SITE = Site(name="home", battery=Battery(capacity_kwh=10, max_charge_kw=5, max_discharge_kw=5), pv=PvArray())
@@ -114,6 +114,21 @@ def test_a_worker_without_the_history_is_sent_it(pool: ProcessPoolExecutor):
     """One at a time: the second worker was never sent what the first was."""
     few = product({str(seed): (SITE, history(7)) for seed in range(6)}, yardsticks=False)
     assert len(sweep(few, executor=pool, at_once=1)) == 6
+
+
+def test_more_histories_than_a_worker_keeps_are_sent_again_over_threads_too():
+    """Each history comes twice, with more others in between than are kept."""
+    sites = {str(seed): (SITE, history(100 + seed, days=2)) for seed in range(HISTORIES_KEPT + 2)}
+    twice = [
+        replace(case, name=f"{case.name} {horizon}", settings={"yardsticks": False, "horizon": horizon})
+        for horizon in ("12h", "24h")
+        for case in product(sites)
+    ]
+    with ThreadPoolExecutor(1) as workers:
+        noted = Noted(workers)
+        spread = sweep(twice, executor=noted, at_once=1)
+    assert noted.with_data == len(twice)
+    pd.testing.assert_frame_equal(spread.drop(columns="seconds"), sweep(twice).drop(columns="seconds"))
 
 
 def test_what_is_done_is_not_done_again():
