@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from console.commands import accounts, data, devices, emulate, groups, inputs, override, prices, sites, strategy
 from console.commands.audit import audit
+from console.commands.backtest import backtest
 from console.commands.check import check
 from console.commands.commission import commission
 from console.commands.connect import connect
@@ -33,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(plan)
+app.command()(backtest)
 app.add_typer(emulate.app, name="emulate")
 app.command()(demo)
 app.command()(init)

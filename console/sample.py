@@ -92,6 +92,24 @@ def sample_series(day: dt.date, step: pd.Timedelta = QUARTER_HOUR) -> pd.DataFra
     return pd.DataFrame({name: hold(column, step).reindex(wanted) for name, column in series.items()})
 
 
+def sample_history(seed: int = 1) -> dict[str, pd.DataFrame]:
+    """All days of the sample.
+
+    Args:
+        seed: Seed of the minutes within the sample's hours.
+
+    Returns:
+        `prices`: `import_price` and `export_price` [EUR/kWh] by the quarter-hour; `house`: `load_kw` and `pv_kw` by the
+        minute.
+    """
+    series = pd.concat([sample_series(day) for day in sample_days()])
+    prices = series[["import_price_eur_per_kwh", "export_price_eur_per_kwh"]]
+    return {
+        "prices": prices.rename(columns=lambda name: name.removesuffix("_eur_per_kwh")),
+        "house": with_fluctuation(series[["load_kw", "pv_kw"]], pd.Timedelta(minutes=1), seed),
+    }
+
+
 def sample_from(now: dt.datetime, step_min: int) -> pd.DataFrame:
     """The default day of the sample as 24 hours from an interval's begin on, each at its own time of the UTC day.
 

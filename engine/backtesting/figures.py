@@ -1,4 +1,4 @@
-"""A backtest in pictures."""
+"""A backtest in pictures: three panels over one axis of local days."""
 
 from __future__ import annotations
 
@@ -21,33 +21,49 @@ SHOWN: tuple[tuple[AccountName, str, str], ...] = (
     ("self-consumption rule", PURPLE, "dash"),
 )
 LOST = {"forecast_eur": ORANGE, "command_eur": SKY, "execution_eur": RED, "metering_eur": GREY}
+ONE_DAY = pd.Timedelta(days=1)
+# Histories up to so long show what was lost by day, longer ones by month.
+DAYS_SHOWN = 92
+TITLES = (
+    "Saved against no battery, charges on peaks left out [EUR]",
+    "Lost against perfect foresight by {period} [EUR], gained below 0",
+    "Battery by day and time of day [kW], + discharges",
+)
 
 
 def backtest_figure(result: BacktestResult) -> go.Figure:
-    """Saved money over time, where it was lost by month, and the battery's power by day and time of day."""
-    figure = make_subplots(
-        rows=3,
-        cols=1,
-        vertical_spacing=0.09,
-        row_heights=[0.36, 0.24, 0.4],
-        subplot_titles=(
-            "Saved against no battery, charges on peaks left out [EUR]",
-            "Lost against perfect foresight, by month [EUR]",
-            "Battery [kW], + discharges, by day and time of day",
-        ),
-    )
+    """Saved money over time, where it was lost, and the battery's power by day and time of day."""
+    by_day = len(result.attribution) <= DAYS_SHOWN
+    figure = make_subplots(rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.1, row_heights=[0.36, 0.24, 0.4])
     _saved(figure, result)
-    _lost(figure, result)
+    _lost(figure, result, by_day)
     _heat_map(figure, result)
+    for row, title in enumerate(TITLES, start=1):
+        # Title and legend stand in one line above their panel.
+        top = figure.get_subplot(row, 1).yaxis.domain[1]
+        text = f"<b>{title.format(period='day' if by_day else 'month')}</b>"
+        place = {"x": 0, "y": top, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+        figure.add_annotation(text=text, showarrow=False, yshift=8, font_size=14, **place)
+        legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": top, "yanchor": "bottom"}
+        figure.update_layout({f"legend{row if row > 1 else ''}": legend})
     figure.update_layout(
-        height=1050,
+        height=1000,
         template="plotly_white",
         barmode="relative",
-        legend={"orientation": "h", "y": -0.06, "yanchor": "top"},
-        margin={"t": 50, "r": 20, "l": 60},
-        title={"text": f"{result.site.name}: capture rate {result.capture_rate():.1%}", "x": 0.01},
+        hovermode="x unified",
+        margin={"t": 110, "r": 30, "l": 70, "b": 50},
+        title={"text": _heading(result), "x": 0.01, "y": 0.98, "yanchor": "top"},
     )
+    figure.update_xaxes(showticklabels=True, ticklabelstandoff=6, tickformat="%-d %b\n%Y")
     return figure
+
+
+def _heading(result: BacktestResult) -> str:
+    days = result.attribution.index
+    return (
+        f"{result.site.name}, {days[0]} to {days[-1]}: saved {result.saved_eur:,.2f} EUR, "
+        f"{result.capture_rate():.1%} of perfect foresight"
+    )
 
 
 def _local(result: BacktestResult) -> pd.DatetimeIndex:
@@ -63,15 +79,29 @@ def _saved(figure: go.Figure, result: BacktestResult) -> None:
             continue
         saved = pd.Series(idle - result.accounts[name].cost_eur(result.reality, result.site, worth)).groupby(days).sum()
         label = "this strategy" if name == "metered" else name
-        line = {"color": colour, "dash": dash, "width": 2}
-        figure.add_trace(go.Scatter(x=saved.index, y=saved.cumsum(), name=label, mode="lines", line=line), row=1, col=1)
+        # What a day saved is there at its end.
+        times = [days[0], *(pd.DatetimeIndex(saved.index) + ONE_DAY)]
+        line = {"color": colour, "dash": dash, "width": 3 if name == "metered" else 2}
+        lines = go.Scatter(x=times, y=[0.0, *saved.cumsum()], name=label, mode="lines", line=line, legend="legend")
+        figure.add_trace(lines.update(hovertemplate="%{y:.2f} EUR"), row=1, col=1)
 
 
-def _lost(figure: go.Figure, result: BacktestResult) -> None:
+def _lost(figure: go.Figure, result: BacktestResult, by_day: bool) -> None:
     table = result.attribution
-    lost = table[list(LOST)].set_axis(pd.DatetimeIndex(pd.to_datetime(table.index))).resample("MS").sum()
+    days = pd.DatetimeIndex(pd.to_datetime(table.index))
+    lost = table[list(LOST)].set_axis(days).resample("D" if by_day else "MS").sum()
     for column, colour in LOST.items():
-        bars = go.Bar(x=lost.index, y=lost[column], name=column.removesuffix("_eur"), marker_color=colour)
+        bars = go.Bar(
+            x=lost.index,
+            y=lost[column],
+            name=column.removesuffix("_eur"),
+            marker_color=colour,
+            marker_line_width=0,
+            xperiod=ONE_DAY / pd.Timedelta(milliseconds=1) if by_day else "M1",
+            xperiodalignment="middle",
+            legend="legend2",
+            hovertemplate="%{y:.2f} EUR",
+        )
         figure.add_trace(bars, row=2, col=1)
 
 
@@ -82,14 +112,28 @@ def _heat_map(figure: go.Figure, result: BacktestResult) -> None:
         {"day": local.tz_localize(None).normalize(), "hour": local.hour + local.minute / 60, "kw": battery_kw}
     ).pivot_table(index="hour", columns="day", values="kw", aggfunc="mean")
     most = float(np.nanmax(np.abs(table.to_numpy()), initial=0.1))
+    # Cells are drawn around their middle.
     heat = go.Heatmap(
-        x=table.columns,
-        y=table.index,
+        x=pd.DatetimeIndex(table.columns) + ONE_DAY / 2,
+        y=table.index + result.reality.step_h / 2,
         z=table.to_numpy(),
         zmin=-most,
         zmax=most,
         colorscale=[[0.0, BLUE], [0.5, "#FFFFFF"], [1.0, RED]],
-        colorbar={"len": 0.36, "y": 0.17, "title": "kW"},
+        colorbar={
+            "orientation": "h",
+            "len": 0.3,
+            "thickness": 10,
+            "x": 1,
+            "xanchor": "right",
+            "y": 0.32,
+            "yanchor": "bottom",
+            "ypad": 4,
+        },
+        hovertemplate="%{z:.2f} kW",
+        name="battery",
     )
     figure.add_trace(heat, row=3, col=1)
-    figure.update_yaxes(title_text=f"hour, {result.site.timezone}", row=3, col=1)
+    hours = list(range(0, 25, 6))
+    axis = {"range": [0, 24], "tickvals": hours, "ticktext": [f"{hour}:00" for hour in hours], "showgrid": False}
+    figure.update_yaxes(axis, title_text=result.site.timezone, row=3, col=1)

@@ -14,8 +14,12 @@ from engine.arrays import Array
 from engine.assets import Site
 from engine.backtesting.reality import Reality
 from engine.backtesting.valuation import Account
+from engine.errors import InputError
+from engine.prices import PriceCurve
+from engine.settlement import Ledger, settle
 from engine.storage_kernels import Trace
 from engine.strategy import Strategy
+from engine.tariffs import Tariff
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -177,7 +181,6 @@ class BacktestResult:
             for name in ("no battery", "self-consumption rule", "persistence", "metered", "perfect foresight")
             if name in self.accounts
         ]
-        labels = {"metered": f"this strategy ({', '.join(dict.fromkeys(self.forecasters.values()))})"}
         base = self.costs_eur["no battery"]
         return pd.DataFrame(
             {
@@ -185,7 +188,45 @@ class BacktestResult:
                 "saved_eur": [base - self.costs_eur[name] for name in names],
                 "capture_rate": [self.capture_rate(name) for name in names],
             },
-            index=pd.Index([labels.get(name, name) for name in names], name="account"),
+            index=pd.Index(["this strategy" if name == "metered" else name for name in names], name="account"),
+        )
+
+    def ledger(
+        self,
+        tariff: Tariff,
+        spot: PriceCurve | None = None,
+        *,
+        account: AccountName = "metered",
+        units_per_eur: float | None = None,
+    ) -> Ledger:
+        """An account booked by settlement period, as exact decimals.
+
+        Charges on peaks and what is left in store belong to no period and are not part of it.
+
+        Args:
+            tariff: The contract that the prices were made with.
+            spot: The market price of at least this history, in the contract's currency; None: that follows the clock
+                alone.
+            account: Which account.
+            units_per_eur: What a euro of wear comes to in the contract's currency, where that is another.
+
+        Raises:
+            InputError: `units_per_eur` is missing, or the market price of an interval.
+        """
+        reality, booked = self.reality, self.accounts[account]
+        if units_per_eur is None and tariff.currency != "EUR":
+            raise InputError("units_per_eur", f"missing for a contract in {tariff.currency}", "wear is in EUR, give it")
+        market: PriceCurve | pd.DatetimeIndex = reality.index
+        if spot is not None:
+            finer = spot if spot.step <= reality.step else spot.hold(reality.step)
+            market = PriceCurve(finer.series.resample(reality.step).mean().reindex(reality.index), finer.currency)
+        return settle(
+            tariff,
+            market,
+            reality.series(booked.imported, "import_kwh"),
+            reality.series(booked.exported, "export_kwh") if tariff.export_components else None,
+            discharge_kwh=reality.series(booked.discharged, "discharge_kwh"),
+            wear_per_kwh=self.site.battery.wear_eur_per_kwh * (units_per_eur or 1.0),
         )
 
     def summary(self) -> str:

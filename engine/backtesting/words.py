@@ -1,4 +1,4 @@
-"""A backtest in lines of text."""
+"""A backtest in words: where money was lost and why, and its figures as people read them."""
 
 from __future__ import annotations
 
@@ -10,39 +10,62 @@ from engine.timeline import ONE_HOUR
 if TYPE_CHECKING:
     from engine.backtesting.result import BacktestResult
 
+REASONS = {
+    "forecast": "prices, load and PV that came otherwise than forecast",
+    "command": "orders that differ from the plan: modes and set-points that hold between plans",
+    "execution": "what the battery could not do: full, empty, or beyond its rating",
+    "metering": "minutes that both bought and sold, which means do not show",
+}
+
+
+def losses(result: BacktestResult) -> list[tuple[str, float, str]]:
+    """Where money was lost against perfect foresight: step, EUR (negative: gained), and by what."""
+    lost = result.attribution.sum()
+    return [(step, float(lost[f"{step}_eur"]), why) for step, why in REASONS.items()]
+
+
+def figures(result: BacktestResult) -> dict[str, str]:
+    """Each figure by its name, with its unit."""
+    kpis = result.kpis
+    found = {
+        "saved per year and kW": f"{kpis['saved_eur_per_kw_year']:,.0f} EUR",
+        "saved per year and usable kWh": f"{kpis['saved_eur_per_kwh_year']:,.0f} EUR",
+        "full cycles": f"{kpis['cycles']:,.1f}",
+        "round trip": percent(kpis["round_trip_efficiency"]),
+        "set-points held": f"{percent(kpis['availability'])} of the time",
+        "energy delivered as planned": percent(kpis["delivery_accuracy"]),
+        "worth of stored energy": f"{result.stored_worth_eur_per_kwh:.3f} EUR/kWh in all accounts",
+    }
+    if any(result.fees_eur.values()):
+        fees = result.fees_eur
+        found["charges on peaks"] = (
+            f"{fees['metered']:,.2f} EUR (perfect foresight {fees['perfect foresight']:,.2f}, no battery "
+            f"{fees['no battery']:,.2f})"
+        )
+    return found
+
 
 def summary(result: BacktestResult) -> str:
     """The comparison, where money was lost, and the figures, in lines."""
-    index, kpis = result.reality.index, result.kpis
-    days = len(index) * result.reality.step_h / 24
+    local = result.reality.index.tz_convert(result.site.timezone)
+    days = len(local) * result.reality.step_h / 24
+    forecasts = ", ".join(f"{name} by {who}" for name, who in result.forecasters.items())
     lines = [
-        f"{result.site.name}: {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {days:.0f} days, {result.plans:,} plans of "
+        f"{result.site.name}: {local[0]:%Y-%m-%d} to {local[-1]:%Y-%m-%d}, {days:.0f} days, {result.plans:,} plans of "
         f"{result.horizon / ONE_HOUR:g} h in {result.seconds:.1f} s",
+        *([f"forecasts: {forecasts}"] if forecasts else []),
         "",
-        f"{'':38}{'cost':>12}{'saved':>12}{'of perfect':>12}",
+        f"{'':24}{'cost':>14}{'saved':>14}{'of perfect':>12}",
     ]
     for name, row in result.comparison().iterrows():
-        money = f"{row['cost_eur']:>8,.2f} EUR{row['saved_eur']:>8,.2f} EUR"
-        lines.append(f"{name!s:38.38}{money}{_percent(row['capture_rate']):>12}")
-    lost = result.attribution.sum()
-    lines += [
-        "",
-        "Lost against perfect foresight [EUR]: "
-        + ", ".join(f"{step} {lost[f'{step}_eur']:,.2f}" for step in ("forecast", "command", "execution", "metering")),
-    ]
-    if any(result.fees_eur.values()):
-        fees = result.fees_eur
-        lines.append(
-            f"Charges on peaks [EUR]: {fees['metered']:,.2f}; perfect foresight {fees['perfect foresight']:,.2f}, no "
-            f"battery {fees['no battery']:,.2f}"
-        )
-    lines += [
-        f"{kpis['saved_eur_per_kw_year']:,.0f} EUR/kW and year, {kpis['cycles']:,.0f} cycles, round trip "
-        f"{_percent(kpis['round_trip_efficiency'])}, set-points held {_percent(kpis['availability'])} of the time",
-        f"Stored energy counts {result.stored_worth_eur_per_kwh:.3f} EUR/kWh in all accounts.",
-    ]
+        money = f"{row['cost_eur']:>10,.2f} EUR{row['saved_eur']:>10,.2f} EUR"
+        lines.append(f"{name!s:24}{money}{percent(row['capture_rate']):>12}")
+    lines += ["", "Lost against perfect foresight:"]
+    lines += [f"{step:24}{eur:>10,.2f} EUR  {why}" for step, eur, why in losses(result)]
+    lines += ["", *(f"{name:32}{value}" for name, value in figures(result).items())]
     return "\n".join(lines)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A fraction as people read it."""
     return "-" if math.isnan(share) else f"{share:.1%}"

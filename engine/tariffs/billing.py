@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from engine.arrays import Array
 from engine.errors import InputError
 from engine.prices import PriceCurve
 from engine.tariffs.clock import stamp
@@ -59,19 +60,33 @@ def bill(
 
 def _settled(tariff: Tariff, spot: PriceCurve | pd.DatetimeIndex, kwh: pd.Series, side: Side) -> pd.Series:
     prices = tariff.components(spot, side)
-    field = f"{side}_kwh"
+    energy = metered_kwh(f"{side}_kwh", kwh, pd.DatetimeIndex(prices.index))
+    return prices.mul(energy, axis="index").sum()
+
+
+def metered_kwh(field: str, kwh: pd.Series, priced: pd.DatetimeIndex, *, register: bool = True) -> Array:
+    """Readings that fit the prices [kWh]; shape (T,).
+
+    Args:
+        field: What errors call them.
+        kwh: Energy per interval [kWh].
+        priced: The index of the prices.
+        register: Whether they are a register's, which never falls.
+
+    Raises:
+        InputError: One is missing, below 0 in a register, or they are on another index.
+    """
     index = utc_index(field, kwh.index)
-    if not index.equals(prices.index):
+    if not index.equals(priced):
         raise InputError(
             f"{field}.index",
-            f"{len(index)} intervals from {stamp(index[0])}, the price has {len(prices)} from {stamp(prices.index[0])}",
+            f"{len(index)} intervals from {stamp(index[0])}, the price has {len(priced)} from {stamp(priced[0])}",
             "meter and price need one index",
         )
     energy = kwh.to_numpy(dtype=np.float64, na_value=np.nan)
-    fault = ~np.isfinite(energy) | (energy < 0)
+    fault = ~np.isfinite(energy) | ((energy < 0) if register else False)
     if fault.any():
         at = int(fault.argmax())
-        raise InputError(
-            field, f"{energy[at]:g} kWh at {stamp(index[at])}, a register is never missing or below 0", "correct it"
-        )
-    return prices.mul(energy, axis="index").sum()
+        bound = "missing or below 0" if register else "missing"
+        raise InputError(field, f"{energy[at]:g} kWh at {stamp(index[at])}, it is never {bound}", "correct it")
+    return energy

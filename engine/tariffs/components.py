@@ -10,7 +10,7 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -19,6 +19,9 @@ from engine.arrays import Array
 from engine.errors import InputError
 from engine.tariffs.clock import LocalClock
 from engine.tariffs.rates import Frozen, Money, Rates
+
+Column = Literal["energy", "network", "tax"]
+"""What the ledger books a line under."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,8 @@ class Component(Frozen, ABC):
 
     name: str
     """The column of `Tariff.components` and the line of the bill."""
+    column: Column = "network"
+    """What the ledger books it under."""
 
     @abstractmethod
     def per_kwh(self, basis: Basis) -> Array:
@@ -51,6 +56,7 @@ class Spot(Component):
     """The market price, passed through."""
 
     name: str = "spot"
+    column: Column = "energy"
     factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """What the contract multiplies the market price with, negative prices included; losses, or Agile's 2.2."""
 
@@ -117,9 +123,9 @@ class Charge(Dated):
     """
 
     @classmethod
-    def flat(cls, name: str, price: float) -> Charge:
+    def flat(cls, name: str, price: float, column: Column = "network") -> Charge:
         """One price at all times, for a figure of the contract that has no date [currency/kWh]."""
-        return cls(name=name, sheets=(Rates(standard=price),))
+        return cls(name=name, column=column, sheets=(Rates(standard=price),))
 
     def per_kwh(self, basis: Basis) -> Array:
         """Price at each instant [currency/kWh]; shape (T,). Errors as for `figures`."""
@@ -130,6 +136,7 @@ class Vat(Dated):
     """A share of everything before it, as a fraction (a quarter is 0.25); of a negative sum, a negative share."""
 
     name: str = "VAT"
+    column: Column = "tax"
 
     @classmethod
     def at(cls, rate: float) -> Vat:
@@ -145,6 +152,7 @@ class Cap(Component):
     """The most that the components before it may come to; the line shows what the cap takes off."""
 
     name: str = "cap"
+    column: Column = "energy"
     price: Money
     """[currency/kWh], with or without VAT according to its place before or after it."""
 

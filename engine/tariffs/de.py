@@ -21,7 +21,7 @@ from engine.tariffs.tariff import Tariff
 TIMEZONE = "Europe/Berlin"
 VAT = Vat.at(0.19)
 """Section 12 UStG."""
-ELECTRICITY_TAX = Charge.flat("electricity tax", 0.0205)
+ELECTRICITY_TAX = Charge.flat("electricity tax", 0.0205, "tax")
 """Section 3 StromStG, full rate: 20.50 EUR/MWh."""
 
 LEAST_HIGH_MINUTES = 120
@@ -163,13 +163,13 @@ def dynamic(
         timezone=TIMEZONE,
         import_components=(
             Spot(),
-            Charge.flat("supplier fee", supplier_fee),
+            Charge.flat("supplier fee", supplier_fee, "energy"),
             grid.charge if isinstance(grid, Module3) else grid,
-            Charge.flat("levies", levies),
-            Charge.flat("concession fee", concession_fee),
+            Charge.flat("levies", levies, "tax"),
+            Charge.flat("concession fee", concession_fee, "tax"),
             ELECTRICITY_TAX,
             VAT,
         ),
-        export_components=() if feed_in is None else (Charge.flat("feed-in", feed_in),),
+        export_components=() if feed_in is None else (Charge.flat("feed-in", feed_in, "energy"),),
         billing_resolution=billing_resolution,
     )

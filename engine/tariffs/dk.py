@@ -193,6 +193,7 @@ is from general knowledge and was not confirmed by a source: check it against yo
 
 ELECTRICITY_TAX = Charge(
     name="electricity tax",
+    column="tax",
     sheets=(
         flat(90.0, dt.date(2021, 1, 1), dt.date(2022, 1, 1)),
         flat(0.8, dt.date(2023, 1, 1), dt.date(2023, 7, 1)),
@@ -229,14 +230,14 @@ def household(
         pydantic.ValidationError: A figure is not finite.
     """
     feed_in = () if grid.feed_in is None else (grid.feed_in,)
-    sold = () if export_fee is None else (Spot(), Charge.flat("export fee", -export_fee), *feed_in)
+    sold = () if export_fee is None else (Spot(), Charge.flat("export fee", -export_fee, "energy"), *feed_in)
     return Tariff(
         name=f"{grid.name} household",
         currency="DKK",
         timezone=TIMEZONE,
         import_components=(
             Spot(),
-            Charge.flat("supplier fee", supplier_fee),
+            Charge.flat("supplier fee", supplier_fee, "energy"),
             *grid.charges,
             TRANSMISSION,
             SYSTEM,

@@ -73,11 +73,11 @@ def agile(terms: AgileTerms, *, export: float | None = None) -> Tariff:
         timezone=TIMEZONE,
         import_components=(
             Spot(name="wholesale", factor=terms.multiplier),
-            Charge(name="peak", sheets=(evening,)),
+            Charge(name="peak", column="energy", sheets=(evening,)),
             Cap(price=terms.cap),
             DOMESTIC_VAT,
         ),
-        export_components=() if export is None else (Charge.flat("export", export),),
+        export_components=() if export is None else (Charge.flat("export", export, "energy"),),
     )
 
 
@@ -150,10 +150,10 @@ def half_hourly(
         timezone=TIMEZONE,
         import_components=(
             Spot(name="wholesale", factor=loss_factor),
-            Charge.flat("supplier fee", supplier_fee),
+            Charge.flat("supplier fee", supplier_fee, "energy"),
             duos,
-            Charge.flat("levies", levies),
+            Charge.flat("levies", levies, "tax"),
             BUSINESS_VAT,
         ),
-        export_components=() if export is None else (Charge.flat("export", export),),
+        export_components=() if export is None else (Charge.flat("export", export, "energy"),),
     )

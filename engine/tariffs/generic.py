@@ -34,8 +34,8 @@ def time_of_use(
         name=name,
         currency=currency,
         timezone=timezone,
-        import_components=(Charge(name="energy", sheets=sheets), Vat.at(vat)),
-        export_components=() if feed_in is None else (Charge.flat("feed-in", feed_in),),
+        import_components=(Charge(name="energy", column="energy", sheets=sheets), Vat.at(vat)),
+        export_components=() if feed_in is None else (Charge.flat("feed-in", feed_in, "energy"),),
     )
 
 
@@ -69,6 +69,6 @@ def spot_contract(
         currency=currency,
         timezone=timezone,
         import_components=(Spot(factor=factor), *charges, Vat.at(vat)),
-        export_components=() if export_fee is None else (Spot(), Charge.flat("export fee", -export_fee)),
+        export_components=() if export_fee is None else (Spot(), Charge.flat("export fee", -export_fee, "energy")),
         billing_resolution=billing_resolution,
     )
