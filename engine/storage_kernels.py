@@ -1054,6 +1054,7 @@ def _from(one, stored, end_at, end_value):
         one.over_import_kw, one.over_export_kw, one.breach, one.max_charge_kw, one.max_discharge_kw, one.solar_only,
         one.floor, one.floor_breach, one.kept, one.eta_in, one.eta_out, one.wear, low, high, one.band_low, band_high,
         one.below_band, one.above_band, stored, one.final, one.final_breach, end_at, end_value, one.smooth, one.tie,
+        one.bend_at, one.bend_discharging, one.bend_charging,
     )  # fmt: skip
 
 
