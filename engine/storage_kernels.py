@@ -436,9 +436,20 @@ def _solve_convex(data, rows, delta, worth):
     Fills in `delta`, the changes of the store [kWh], and `worth`, what a kWh in store is worth after each interval
     [EUR/kWh], of shape (T,).
     """
+    slopes, lengths, cost_pieces, most_up, first, v_slope, v_length = _value_functions(data, rows)
+    _walk(data, slopes, lengths, cost_pieces, most_up, first, v_slope, v_length, delta, worth)
+
+
+@_inner
+def _value_functions(data, rows):
+    """The way back: the slopes of every interval's cost and of every value function.
+
+    Returns slopes and lengths of the costs, `MOST_PIECES` to an interval, how many each has, the change that each ends
+    at; and where the value functions begin, V[T] first, in the lists of slopes and lengths that come last.
+    """
     count = data.buy.shape[0]
-    low, high, kept, start, tie = data.low, data.high, data.kept, data.start, data.tie
-    breach, eta_in, eta_out, smooth = data.breach, data.eta_in, data.eta_out, data.smooth
+    low, high, kept, breach = data.low, data.high, data.kept, data.breach
+    eta_in, eta_out, smooth = data.eta_in, data.eta_out, data.smooth
     band = _band(data)
     slopes, lengths = np.empty(count * MOST_PIECES), np.empty(count * MOST_PIECES)
     cost_pieces = np.zeros(count, np.int64)
@@ -479,7 +490,14 @@ def _solve_convex(data, rows, delta, worth):
         if outside or low < rows[t - 1, 12]:
             used = _add_band(band, rows[t - 1, 12], v_slope, v_length, first[k], used)
         first[k + 1] = used
-    stored, before = start, 0.0
+    return slopes, lengths, cost_pieces, most_up, first, v_slope, v_length
+
+
+@_inner
+def _walk(data, slopes, lengths, cost_pieces, most_up, first, v_slope, v_length, delta, worth):
+    """The way forward through the intervals of `delta`, whose lists are those of `_value_functions`."""
+    count, low, high, kept, tie = delta.shape[0], data.low, data.high, data.kept, data.tie
+    stored, before = data.start, 0.0
     for t in range(count):
         k = count - 1 - t
         begin, end = first[k], first[k + 1]
@@ -934,44 +952,71 @@ def solve_many(data, convex, delta, worth, curtailed, pieces, most_pieces):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def roll(data, convex, first, every, house, inverter, habits, caps, stored, outlook, trace, most_pieces):
+def roll(data, convex, futures, first, every, house, inverter, habits, caps, stored, outlook, trace, most_pieces):
     """Plan again and again, each time from where the battery really is, and let the battery do the first part of it.
 
-    Row i of `data` is what was known at interval `first + i * every`, from which on it plans. `stored` is the store at
-    the first. `caps` says what import is to be held to. `outlook` is the worth of a stored kWh by time of day, shape
-    (intervals of a day,): what is left at the end of a horizon is worth what it was the last time that this time of day
-    was planned; an empty one leaves the worth to `data`. Fills in `trace` and `outlook`.
+    Rows `i * futures` and after of `data` are the futures that were thought possible at interval `first + i * every`,
+    from which on they plan, the expected one first. `stored` is the store at the first. `caps` says what import is to
+    be held to. `outlook` is the worth of a stored kWh by time of day, shape (intervals of a day,): what is left at the
+    end of a horizon is worth what it was the last time that this time of day was planned; an empty one leaves the worth
+    to `data`. Fills in `trace` and `outlook`. Futures that are not all convex are left aside for the expected one.
 
-    Returns the store after the last interval, and how many rows had too many pieces to be planned: the battery was left
-    to follow the house there.
+    Returns the store after the last interval, and how many plans had too many pieces: the battery was left to follow
+    the house there.
     """
     horizon, intervals = data.buy.shape[1], house.load_kw.shape[0]
     delta, worth = np.empty(horizon), np.empty(horizon)
     whole, end_value = np.full(1, INFINITE), np.empty(1)
     unplanned = 0
-    for i in range(data.buy.shape[0]):
+    for i in range(convex.shape[0] // futures):
         begin = first + i * every
-        one = _site(data, i)
+        count = min(every, intervals - begin)
         if outlook.shape[0] > 0:
             end_value[0] = outlook[(begin + horizon) % outlook.shape[0]]
-            one = _from(one, stored, whole, end_value)
-        else:
-            one = _from(one, stored, one.end_at, one.end_value)
+        one = _ahead(data, i * futures, stored, whole, end_value, outlook)
         rows = _rows(one)
         if caps.import_kw.shape[0] > 0:
             _hold_to(caps, begin, one.step_h, trace.imported, rows)
+        together = convex[i * futures]
+        for k in range(i * futures, (i + 1) * futures):
+            together = together and convex[k]
         planned = True
-        if convex[i]:
+        if futures > 1 and together:
+            possible = np.empty((futures, count, rows.shape[1]))
+            slopes, lengths, cost_pieces, most_up, at, v_slope, v_length = _value_functions(one, rows)
+            mean_slope, mean_length, mean_at = _nearest(count, horizon, at, v_slope, v_length)
+            _copy_rows(rows, possible, 0)
+            for k in range(1, futures):
+                other = _ahead(data, i * futures + k, stored, whole, end_value, outlook)
+                other_rows = _rows(other)
+                if caps.import_kw.shape[0] > 0:
+                    _hold_to(caps, begin, one.step_h, trace.imported, other_rows)
+                _, _, _, _, at, v_slope, v_length = _value_functions(other, other_rows)
+                more = _nearest(count, horizon, at, v_slope, v_length)
+                mean_slope, mean_length, mean_at = _blended(k, mean_slope, mean_length, mean_at, more[0], more[1], more[2])
+                _copy_rows(other_rows, possible, k)
+            _walk(
+                one, slopes, lengths, cost_pieces, most_up, mean_at, mean_slope, mean_length, delta[:count], worth[:count]
+            )
+        elif convex[i * futures]:
             _solve_convex(one, rows, delta, worth)
         else:
             planned = _solve_general(one, rows, delta, worth, most_pieces) >= 0
         unplanned += not planned
-        for j in range(min(every, intervals - begin)):
+        ahead = stored
+        for j in range(count):
             t = begin + j
             now = _interval(rows, j, one.breach, one.eta_in, one.eta_out)
             trace.worth[t] = worth[j] if planned else np.nan
             if planned:
                 _order(now, delta[j], one.step_h, inverter, habits, trace, t)
+                if futures > 1 and together:
+                    k = count - 1 - j
+                    _reconsider(
+                        one, possible, j, ahead, mean_slope, mean_length, mean_at[k], mean_at[k + 1], inverter,
+                        habits, trace, t,
+                    )
+                    ahead = min(max(one.kept * ahead + delta[j], one.low), one.high)
                 if outlook.shape[0] > 0:
                     outlook[t % outlook.shape[0]] = worth[j]
             else:
@@ -979,6 +1024,119 @@ def roll(data, convex, first, every, house, inverter, habits, caps, stored, outl
                 trace.follows[t], trace.set_point_kw[t], trace.export_limit_kw[t] = True, 0.0, INFINITE
             stored = _carry_out(house, inverter, stored, trace, t)
     return stored, unplanned
+
+
+@_inner
+def _ahead(data, i, stored, whole, end_value, outlook):
+    """Row i from where the store is, with the outlook's worth at its end."""
+    one = _site(data, i)
+    if outlook.shape[0] > 0:
+        return _from(one, stored, whole, end_value)
+    return _from(one, stored, one.end_at, one.end_value)
+
+
+@_inner
+def _copy_rows(rows, possible, k):
+    for j in range(possible.shape[1]):
+        for column in range(rows.shape[1]):
+            possible[k, j, column] = rows[j, column]
+
+
+@_inner
+def _nearest(count, horizon, at, v_slope, v_length):
+    """The value functions behind the first intervals alone, the last of these first, as `_value_functions` has them."""
+    begin = at[horizon - count]
+    used = at[horizon] - begin
+    slope, length, where = np.empty(used), np.empty(used), np.empty(count + 1, np.int64)
+    for k in range(count + 1):
+        where[k] = at[horizon - count + k] - begin
+    for i in range(used):
+        slope[i], length[i] = v_slope[begin + i], v_length[begin + i]
+    return slope, length, where
+
+
+@_inner
+def _blended(weight, slope, length, at, more_slope, more_length, more_at):
+    """The mean of value functions, the first counting `weight` times: between edges of either, their mean slope."""
+    room = slope.shape[0] + more_slope.shape[0]
+    out_slope, out_length, out_at = np.empty(room), np.empty(room), np.zeros(at.shape[0], np.int64)
+    used = 0
+    for k in range(at.shape[0] - 1):
+        i, j = at[k], more_at[k]
+        if i < at[k + 1] and j < more_at[k + 1]:
+            left, more_left = length[i], more_length[j]
+            while True:
+                step = min(left, more_left)
+                mean = (weight * slope[i] + more_slope[j]) / (weight + 1.0)
+                used = _push(out_slope, out_length, out_at[k], used, mean, step)
+                left -= step
+                more_left -= step
+                if left <= DUST:
+                    i += 1
+                    if i >= at[k + 1]:
+                        break
+                    left = length[i]
+                if more_left <= DUST:
+                    j += 1
+                    if j >= more_at[k + 1]:
+                        break
+                    more_left = more_length[j]
+        out_at[k + 1] = used
+    return out_slope, out_length, out_at
+
+
+@_inner
+def _reconsider(one, possible, j, stored, slope, length, begin, end, inverter, habits, trace, t):
+    """Of what the battery could be told, choose what is cheapest over all futures."""
+    h = one.step_h
+    own_kw = trace.planned_kw[t]
+    best_kw, best_follows = own_kw, False
+    best = _expected(one, possible, j, stored, slope, length, begin, end, inverter, own_kw, False)
+    futures = possible.shape[0]
+    for k in range(-1, futures):
+        tried_kw = 0.0 if k < 0 else possible[k, j, 2] / h
+        tried_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, tried_kw))
+        cost = _expected(one, possible, j, stored, slope, length, begin, end, inverter, tried_kw, False)
+        if cost < best - DUST:
+            best, best_kw = cost, tried_kw
+    if habits.follows_within_kw >= 0.0:
+        cost = _expected(one, possible, j, stored, slope, length, begin, end, inverter, 0.0, True)
+        best_follows = cost <= best + DUST
+    trace.follows[t] = best_follows
+    trace.set_point_kw[t] = best_kw if abs(best_kw) >= habits.smallest_set_point_kw else 0.0
+
+
+@_inner
+def _expected(one, possible, j, stored, slope, length, begin, end, inverter, told_kw, follows):
+    """What an order costs with all that follows, the mean of all futures [EUR]."""
+    total, h = 0.0, one.step_h
+    for k in range(possible.shape[0]):
+        now = _interval(possible[k], j, one.breach, one.eta_in, one.eta_out)
+        kw = now.net / h if follows else told_kw
+        kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, kw))
+        change = -kw * h * now.eta_in if kw < 0.0 else -kw * h / now.eta_out
+        kept = one.kept * stored
+        change = max(min(change, max(0.0, inverter.high - kept)), min(0.0, inverter.low - kept))
+        total += _cost_of(now, change)
+        place = one.low
+        after = min(max(kept + change, one.low), one.high)
+        for i in range(begin, end):
+            part = min(length[i], after - place)
+            if part <= 0.0:
+                break
+            total += slope[i] * part
+            place += part
+    return total / possible.shape[0]
+
+
+@_inner
+def _cost_of(now, change):
+    """What an interval costs with a change of the store, curtailed as is cheapest [EUR]."""
+    draw = now.net + (change / now.eta_in if change > 0.0 else change * now.eta_out)
+    meter = draw + _curtailment(now, change)
+    cost = now.buy * meter if meter > 0.0 else now.sell * meter
+    cost += now.breach * (max(0.0, meter - now.most_in) + max(0.0, -now.most_out - meter))
+    return cost + (-change * now.eta_out * now.wear if change < 0.0 else 0.0)
 
 
 @_inner

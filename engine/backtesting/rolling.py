@@ -53,6 +53,8 @@ class Rolling:
     """Charges on the peak import; none may be in the problems themselves."""
     modes: bool = True
     """Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power."""
+    futures: int = 1
+    """How many futures a plan weighs: the expected one, and others that are as wrong as forecasts have been."""
 
 
 def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progress = nobody_watches) -> Trace:
@@ -89,7 +91,7 @@ def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progre
         stack = _stack(rolling, reality, template, forecasts, at)
         data = kernel_input(stack, NO_STEERING)
         how = (int(at[0]), rolling.every, house, inverter, habits, Caps(caps, per, offset))
-        stored, _ = roll(data, stack.convex, *how, stored, outlook, trace, MOST_VALUE_PIECES)
+        stored, _ = roll(data, stack.convex, max(1, len(stack) // len(at)), *how, stored, outlook, trace, MOST_VALUE_PIECES)
         progress(min(int(at[-1]) + rolling.every, intervals), intervals)
     return trace
 
@@ -98,7 +100,7 @@ def _stints(rolling: Rolling, reality: Reality) -> list[Positions]:
     """The intervals at which plans are made, as many at a time as forecasts are held, or a local day's."""
     at = np.arange(0, len(reality), rolling.every)
     if not rolling.charges:
-        return np.array_split(at, -(-len(at) // DECISIONS_AT_ONCE))
+        return np.array_split(at, -(-len(at) * rolling.futures // DECISIONS_AT_ONCE))
     days = reality.index[at].tz_convert(rolling.site.timezone).tz_localize(None).normalize()
     return np.split(at, np.flatnonzero(days[1:] != days[:-1]) + 1)
 
@@ -139,7 +141,48 @@ def _stack(
     rows = slice(int(at[0]) // rolling.every, int(at[-1]) // rolling.every + 1)
     changed: dict[str, Any] = {"import_price": buy, "export_price": sell}
     changed |= {name: power[rows] if len(power) > 1 else power for name, power in forecasts.items()}
-    return replace(template, sites=(rolling.site,) * len(at), **changed)
+    if rolling.futures > 1:
+        actual = {"load_kw": reality.mean_load_kw, "pv_kw": reality.mean_pv_kw}
+        for name, power in forecasts.items():
+            if len(power) > 1:
+                changed[name] = paths(power, actual[name], rolling, reality, rows)
+        for name in ("import_price", "export_price"):
+            changed[name] = np.repeat(changed[name], rolling.futures, axis=0)
+    return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)
+
+
+import os
+G=os.environ
+def paths(power, actual, rolling, reality, rows):
+    day = int(DAY // reality.step)
+    per = day // rolling.every
+    H = rolling.horizon
+    least = -(-H // day) 
+    K = rolling.futures
+    out = np.repeat(power[rows][:, np.newaxis], K, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([actual, np.full(H, np.nan)]), H)
+    own = np.arange(rows.start, rows.stop)
+    scale=float(G.get('SCALE','1'))
+    local = reality.index[:: rolling.every].tz_convert(rolling.site.timezone)
+    weekend = np.asarray(local.day_of_week >= 5)
+    kind = G.get('KIND','any')
+    if kind=='any':
+        chosen = own[:,None] - per*(least+np.arange(K-1))
+    elif kind=='week':
+        chosen = own[:,None] - per*7*(1+np.arange(K-1))
+    else:
+        n = 60
+        c = own[:,None] - per*(least+np.arange(n))
+        same = (weekend[np.maximum(c,0)]==weekend[own][:,None])
+        order = np.argsort(~same, axis=1, kind='stable')[:, :K-1]
+        chosen = np.take_along_axis(c, order, 1)
+    for k in range(K-1):
+        r = chosen[:,k]
+        ok = r >= 0
+        r0 = np.maximum(r,0)
+        err = np.where(ok[:,None], windows[r0*rolling.every]-power[r0], 0.0)
+        out[:,k+1] = np.maximum(out[:,k+1]+scale*np.nan_to_num(err),0.0)
+    return out.reshape(-1,H)
 
 
 def price_windows(rolling: Rolling, reality: Reality, at: Positions) -> tuple[Array, Array]:
