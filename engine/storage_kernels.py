@@ -239,6 +239,17 @@ class Habits(NamedTuple):
     smallest_curtailment_kw: float
 
 
+class Futures(NamedTuple):
+    """What K futures thought possible make of the next intervals."""
+
+    rows: Array
+    """Of each future, as `_rows` has them, shape (K, intervals, columns)."""
+    at: npt.NDArray[np.int64]
+    """Where the mean value functions begin, as in `_value_functions`."""
+    slope: Array
+    length: Array
+
+
 @_inner
 def _new_branches():
     return Branches(
@@ -955,68 +966,54 @@ def solve_many(data, convex, delta, worth, curtailed, pieces, most_pieces):
 def roll(data, convex, futures, first, every, house, inverter, habits, caps, stored, outlook, trace, most_pieces):
     """Plan again and again, each time from where the battery really is, and let the battery do the first part of it.
 
-    Rows `i * futures` and after of `data` are the futures that were thought possible at interval `first + i * every`,
-    from which on they plan, the expected one first. `stored` is the store at the first. `caps` says what import is to
-    be held to. `outlook` is the worth of a stored kWh by time of day, shape (intervals of a day,): what is left at the
-    end of a horizon is worth what it was the last time that this time of day was planned; an empty one leaves the worth
-    to `data`. Fills in `trace` and `outlook`. Futures that are not all convex are left aside for the expected one.
+    Rows `i * futures` and after of `data` are the futures thought possible at interval `first + i * every`, from which
+    on is planned, the expected one first. `stored` is the store at the first. `caps` says what import is to be held to.
+    `outlook` is the worth of a stored kWh by time of day, shape (intervals of a day,): what is left at the end of a
+    horizon is worth what it was the last time that this time of day was planned; an empty one leaves the worth to
+    `data`. Fills in `trace` and `outlook`. Where not every future is convex only the expected one is planned for.
 
     Returns the store after the last interval, and how many plans had too many pieces: the battery was left to follow
     the house there.
     """
     horizon, intervals = data.buy.shape[1], house.load_kw.shape[0]
     delta, worth = np.empty(horizon), np.empty(horizon)
-    whole, end_value = np.full(1, INFINITE), np.empty(1)
     unplanned = 0
     for i in range(convex.shape[0] // futures):
-        begin = first + i * every
+        begin, row = first + i * every, i * futures
         count = min(every, intervals - begin)
-        if outlook.shape[0] > 0:
-            end_value[0] = outlook[(begin + horizon) % outlook.shape[0]]
-        one = _ahead(data, i * futures, stored, whole, end_value, outlook)
-        rows = _rows(one)
-        if caps.import_kw.shape[0] > 0:
-            _hold_to(caps, begin, one.step_h, trace.imported, rows)
-        together = convex[i * futures]
-        for k in range(i * futures, (i + 1) * futures):
-            together = together and convex[k]
-        planned = True
-        if futures > 1 and together:
-            possible = np.empty((futures, count, rows.shape[1]))
+        one, rows = _ahead(data, row, begin, stored, outlook, caps, trace.imported)
+        planned, many = True, futures > 1
+        for k in range(row, row + futures):
+            many = many and convex[k]
+        many_futures = _no_futures()
+        if many:
             slopes, lengths, cost_pieces, most_up, at, v_slope, v_length = _value_functions(one, rows)
-            mean_slope, mean_length, mean_at = _nearest(count, horizon, at, v_slope, v_length)
-            _copy_rows(rows, possible, 0)
+            mean = _nearest(count, horizon, at, v_slope, v_length)
+            nearest = np.empty((futures, count, rows.shape[1]))
+            nearest[0] = rows[:count]
             for k in range(1, futures):
-                other = _ahead(data, i * futures + k, stored, whole, end_value, outlook)
-                other_rows = _rows(other)
-                if caps.import_kw.shape[0] > 0:
-                    _hold_to(caps, begin, one.step_h, trace.imported, other_rows)
+                other, other_rows = _ahead(data, row + k, begin, stored, outlook, caps, trace.imported)
                 _, _, _, _, at, v_slope, v_length = _value_functions(other, other_rows)
-                more = _nearest(count, horizon, at, v_slope, v_length)
-                mean_slope, mean_length, mean_at = _blended(k, mean_slope, mean_length, mean_at, more[0], more[1], more[2])
-                _copy_rows(other_rows, possible, k)
-            _walk(
-                one, slopes, lengths, cost_pieces, most_up, mean_at, mean_slope, mean_length, delta[:count], worth[:count]
-            )
-        elif convex[i * futures]:
+                mean = _blended(k, mean, _nearest(count, horizon, at, v_slope, v_length))
+                nearest[k] = other_rows[:count]
+            at, v_slope, v_length = mean
+            _walk(one, slopes, lengths, cost_pieces, most_up, at, v_slope, v_length, delta[:count], worth[:count])
+            many_futures = Futures(nearest, at, v_slope, v_length)
+        elif convex[row]:
             _solve_convex(one, rows, delta, worth)
         else:
             planned = _solve_general(one, rows, delta, worth, most_pieces) >= 0
         unplanned += not planned
-        ahead = stored
+        expected = stored
         for j in range(count):
             t = begin + j
             now = _interval(rows, j, one.breach, one.eta_in, one.eta_out)
             trace.worth[t] = worth[j] if planned else np.nan
             if planned:
                 _order(now, delta[j], one.step_h, inverter, habits, trace, t)
-                if futures > 1 and together:
-                    k = count - 1 - j
-                    _reconsider(
-                        one, possible, j, ahead, mean_slope, mean_length, mean_at[k], mean_at[k + 1], inverter,
-                        habits, trace, t,
-                    )
-                    ahead = min(max(one.kept * ahead + delta[j], one.low), one.high)
+                if many:
+                    _order_for_many(one, many_futures, j, expected, inverter, habits, trace, t)
+                    expected = min(max(one.kept * expected + delta[j], one.low), one.high)
                 if outlook.shape[0] > 0:
                     outlook[t % outlook.shape[0]] = worth[j]
             else:
@@ -1027,116 +1024,112 @@ def roll(data, convex, futures, first, every, house, inverter, habits, caps, sto
 
 
 @_inner
-def _ahead(data, i, stored, whole, end_value, outlook):
-    """Row i from where the store is, with the outlook's worth at its end."""
+def _ahead(data, i, begin, stored, outlook, caps, imported):
+    """The problem of row i as it is at interval `begin`, and its rows."""
     one = _site(data, i)
     if outlook.shape[0] > 0:
-        return _from(one, stored, whole, end_value)
-    return _from(one, stored, one.end_at, one.end_value)
+        worth = outlook[(begin + one.buy.shape[0]) % outlook.shape[0]]
+        one = _from(one, stored, np.full(1, INFINITE), np.full(1, worth))
+    else:
+        one = _from(one, stored, one.end_at, one.end_value)
+    rows = _rows(one)
+    if caps.import_kw.shape[0] > 0:
+        _hold_to(caps, begin, one.step_h, imported, rows)
+    return one, rows
 
 
 @_inner
-def _copy_rows(rows, possible, k):
-    for j in range(possible.shape[1]):
-        for column in range(rows.shape[1]):
-            possible[k, j, column] = rows[j, column]
+def _no_futures():
+    return Futures(np.empty((0, 0, 0)), np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
 @_inner
-def _nearest(count, horizon, at, v_slope, v_length):
-    """The value functions behind the first intervals alone, the last of these first, as `_value_functions` has them."""
-    begin = at[horizon - count]
-    used = at[horizon] - begin
-    slope, length, where = np.empty(used), np.empty(used), np.empty(count + 1, np.int64)
-    for k in range(count + 1):
-        where[k] = at[horizon - count + k] - begin
-    for i in range(used):
-        slope[i], length[i] = v_slope[begin + i], v_length[begin + i]
-    return slope, length, where
+def _nearest(count, horizon, at, slope, length):
+    """The value functions behind the first `count` intervals alone, as `_value_functions` has them."""
+    begin, end = at[horizon - count], at[horizon]
+    return at[horizon - count : horizon + 1] - begin, slope[begin:end].copy(), length[begin:end].copy()
 
 
 @_inner
-def _blended(weight, slope, length, at, more_slope, more_length, more_at):
-    """The mean of value functions, the first counting `weight` times: between edges of either, their mean slope."""
-    room = slope.shape[0] + more_slope.shape[0]
-    out_slope, out_length, out_at = np.empty(room), np.empty(room), np.zeros(at.shape[0], np.int64)
+def _blended(weight, one, other):
+    """The mean of value functions, `one` counting `weight` times: between edges of either, the mean of their slopes."""
+    at, slope, length = one
+    other_at, other_slope, other_length = other
+    room = slope.shape[0] + other_slope.shape[0]
+    out_at, out_slope, out_length = np.zeros(at.shape[0], np.int64), np.empty(room), np.empty(room)
     used = 0
     for k in range(at.shape[0] - 1):
-        i, j = at[k], more_at[k]
-        if i < at[k + 1] and j < more_at[k + 1]:
-            left, more_left = length[i], more_length[j]
-            while True:
-                step = min(left, more_left)
-                mean = (weight * slope[i] + more_slope[j]) / (weight + 1.0)
-                used = _push(out_slope, out_length, out_at[k], used, mean, step)
-                left -= step
-                more_left -= step
-                if left <= DUST:
-                    i += 1
-                    if i >= at[k + 1]:
-                        break
-                    left = length[i]
-                if more_left <= DUST:
-                    j += 1
-                    if j >= more_at[k + 1]:
-                        break
-                    more_left = more_length[j]
+        i, j = at[k], other_at[k]
+        left, other_left = 0.0, 0.0
+        while True:
+            if left <= DUST:
+                if i >= at[k + 1]:
+                    break
+                left += length[i]
+                i += 1
+            elif other_left <= DUST:
+                if j >= other_at[k + 1]:
+                    break
+                other_left += other_length[j]
+                j += 1
+            else:
+                piece = min(left, other_left)
+                mean = (weight * slope[i - 1] + other_slope[j - 1]) / (weight + 1.0)
+                used = _push(out_slope, out_length, out_at[k], used, mean, piece)
+                left -= piece
+                other_left -= piece
         out_at[k + 1] = used
-    return out_slope, out_length, out_at
+    return out_at, out_slope[:used].copy(), out_length[:used].copy()
 
 
 @_inner
-def _reconsider(one, possible, j, stored, slope, length, begin, end, inverter, habits, trace, t):
-    """Of what the battery could be told, choose what is cheapest over all futures."""
-    h = one.step_h
-    own_kw = trace.planned_kw[t]
-    best_kw, best_follows = own_kw, False
-    best = _expected(one, possible, j, stored, slope, length, begin, end, inverter, own_kw, False)
-    futures = possible.shape[0]
-    for k in range(-1, futures):
-        tried_kw = 0.0 if k < 0 else possible[k, j, 2] / h
-        tried_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, tried_kw))
-        cost = _expected(one, possible, j, stored, slope, length, begin, end, inverter, tried_kw, False)
+def _order_for_many(one, futures, j, stored, inverter, habits, trace, t):
+    """What the battery is told where several futures are possible: what costs least in their mean.
+
+    Tried are to follow the house, to rest, the power of the plan, and what would follow the house in each future.
+    """
+    best_kw = trace.planned_kw[t]
+    best = _expected_eur(one, futures, j, stored, inverter, best_kw, False)
+    for k in range(-1, futures.rows.shape[0]):
+        net_kw = 0.0 if k < 0 else futures.rows[k, j, 2] / one.step_h
+        tried_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, net_kw))
+        cost = _expected_eur(one, futures, j, stored, inverter, tried_kw, False)
         if cost < best - DUST:
             best, best_kw = cost, tried_kw
-    if habits.follows_within_kw >= 0.0:
-        cost = _expected(one, possible, j, stored, slope, length, begin, end, inverter, 0.0, True)
-        best_follows = cost <= best + DUST
-    trace.follows[t] = best_follows
     trace.set_point_kw[t] = best_kw if abs(best_kw) >= habits.smallest_set_point_kw else 0.0
+    can_follow = habits.follows_within_kw >= 0.0
+    trace.follows[t] = can_follow and _expected_eur(one, futures, j, stored, inverter, 0.0, True) <= best + DUST
 
 
 @_inner
-def _expected(one, possible, j, stored, slope, length, begin, end, inverter, told_kw, follows):
-    """What an order costs with all that follows, the mean of all futures [EUR]."""
-    total, h = 0.0, one.step_h
-    for k in range(possible.shape[0]):
-        now = _interval(possible[k], j, one.breach, one.eta_in, one.eta_out)
-        kw = now.net / h if follows else told_kw
-        kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, kw))
-        change = -kw * h * now.eta_in if kw < 0.0 else -kw * h / now.eta_out
-        kept = one.kept * stored
+def _expected_eur(one, futures, j, stored, inverter, told_kw, follows):
+    """What an interval with an order costs together with all that comes after, summed over the futures [EUR]."""
+    total, kept = 0.0, one.kept * stored
+    at, slope, length = futures.at, futures.slope, futures.length
+    k = at.shape[0] - 2 - j
+    for future in range(futures.rows.shape[0]):
+        now = _interval(futures.rows[future], j, one.breach, one.eta_in, one.eta_out)
+        wanted_kw = now.net / one.step_h if follows else told_kw
+        battery_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, wanted_kw))
+        change = -battery_kw * one.step_h * (one.eta_in if battery_kw < 0.0 else 1.0 / one.eta_out)
         change = max(min(change, max(0.0, inverter.high - kept)), min(0.0, inverter.low - kept))
-        total += _cost_of(now, change)
-        place = one.low
-        after = min(max(kept + change, one.low), one.high)
-        for i in range(begin, end):
-            part = min(length[i], after - place)
-            if part <= 0.0:
+        total += _interval_eur(now, change)
+        left = min(max(kept + change, one.low), one.high) - one.low
+        for i in range(at[k], at[k + 1]):
+            if left <= 0.0:
                 break
-            total += slope[i] * part
-            place += part
-    return total / possible.shape[0]
+            total += slope[i] * min(length[i], left)
+            left -= length[i]
+    return total
 
 
 @_inner
-def _cost_of(now, change):
+def _interval_eur(now, change):
     """What an interval costs with a change of the store, curtailed as is cheapest [EUR]."""
-    draw = now.net + (change / now.eta_in if change > 0.0 else change * now.eta_out)
-    meter = draw + _curtailment(now, change)
+    meter = now.net + (change / now.eta_in if change > 0.0 else change * now.eta_out) + _curtailment(now, change)
     cost = now.buy * meter if meter > 0.0 else now.sell * meter
     cost += now.breach * (max(0.0, meter - now.most_in) + max(0.0, -now.most_out - meter))
-    return cost + (-change * now.eta_out * now.wear if change < 0.0 else 0.0)
+    return cost - now.wear * now.eta_out * min(0.0, change)
 
 
 @_inner

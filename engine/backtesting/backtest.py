@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from engine.arrays import is_count
 from engine.assets import Site
 from engine.backtesting import valuation
 from engine.backtesting.peaks import PeakKeeper
@@ -44,6 +45,7 @@ def backtest(
     weather: pd.DataFrame | None = None,
     location: tuple[float, float] | None = None,
     modes: bool = True,
+    futures: int = 16,
     yardsticks: bool = True,
     progress: Progress = nobody_watches,
 ) -> BacktestResult:
@@ -71,6 +73,9 @@ def backtest(
         weather: `temperature_c`, `ghi_w_per_m2` as they were forecast, for forecasters that use them.
         location: Latitude and longitude [degrees], for forecasters that know the sun.
         modes: Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power.
+        futures: How many futures each plan weighs: what is expected, and that with the errors of so many past days;
+            1: only what is expected, many times as fast. Where selling pays more than buying, or the strategy keeps the
+            grid out of the battery, 1 is what it comes to.
         yardsticks: Whether the same is done with persistence, for comparison.
         progress: Told how many intervals of how many are done.
 
@@ -107,7 +112,10 @@ def backtest(
         pv_forecaster=pv_forecaster or Persistence(),
         charges=tuple(demand_charges),
         modes=modes,
+        futures=futures,
     )
+    if not is_count(futures):
+        raise InputError("futures", f"value {futures!r} is not 1 or more", "give 1 for the expected one alone")
     if rolling.every > rolling.horizon:
         raise InputError("replan_every", f"{replan_every} is longer than the horizon of {horizon}", "plan more often")
     initial_kwh = initial_soc * site.battery.capacity_kwh

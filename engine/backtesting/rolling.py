@@ -12,6 +12,7 @@ import pandas as pd
 
 from engine.arrays import Array
 from engine.assets import Battery, Site
+from engine.backtesting.futures import possible_kw
 from engine.backtesting.peaks import PeakKeeper
 from engine.backtesting.reality import Reality
 from engine.demand import DemandCharge
@@ -53,7 +54,7 @@ class Rolling:
     """Charges on the peak import; none may be in the problems themselves."""
     modes: bool = True
     """Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power."""
-    futures: int = 1
+    futures: int = 16
     """How many futures a plan weighs: the expected one, and others that are as wrong as forecasts have been."""
 
 
@@ -91,7 +92,7 @@ def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progre
         stack = _stack(rolling, reality, template, forecasts, at)
         data = kernel_input(stack, NO_STEERING)
         how = (int(at[0]), rolling.every, house, inverter, habits, Caps(caps, per, offset))
-        stored, _ = roll(data, stack.convex, max(1, len(stack) // len(at)), *how, stored, outlook, trace, MOST_VALUE_PIECES)
+        stored, _ = roll(data, stack.convex, rolling.futures, *how, stored, outlook, trace, MOST_VALUE_PIECES)
         progress(min(int(at[-1]) + rolling.every, intervals), intervals)
     return trace
 
@@ -128,61 +129,26 @@ def _forecasts(rolling: Rolling, reality: Reality) -> dict[str, Array]:
             found[name] = np.zeros((1, 1))
             continue
         observed = Observed(reality.series(power, name), weather=weather, **reality.place)
-        # What nobody can tell yet is none: on the first day there is nothing to go by.
-        found[name] = np.nan_to_num(forecaster.forecast(observed, decisions, rolling.horizon).mean, nan=0.0)
+        found[name] = forecaster.forecast(observed, decisions, rolling.horizon).mean
     return found
 
 
 def _stack(
     rolling: Rolling, reality: Reality, template: ProblemStack, forecasts: dict[str, Array], at: Positions
 ) -> ProblemStack:
-    """The problems of some decisions: each a row, as if it were a site of its own."""
+    """The problems of some decisions: each future of each a row, as if it were a site of its own."""
     buy, sell = price_windows(rolling, reality, at)
     rows = slice(int(at[0]) // rolling.every, int(at[-1]) // rolling.every + 1)
     changed: dict[str, Any] = {"import_price": buy, "export_price": sell}
-    changed |= {name: power[rows] if len(power) > 1 else power for name, power in forecasts.items()}
     if rolling.futures > 1:
-        actual = {"load_kw": reality.mean_load_kw, "pv_kw": reality.mean_pv_kw}
-        for name, power in forecasts.items():
-            if len(power) > 1:
-                changed[name] = paths(power, actual[name], rolling, reality, rows)
-        for name in ("import_price", "export_price"):
-            changed[name] = np.repeat(changed[name], rolling.futures, axis=0)
-    return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)
-
-
-import os
-G=os.environ
-def paths(power, actual, rolling, reality, rows):
+        changed = {name: np.repeat(price, rolling.futures, axis=0) for name, price in changed.items()}
     day = int(DAY // reality.step)
-    per = day // rolling.every
-    H = rolling.horizon
-    least = -(-H // day) 
-    K = rolling.futures
-    out = np.repeat(power[rows][:, np.newaxis], K, axis=1)
-    windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([actual, np.full(H, np.nan)]), H)
-    own = np.arange(rows.start, rows.stop)
-    scale=float(G.get('SCALE','1'))
-    local = reality.index[:: rolling.every].tz_convert(rolling.site.timezone)
-    weekend = np.asarray(local.day_of_week >= 5)
-    kind = G.get('KIND','any')
-    if kind=='any':
-        chosen = own[:,None] - per*(least+np.arange(K-1))
-    elif kind=='week':
-        chosen = own[:,None] - per*7*(1+np.arange(K-1))
-    else:
-        n = 60
-        c = own[:,None] - per*(least+np.arange(n))
-        same = (weekend[np.maximum(c,0)]==weekend[own][:,None])
-        order = np.argsort(~same, axis=1, kind='stable')[:, :K-1]
-        chosen = np.take_along_axis(c, order, 1)
-    for k in range(K-1):
-        r = chosen[:,k]
-        ok = r >= 0
-        r0 = np.maximum(r,0)
-        err = np.where(ok[:,None], windows[r0*rolling.every]-power[r0], 0.0)
-        out[:,k+1] = np.maximum(out[:,k+1]+scale*np.nan_to_num(err),0.0)
-    return out.reshape(-1,H)
+    for name, actual_kw in (("load_kw", reality.mean_load_kw), ("pv_kw", reality.mean_pv_kw)):
+        forecast_kw = forecasts[name]
+        if len(forecast_kw) > 1:
+            forecast_kw = possible_kw(forecast_kw, actual_kw, rows, rolling.every, day, rolling.futures)
+        changed[name] = forecast_kw
+    return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)
 
 
 def price_windows(rolling: Rolling, reality: Reality, at: Positions) -> tuple[Array, Array]:
