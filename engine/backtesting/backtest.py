@@ -83,10 +83,12 @@ def backtest(
         The account by the meter, those that explain it, and the yardsticks.
 
     Raises:
-        InputError: A series is incomplete or does not fit, or a figure is out of its bound.
+        InputError: A series is incomplete or does not fit, a figure is out of its bound, the strategy has a budget of
+            cycles, or the battery's power falls with its state of charge.
         SolveError: Perfect foresight found no proved optimum in its time.
     """
     strategy = strategy or Strategy()
+    _refuse_what_couples_plans(site, strategy)
     reality = Reality.read(
         prices,
         load,
@@ -177,6 +179,24 @@ def perfect_foresight(rolling: Rolling, reality: Reality, initial_soc: float, wo
     table = plan.table
     initial_kwh = initial_soc * rolling.site.battery.capacity_kwh
     return valuation.of_plan(table, reality.step_h, rolling.site.battery.capacity_kwh, initial_kwh)
+
+
+def _refuse_what_couples_plans(site: Site, strategy: Strategy) -> None:
+    """Refuse what the rolling plans do not see: planned without it, they would answer another question."""
+    for name in ("cycles_per_day", "cycles_per_year"):
+        if getattr(strategy, name) is not None:
+            raise InputError(
+                f"strategy.{name}",
+                f"value {getattr(strategy, name):g}: a budget of cycles ties the plans of a history to each other",
+                "leave it out and let battery.wear_eur_per_kwh say what a cycle costs",
+            )
+    for name in ("charge_kw_at_soc", "discharge_kw_at_soc"):
+        if getattr(site.battery, name):
+            raise InputError(
+                f"battery.{name}",
+                "plans of a backtest know no power that falls with the state of charge",
+                "give the rated powers alone, or the lowest of them to be on the safe side",
+            )
 
 
 def _persistence(rolling: Rolling, reality: Reality, initial_soc: float) -> Trace:
