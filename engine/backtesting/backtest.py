@@ -26,6 +26,9 @@ from engine.storage_kernels import Trace
 from engine.strategy import Strategy
 from engine.tariffs import Tariff
 
+# More futures earn no more.
+MANY_FUTURES = 16
+
 
 def backtest(
     site: Site,
@@ -45,7 +48,7 @@ def backtest(
     weather: pd.DataFrame | None = None,
     location: tuple[float, float] | None = None,
     modes: bool = True,
-    futures: int = 16,
+    futures: int | None = None,
     yardsticks: bool = True,
     progress: Progress = nobody_watches,
 ) -> BacktestResult:
@@ -74,8 +77,8 @@ def backtest(
         location: Latitude and longitude [degrees], for forecasters that know the sun.
         modes: Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power.
         futures: How many futures each plan weighs: what is expected, and that with the errors of so many past days;
-            1: only what is expected, many times as fast. Where selling pays more than buying, or the strategy keeps the
-            grid out of the battery, 1 is what it comes to.
+            1: only what is expected, many times as fast. None: 16, or 1 with demand charges, whose peaks are planned
+            for already. Where selling pays more than buying, or charging from the grid is forbidden, it comes to 1.
         yardsticks: Whether the same is done with persistence, for comparison.
         progress: Told how many intervals of how many are done.
 
@@ -114,9 +117,9 @@ def backtest(
         pv_forecaster=pv_forecaster or Persistence(),
         charges=tuple(demand_charges),
         modes=modes,
-        futures=futures,
+        futures=(1 if demand_charges else MANY_FUTURES) if futures is None else futures,
     )
-    if not is_count(futures):
+    if not is_count(rolling.futures):
         raise InputError("futures", f"value {futures!r} is not 1 or more", "give 1 for the expected one alone")
     if rolling.every > rolling.horizon:
         raise InputError("replan_every", f"{replan_every} is longer than the horizon of {horizon}", "plan more often")

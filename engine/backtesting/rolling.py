@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ import pandas as pd
 
 from engine.arrays import Array
 from engine.assets import Battery, Site
-from engine.backtesting.futures import possible_kw
+from engine.backtesting.futures import possible
 from engine.backtesting.peaks import PeakKeeper
 from engine.backtesting.reality import Reality
 from engine.demand import DemandCharge
@@ -54,7 +53,7 @@ class Rolling:
     """Charges on the peak import; none may be in the problems themselves."""
     modes: bool = True
     """Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power."""
-    futures: int = 16
+    futures: int = 1
     """How many futures a plan weighs: the expected one, and others that are as wrong as forecasts have been."""
 
 
@@ -115,12 +114,13 @@ def _measured(rolling: Rolling, reality: Reality) -> tuple[int, int]:
 
 
 def _forecasts(rolling: Rolling, reality: Reality) -> dict[str, Array]:
-    """Load and PV as they were forecast at every decision, shape (D, H), or (1, 1) where there is none [kW].
+    """Prices, load and PV as they were forecast at every decision, shape (D, H), or (1, 1) where there is none.
 
     All at once: what learns does so on fixed dates, and would do so again in every part.
     """
     decisions = reality.index[:: rolling.every]
-    found = {}
+    buy, sell = price_windows(rolling, reality, np.arange(0, len(reality), rolling.every))
+    found = {"import_price": buy, "export_price": sell}
     for name, forecaster, power, weather in (
         ("load_kw", rolling.load_forecaster, reality.mean_load_kw, reality.weather),
         ("pv_kw", rolling.pv_forecaster, reality.mean_pv_kw, reality.weather),
@@ -137,17 +137,20 @@ def _stack(
     rolling: Rolling, reality: Reality, template: ProblemStack, forecasts: dict[str, Array], at: Positions
 ) -> ProblemStack:
     """The problems of some decisions: each future of each a row, as if it were a site of its own."""
-    buy, sell = price_windows(rolling, reality, at)
     rows = slice(int(at[0]) // rolling.every, int(at[-1]) // rolling.every + 1)
-    changed: dict[str, Any] = {"import_price": buy, "export_price": sell}
-    if rolling.futures > 1:
-        changed = {name: np.repeat(price, rolling.futures, axis=0) for name, price in changed.items()}
-    day = int(DAY // reality.step)
-    for name, actual_kw in (("load_kw", reality.mean_load_kw), ("pv_kw", reality.mean_pv_kw)):
-        forecast_kw = forecasts[name]
-        if len(forecast_kw) > 1:
-            forecast_kw = possible_kw(forecast_kw, actual_kw, rows, rolling.every, day, rolling.futures)
-        changed[name] = forecast_kw
+    day, changed = int(DAY // reality.step), {}
+    # A price that is told after the fact has taught nothing by then.
+    timely = np.where(reality.known_at <= reality.index.asi8 + reality.step.value, 0.0, np.nan)
+    for name, actual in (
+        ("import_price", reality.import_price + timely),
+        ("export_price", reality.export_price + timely),
+        ("load_kw", reality.mean_load_kw),
+        ("pv_kw", reality.mean_pv_kw),
+    ):
+        forecast = forecasts[name]
+        if len(forecast) > 1:
+            forecast = possible(forecast, actual, rows, rolling.every, day, rolling.futures)
+        changed[name] = forecast
     return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)
 
 

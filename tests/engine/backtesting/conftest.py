@@ -15,7 +15,7 @@ from engine.backtesting.backtest import backtest
 from engine.backtesting.reality import Reality
 from engine.backtesting.result import BacktestResult
 from engine.backtesting.rolling import Rolling, run
-from engine.forecast import Persistence, PvRegression, SimilarDay
+from engine.forecast import PvRegression, SimilarDay
 from engine.storage_kernels import Trace
 
 ZONE = "Europe/Copenhagen"

@@ -83,6 +83,6 @@ def test_who_knows_everything_comes_close(twelve_days: Any, futures: int) -> Non
 
 
 def test_many_futures_earn_more_than_the_expected_one_alone(build_home: Callable[..., Any]) -> None:
-    home = build_home(days=90, seed=3)
+    home = build_home(days=90, seed=3, least_price=0.02)
     alone, many = (home.backtest(futures=futures).capture_rate() for futures in (1, 16))
     assert many > alone + 0.01
