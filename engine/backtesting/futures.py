@@ -15,7 +15,7 @@ from engine.arrays import Array
 
 
 def possible(forecast: Array, actual: Array, rows: slice, every: int, day: int, count: int) -> Array:
-    """Futures of a series at some decisions: the forecast itself, then with the errors of the newest days that are over.
+    """Futures of a series at some decisions: the forecast, then that with the errors of the newest days that are over.
 
     Args:
         forecast: At every decision of a history, NaN where nobody can tell yet, shape (D, H).
