@@ -245,6 +245,17 @@ class Habits(NamedTuple):
     smallest_curtailment_kw: float
 
 
+class Futures(NamedTuple):
+    """What K futures thought possible make of the next intervals."""
+
+    rows: Array
+    """Of each future, as `_rows` has them, shape (K, intervals, columns)."""
+    at: npt.NDArray[np.int64]
+    """Where the mean value functions begin, as in `_value_functions`."""
+    slope: Array
+    length: Array
+
+
 @_inner
 def _new_branches():
     return Branches(
@@ -476,9 +487,20 @@ def _solve_convex(data, rows, delta, worth):
     Fills in `delta`, the changes of the store [kWh], and `worth`, what a kWh in store is worth after each interval
     [EUR/kWh], of shape (T,).
     """
+    slopes, lengths, cost_pieces, most_up, first, v_slope, v_length = _value_functions(data, rows)
+    _walk(data, slopes, lengths, cost_pieces, most_up, first, v_slope, v_length, delta, worth)
+
+
+@_inner
+def _value_functions(data, rows):
+    """The way back: the slopes of every interval's cost and of every value function.
+
+    Returns slopes and lengths of the costs, `MOST_PIECES` to an interval, how many each has, the change that each ends
+    at; and where the value functions begin, V[T] first, in the lists of slopes and lengths that come last.
+    """
     count = data.buy.shape[0]
-    low, high, kept, start, tie = data.low, data.high, data.kept, data.start, data.tie
-    breach, eta_in, eta_out, smooth = data.breach, data.eta_in, data.eta_out, data.smooth
+    low, high, kept, breach = data.low, data.high, data.kept, data.breach
+    eta_in, eta_out, smooth = data.eta_in, data.eta_out, data.smooth
     band = _band(data)
     slopes, lengths = np.empty(count * MOST_PIECES), np.empty(count * MOST_PIECES)
     cost_pieces = np.zeros(count, np.int64)
@@ -519,7 +541,14 @@ def _solve_convex(data, rows, delta, worth):
         if outside or low < rows[t - 1, 12]:
             used = _add_band(band, rows[t - 1, 12], v_slope, v_length, first[k], used)
         first[k + 1] = used
-    stored, before = start, 0.0
+    return slopes, lengths, cost_pieces, most_up, first, v_slope, v_length
+
+
+@_inner
+def _walk(data, slopes, lengths, cost_pieces, most_up, first, v_slope, v_length, delta, worth):
+    """The way forward through the intervals of `delta`, whose lists are those of `_value_functions`."""
+    count, low, high, kept, tie = delta.shape[0], data.low, data.high, data.kept, data.tie
+    stored, before = data.start, 0.0
     for t in range(count):
         k = count - 1 - t
         begin, end = first[k], first[k + 1]
@@ -975,44 +1004,57 @@ def solve_many(data, convex, delta, worth, curtailed, pieces, most_pieces):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def roll(data, convex, first, every, house, inverter, habits, caps, stored, outlook, trace, most_pieces):
+def roll(data, convex, futures, first, every, house, inverter, habits, caps, stored, outlook, trace, most_pieces):
     """Plan again and again, each time from where the battery really is, and let the battery do the first part of it.
 
-    Row i of `data` is what was known at interval `first + i * every`, from which on it plans. `stored` is the store at
-    the first. `caps` says what import is to be held to. `outlook` is the worth of a stored kWh by time of day, shape
-    (intervals of a day,): what is left at the end of a horizon is worth what it was the last time that this time of day
-    was planned; an empty one leaves the worth to `data`. Fills in `trace` and `outlook`.
+    Rows `i * futures` and after of `data` are the futures thought possible at interval `first + i * every`, from which
+    on is planned, the expected one first. `stored` is the store at the first. `caps` says what import is to be held to.
+    `outlook` is the worth of a stored kWh by time of day, shape (intervals of a day,): what is left at the end of a
+    horizon is worth what it was the last time that this time of day was planned; an empty one leaves the worth to
+    `data`. Fills in `trace` and `outlook`. Where not every future is convex only the expected one is planned for.
 
-    Returns the store after the last interval, and how many rows had too many pieces to be planned: the battery was left
-    to follow the house there.
+    Returns the store after the last interval, and how many plans had too many pieces: the battery was left to follow
+    the house there.
     """
     horizon, intervals = data.buy.shape[1], house.load_kw.shape[0]
     delta, worth = np.empty(horizon), np.empty(horizon)
-    whole, end_value = np.full(1, INFINITE), np.empty(1)
     unplanned = 0
-    for i in range(data.buy.shape[0]):
-        begin = first + i * every
-        one = _site(data, i)
-        if outlook.shape[0] > 0:
-            end_value[0] = outlook[(begin + horizon) % outlook.shape[0]]
-            one = _from(one, stored, whole, end_value)
-        else:
-            one = _from(one, stored, one.end_at, one.end_value)
-        rows = _rows(one)
-        if caps.import_kw.shape[0] > 0:
-            _hold_to(caps, begin, one.step_h, trace.imported, rows)
-        planned = True
-        if convex[i]:
+    for i in range(convex.shape[0] // futures):
+        begin, row = first + i * every, i * futures
+        count = min(every, intervals - begin)
+        one, rows = _ahead(data, row, begin, stored, outlook, caps, trace.imported)
+        planned, many = True, futures > 1
+        for k in range(row, row + futures):
+            many = many and convex[k]
+        many_futures = _no_futures()
+        if many:
+            slopes, lengths, cost_pieces, most_up, at, v_slope, v_length = _value_functions(one, rows)
+            mean = _nearest(count, horizon, at, v_slope, v_length)
+            nearest = np.empty((futures, count, rows.shape[1]))
+            nearest[0] = rows[:count]
+            for k in range(1, futures):
+                other, other_rows = _ahead(data, row + k, begin, stored, outlook, caps, trace.imported)
+                _, _, _, _, at, v_slope, v_length = _value_functions(other, other_rows)
+                mean = _blended(k, mean, _nearest(count, horizon, at, v_slope, v_length))
+                nearest[k] = other_rows[:count]
+            at, v_slope, v_length = mean
+            _walk(one, slopes, lengths, cost_pieces, most_up, at, v_slope, v_length, delta[:count], worth[:count])
+            many_futures = Futures(nearest, at, v_slope, v_length)
+        elif convex[row]:
             _solve_convex(one, rows, delta, worth)
         else:
             planned = _solve_general(one, rows, delta, worth, most_pieces) >= 0
         unplanned += not planned
-        for j in range(min(every, intervals - begin)):
+        expected = stored
+        for j in range(count):
             t = begin + j
             now = _interval(rows, j, one.breach, one.eta_in, one.eta_out)
             trace.worth[t] = worth[j] if planned else np.nan
             if planned:
                 _order(now, delta[j], one.step_h, inverter, habits, trace, t)
+                if many:
+                    _order_for_many(one, many_futures, j, expected, inverter, habits, trace, t)
+                    expected = min(max(one.kept * expected + delta[j], one.low), one.high)
                 if outlook.shape[0] > 0:
                     outlook[t % outlook.shape[0]] = worth[j]
             else:
@@ -1020,6 +1062,115 @@ def roll(data, convex, first, every, house, inverter, habits, caps, stored, outl
                 trace.follows[t], trace.set_point_kw[t], trace.export_limit_kw[t] = True, 0.0, INFINITE
             stored = _carry_out(house, inverter, stored, trace, t)
     return stored, unplanned
+
+
+@_inner
+def _ahead(data, i, begin, stored, outlook, caps, imported):
+    """The problem of row i as it is at interval `begin`, and its rows."""
+    one = _site(data, i)
+    if outlook.shape[0] > 0:
+        worth = outlook[(begin + one.buy.shape[0]) % outlook.shape[0]]
+        one = _from(one, stored, np.full(1, INFINITE), np.full(1, worth))
+    else:
+        one = _from(one, stored, one.end_at, one.end_value)
+    rows = _rows(one)
+    if caps.import_kw.shape[0] > 0:
+        _hold_to(caps, begin, one.step_h, imported, rows)
+    return one, rows
+
+
+@_inner
+def _no_futures():
+    return Futures(np.empty((0, 0, 0)), np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+
+@_inner
+def _nearest(count, horizon, at, slope, length):
+    """The value functions behind the first `count` intervals alone, as `_value_functions` has them."""
+    begin, end = at[horizon - count], at[horizon]
+    return at[horizon - count : horizon + 1] - begin, slope[begin:end].copy(), length[begin:end].copy()
+
+
+@_inner
+def _blended(weight, one, other):
+    """The mean of value functions, `one` counting `weight` times: between edges of either, the mean of their slopes."""
+    at, slope, length = one
+    other_at, other_slope, other_length = other
+    room = slope.shape[0] + other_slope.shape[0]
+    out_at, out_slope, out_length = np.zeros(at.shape[0], np.int64), np.empty(room), np.empty(room)
+    used = 0
+    for k in range(at.shape[0] - 1):
+        i, j = at[k], other_at[k]
+        left, other_left = 0.0, 0.0
+        while True:
+            if left <= DUST:
+                if i >= at[k + 1]:
+                    break
+                left += length[i]
+                i += 1
+            elif other_left <= DUST:
+                if j >= other_at[k + 1]:
+                    break
+                other_left += other_length[j]
+                j += 1
+            else:
+                piece = min(left, other_left)
+                mean = (weight * slope[i - 1] + other_slope[j - 1]) / (weight + 1.0)
+                used = _push(out_slope, out_length, out_at[k], used, mean, piece)
+                left -= piece
+                other_left -= piece
+        out_at[k + 1] = used
+    return out_at, out_slope[:used].copy(), out_length[:used].copy()
+
+
+@_inner
+def _order_for_many(one, futures, j, stored, inverter, habits, trace, t):
+    """What the battery is told where several futures are possible: what costs least in their mean.
+
+    Tried are to follow the house, to rest, the power of the plan, and what would follow the house in each future.
+    """
+    best_kw = trace.planned_kw[t]
+    best = _expected_eur(one, futures, j, stored, inverter, best_kw, False)
+    for k in range(-1, futures.rows.shape[0]):
+        net_kw = 0.0 if k < 0 else futures.rows[k, j, 2] / one.step_h
+        tried_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, net_kw))
+        cost = _expected_eur(one, futures, j, stored, inverter, tried_kw, False)
+        if cost < best - DUST:
+            best, best_kw = cost, tried_kw
+    trace.set_point_kw[t] = best_kw if abs(best_kw) >= habits.smallest_set_point_kw else 0.0
+    can_follow = habits.follows_within_kw >= 0.0
+    trace.follows[t] = can_follow and _expected_eur(one, futures, j, stored, inverter, 0.0, True) <= best + DUST
+
+
+@_inner
+def _expected_eur(one, futures, j, stored, inverter, told_kw, follows):
+    """What an interval with an order costs together with all that comes after, summed over the futures [EUR]."""
+    total, kept = 0.0, one.kept * stored
+    at, slope, length = futures.at, futures.slope, futures.length
+    k = at.shape[0] - 2 - j
+    for future in range(futures.rows.shape[0]):
+        now = _interval(futures.rows[future], j, one.breach, one.eta_in, one.eta_out)
+        wanted_kw = now.net / one.step_h if follows else told_kw
+        battery_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, wanted_kw))
+        change = -battery_kw * one.step_h * (one.eta_in if battery_kw < 0.0 else 1.0 / one.eta_out)
+        change = max(min(change, max(0.0, inverter.high - kept)), min(0.0, inverter.low - kept))
+        total += _interval_eur(now, change)
+        left = min(max(kept + change, one.low), one.high) - one.low
+        for i in range(at[k], at[k + 1]):
+            if left <= 0.0:
+                break
+            total += slope[i] * min(length[i], left)
+            left -= length[i]
+    return total
+
+
+@_inner
+def _interval_eur(now, change):
+    """What an interval costs with a change of the store, curtailed as is cheapest [EUR]."""
+    meter = now.net + (change / now.eta_in if change > 0.0 else change * now.eta_out) + _curtailment(now, change)
+    cost = now.buy * meter if meter > 0.0 else now.sell * meter
+    cost += now.breach * (max(0.0, meter - now.most_in) + max(0.0, -now.most_out - meter))
+    return cost - now.wear * now.eta_out * min(0.0, change)
 
 
 @_inner

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from engine.arrays import is_count
 from engine.assets import Site
 from engine.backtesting import valuation
 from engine.backtesting.peaks import PeakKeeper
@@ -24,6 +25,9 @@ from engine.prices import PriceCurve
 from engine.storage_kernels import Trace
 from engine.strategy import Strategy
 from engine.tariffs import Tariff
+
+# More futures earn no more.
+MANY_FUTURES = 16
 
 
 def backtest(
@@ -44,6 +48,7 @@ def backtest(
     weather: pd.DataFrame | None = None,
     location: tuple[float, float] | None = None,
     modes: bool = True,
+    futures: int | None = None,
     yardsticks: bool = True,
     progress: Progress = nobody_watches,
 ) -> BacktestResult:
@@ -71,6 +76,9 @@ def backtest(
         weather: `temperature_c`, `ghi_w_per_m2` as they were forecast, for forecasters that use them.
         location: Latitude and longitude [degrees], for forecasters that know the sun.
         modes: Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power.
+        futures: How many futures each plan weighs: what is expected, and that with the errors of so many past days;
+            1: only what is expected, many times as fast. None: 16, or 1 with demand charges, whose peaks are planned
+            for already. Where selling pays more than buying, or charging from the grid is forbidden, it comes to 1.
         yardsticks: Whether the same is done with persistence, for comparison.
         progress: Told how many intervals of how many are done.
 
@@ -78,10 +86,12 @@ def backtest(
         The account by the meter, those that explain it, and the yardsticks.
 
     Raises:
-        InputError: A series is incomplete or does not fit, or a figure is out of its bound.
+        InputError: A series is incomplete or does not fit, a figure is out of its bound, the strategy has a budget of
+            cycles, or the battery's power falls with its state of charge.
         SolveError: Perfect foresight found no proved optimum in its time.
     """
     strategy = strategy or Strategy()
+    _refuse_what_couples_plans(site, strategy)
     reality = Reality.read(
         prices,
         load,
@@ -107,7 +117,10 @@ def backtest(
         pv_forecaster=pv_forecaster or Persistence(),
         charges=tuple(demand_charges),
         modes=modes,
+        futures=(1 if demand_charges else MANY_FUTURES) if futures is None else futures,
     )
+    if not is_count(rolling.futures):
+        raise InputError("futures", f"value {futures!r} is not 1 or more", "give 1 for the expected one alone")
     if rolling.every > rolling.horizon:
         raise InputError("replan_every", f"{replan_every} is longer than the horizon of {horizon}", "plan more often")
     initial_kwh = initial_soc * site.battery.capacity_kwh
@@ -169,6 +182,24 @@ def perfect_foresight(rolling: Rolling, reality: Reality, initial_soc: float, wo
     table = plan.table
     initial_kwh = initial_soc * rolling.site.battery.capacity_kwh
     return valuation.of_plan(table, reality.step_h, rolling.site.battery.capacity_kwh, initial_kwh)
+
+
+def _refuse_what_couples_plans(site: Site, strategy: Strategy) -> None:
+    """Refuse what the rolling plans do not see: planned without it, they would answer another question."""
+    for name in ("cycles_per_day", "cycles_per_year"):
+        if getattr(strategy, name) is not None:
+            raise InputError(
+                f"strategy.{name}",
+                f"value {getattr(strategy, name):g}: a budget of cycles ties the plans of a history to each other",
+                "leave it out and let battery.wear_eur_per_kwh say what a cycle costs",
+            )
+    for name in ("charge_kw_at_soc", "discharge_kw_at_soc"):
+        if getattr(site.battery, name):
+            raise InputError(
+                f"battery.{name}",
+                "plans of a backtest know no power that falls with the state of charge",
+                "give the rated powers alone, or the lowest of them to be on the safe side",
+            )
 
 
 def _persistence(rolling: Rolling, reality: Reality, initial_soc: float) -> Trace:

@@ -23,8 +23,8 @@ from engine.problem import ProblemStack
 from engine.storage_dp import Steering
 
 # What a battery that is told a power misses of a peak it plans to hold.
-MARGIN = 0.02
-# So long ago the days were that those to come are taken to be like, where the history reaches back so far.
+MARGIN = 0.05
+# Prices to come are taken to be those of so long ago, and loads the mean since, where the history reaches back so far.
 OUTLOOK_DAYS = 28
 WEEK_DAYS = 7
 # Peaks that are tried besides the bounds of a charge's steps, relative to the one that nothing holds down.
@@ -125,7 +125,7 @@ class PeakKeeper:
             for name, price in (("import_price", reality.import_price), ("export_price", reality.export_price))
         }
         series |= {
-            name: power[past][np.newaxis] if now else np.full((1, 1), 0.0)
+            name: self._usual(power, rows, now)[np.newaxis] if now else np.full((1, 1), 0.0)
             for name, power in (("load_kw", reality.mean_load_kw), ("pv_kw", reality.mean_pv_kw))
         }
         battery = self.template.sites[0].battery
@@ -138,6 +138,19 @@ class PeakKeeper:
             terminal_value=np.full((1, 1), worth),
             **series,
         )
+
+    def _usual(self, power: Array, rows: Any, now: int) -> Array:
+        """The mean of the last weeks at the same time of day.
+
+        Days as spiky as they were would tell at once that a low peak cannot be held. But a higher one cannot be taken
+        back either, and costs hardly less when it is chosen later.
+        """
+        day = round(24 / self.reality.step_h)
+        days = min(now // day, OUTLOOK_DAYS)
+        if not days:
+            return power[self._like(rows, now)]
+        usual = power[now - days * day : now].reshape(days, day).mean(axis=0)
+        return np.asarray(usual[(rows - now) % day])
 
     def _like(self, rows: Any, now: int) -> Any:
         """For each interval to come one of the past that it is taken to be like: some whole weeks ago, or some days."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import pandas as pd
 
 from engine.arrays import Array
 from engine.assets import Battery, Site
+from engine.backtesting.futures import possible
 from engine.backtesting.peaks import PeakKeeper
 from engine.backtesting.reality import Reality
 from engine.demand import DemandCharge
@@ -53,6 +53,8 @@ class Rolling:
     """Charges on the peak import; none may be in the problems themselves."""
     modes: bool = True
     """Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power."""
+    futures: int = 1
+    """How many futures a plan weighs: the expected one, and others that are as wrong as forecasts have been."""
 
 
 def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progress = nobody_watches) -> Trace:
@@ -89,7 +91,7 @@ def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progre
         stack = _stack(rolling, reality, template, forecasts, at)
         data = kernel_input(stack, NO_STEERING)
         how = (int(at[0]), rolling.every, house, inverter, habits, Caps(caps, per, offset))
-        stored, _ = roll(data, stack.convex, *how, stored, outlook, trace, MOST_VALUE_PIECES)
+        stored, _ = roll(data, stack.convex, rolling.futures, *how, stored, outlook, trace, MOST_VALUE_PIECES)
         progress(min(int(at[-1]) + rolling.every, intervals), intervals)
     return trace
 
@@ -98,7 +100,7 @@ def _stints(rolling: Rolling, reality: Reality) -> list[Positions]:
     """The intervals at which plans are made, as many at a time as forecasts are held, or a local day's."""
     at = np.arange(0, len(reality), rolling.every)
     if not rolling.charges:
-        return np.array_split(at, -(-len(at) // DECISIONS_AT_ONCE))
+        return np.array_split(at, -(-len(at) * rolling.futures // DECISIONS_AT_ONCE))
     days = reality.index[at].tz_convert(rolling.site.timezone).tz_localize(None).normalize()
     return np.split(at, np.flatnonzero(days[1:] != days[:-1]) + 1)
 
@@ -112,12 +114,13 @@ def _measured(rolling: Rolling, reality: Reality) -> tuple[int, int]:
 
 
 def _forecasts(rolling: Rolling, reality: Reality) -> dict[str, Array]:
-    """Load and PV as they were forecast at every decision, shape (D, H), or (1, 1) where there is none [kW].
+    """Prices, load and PV as they were forecast at every decision, shape (D, H), or (1, 1) where there is none.
 
     All at once: what learns does so on fixed dates, and would do so again in every part.
     """
     decisions = reality.index[:: rolling.every]
-    found = {}
+    buy, sell = price_windows(rolling, reality, np.arange(0, len(reality), rolling.every))
+    found = {"import_price": buy, "export_price": sell}
     for name, forecaster, power, weather in (
         ("load_kw", rolling.load_forecaster, reality.mean_load_kw, reality.weather),
         ("pv_kw", rolling.pv_forecaster, reality.mean_pv_kw, reality.weather),
@@ -126,20 +129,29 @@ def _forecasts(rolling: Rolling, reality: Reality) -> dict[str, Array]:
             found[name] = np.zeros((1, 1))
             continue
         observed = Observed(reality.series(power, name), weather=weather, **reality.place)
-        # What nobody can tell yet is none: on the first day there is nothing to go by.
-        found[name] = np.nan_to_num(forecaster.forecast(observed, decisions, rolling.horizon).mean, nan=0.0)
+        found[name] = forecaster.forecast(observed, decisions, rolling.horizon).mean
     return found
 
 
 def _stack(
     rolling: Rolling, reality: Reality, template: ProblemStack, forecasts: dict[str, Array], at: Positions
 ) -> ProblemStack:
-    """The problems of some decisions: each a row, as if it were a site of its own."""
-    buy, sell = price_windows(rolling, reality, at)
+    """The problems of some decisions: each future of each a row, as if it were a site of its own."""
     rows = slice(int(at[0]) // rolling.every, int(at[-1]) // rolling.every + 1)
-    changed: dict[str, Any] = {"import_price": buy, "export_price": sell}
-    changed |= {name: power[rows] if len(power) > 1 else power for name, power in forecasts.items()}
-    return replace(template, sites=(rolling.site,) * len(at), **changed)
+    day, changed = int(DAY // reality.step), {}
+    # A price that is told after the fact has taught nothing by then.
+    timely = np.where(reality.known_at <= reality.index.asi8 + reality.step.value, 0.0, np.nan)
+    for name, actual in (
+        ("import_price", reality.import_price + timely),
+        ("export_price", reality.export_price + timely),
+        ("load_kw", reality.mean_load_kw),
+        ("pv_kw", reality.mean_pv_kw),
+    ):
+        forecast = forecasts[name]
+        if len(forecast) > 1:
+            forecast = possible(forecast, actual, rows, rolling.every, day, rolling.futures)
+        changed[name] = forecast
+    return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)
 
 
 def price_windows(rolling: Rolling, reality: Reality, at: Positions) -> tuple[Array, Array]:

@@ -52,7 +52,7 @@ def lessons(history: History, every_days: int) -> Iterator[Lesson]:
         yield Lesson(np.flatnonzero(dates == date), max(0, int(known)))
 
 
-def correction(history: History, lesson: Lesson, error: Array, recent_hours: tuple[int, ...]) -> Array:
+def correction(history: History, lesson: Lesson, error: Array, recent_hours: tuple[float, ...]) -> Array:
     """What the newest known errors add to the forecasts after them, less and less with the lead.
 
     How much of an error is left after each lead is fitted to the errors known at the lesson.
@@ -66,13 +66,14 @@ def correction(history: History, lesson: Lesson, error: Array, recent_hours: tup
     Returns:
         Shape (D, H) for the decisions of the lesson.
     """
-    per_hour = ONE_HOUR // history.observed.step
-    signs = np.stack([_trailing_mean(error, hours * per_hour) for hours in recent_hours], axis=1)
+    per_hour = ONE_HOUR / history.observed.step
+    counts = dict.fromkeys(max(1, round(hours * per_hour)) for hours in recent_hours)
+    signs = np.stack([_trailing_mean(error, count) for count in counts], axis=1)
     past = lesson.past(history, CORRECTION_DAYS)
     seen_then, outcome = signs[past], error[past]
     # The first forecast interval lies so many behind the newest known one.
     gap = 1 - int(-history.observed.delay // history.observed.step)
-    weights = np.zeros((len(recent_hours), history.steps))
+    weights = np.zeros((len(counts), history.steps))
     for lead in range(gap, min(gap + history.steps, len(outcome))):
         there = ~np.isnan(outcome[lead:])
         before, after = seen_then[:-lead][there], outcome[lead:][there]
@@ -84,7 +85,7 @@ def correction(history: History, lesson: Lesson, error: Array, recent_hours: tup
     known = history.known[lesson.rows, np.newaxis]
     newest = np.where(known > 0, signs[np.maximum(known[:, 0] - 1, 0)], 0.0)
     # No matrix product: how that sums depends on how many rows there are.
-    return np.asarray(sum(newest[:, [sign]] * weights[sign] for sign in range(len(recent_hours))))
+    return np.asarray(sum(newest[:, [sign]] * weights[sign] for sign in range(len(counts))))
 
 
 def _trailing_mean(values: Array, count: int) -> Array:

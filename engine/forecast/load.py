@@ -19,7 +19,7 @@ OTHER_WEEKDAY, OTHER_KIND = 0.5, 0.1
 # Mean temperatures this far apart make a day count for 60 % [K].
 TEMPERATURE_SPREAD_K = 3.0
 # The last hours that tell of the next [h]: what has just begun, and what kind of day it is.
-RECENT_HOURS = (1, 6)
+RECENT_HOURS = (0.25, 1, 6)
 # Homes are noisy: many small steps, and no leaf that says something of a few days only, beat fewer and bolder ones.
 LEAVES, ROUNDS, LEARNING_RATE, LEAF_DAYS = 8, 80, 0.04, 8
 
