@@ -153,4 +153,4 @@ def _day_mean(history: History, series: Array) -> Array:
     day = (history.wall.normalize() - history.wall[0].normalize()).days.to_numpy()
     there = ~np.isnan(series)
     total, number = np.bincount(day, np.where(there, series, 0.0)), np.bincount(day, there)
-    return np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)[day]
+    return np.asarray(np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)[day])
