@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cold_start, fleet_scale
+from benchmarks import cold_start, fleet_scale, rolling
 from benchmarks.fleet import make_fleet, measure_fleet
 from benchmarks.measure import measure
 from benchmarks.peer_solvers import first_plans, peers_running
@@ -22,8 +22,8 @@ from benchmarks.solvers import BASELINES, SOLVERS, TIDEWATT
 from benchmarks.solvers.contract import NotAvailableError, Solver
 
 STATE = Path(__file__).parents[1] / "var" / "benchmarks"
-FLEET, SCALE, COLD = "fleet", "fleet-scale", cold_start.PROBLEM
-SECTIONS = (*PROBLEMS, FLEET, SCALE, COLD)
+FLEET, SCALE, COLD, ROLLING = "fleet", "fleet-scale", cold_start.PROBLEM, rolling.PROBLEM
+SECTIONS = (*PROBLEMS, FLEET, SCALE, ROLLING, COLD)
 # One by one, these are asked for a sample of the fleet's sites.
 SINGLES = (*BASELINES, TIDEWATT)
 
@@ -41,15 +41,25 @@ class Mode:
     fleet_sites: int
     fleet_sample: int
     scale: tuple[tuple[int, int], ...]
+    history: tuple[int, int]
+    """Days of the backtest, and how many of its decisions are sampled."""
     budget_s: float
     """Time that one solver may use on one problem, beyond its first turn [s]."""
 
 
 MODES = {
-    "smoke": Mode("smoke", ("smoke",), 0, 0, 50, 3, (), 2.0),
-    "default": Mode("default", ("smoke", "default"), 9, 5, 5000, 20, fleet_scale.HORIZONS, 20.0),
+    "smoke": Mode("smoke", ("smoke",), 0, 0, 50, 3, (), (3, 2), 2.0),
+    "default": Mode("default", ("smoke", "default"), 9, 5, 5000, 20, fleet_scale.HORIZONS, (365, 100), 20.0),
     "full": Mode(
-        "full", ("smoke", "default", "full"), 9, 5, 5000, 50, (*fleet_scale.HORIZONS, fleet_scale.LARGEST), 60.0
+        "full",
+        ("smoke", "default", "full"),
+        9,
+        5,
+        5000,
+        50,
+        (*fleet_scale.HORIZONS, fleet_scale.LARGEST),
+        (365, 300),
+        60.0,
     ),
 }
 
@@ -86,6 +96,8 @@ def run(mode: Mode, only: Sequence[str], peers: bool, solvers: Sequence[Solver])
                     report.scale.append(fleet_scale.measure_scale(sites, intervals, say))
                 except NotAvailableError as error:
                     report.failures.append(f"{SCALE} {sites:,} x {intervals}: {error}")
+        if not only or ROLLING in only:
+            report.histories += rolling.measure_backtest(*mode.history, say)
         if not only or COLD in only:
             problem = PROBLEMS["day"].make()
             others = first_plans(problem, STATE, say) if peers else None

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import rolling
 from benchmarks.cold_start import IMPORTS
 from benchmarks.fleet_scale import ScaleRow
 from benchmarks.measure import Row
@@ -32,6 +33,8 @@ class Report:
     plans: list[Row] = field(default_factory=list)
     """Single sites, and fleets per site."""
     scale: list[ScaleRow] = field(default_factory=list)
+    histories: list[Row] = field(default_factory=list)
+    """Plans made again and again."""
     starts: list[Row] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """What could not be measured at all."""
@@ -53,6 +56,7 @@ class Report:
                 asdict(row) | {"per_site_us": row.per_site_us, "per_interval_ns": row.per_interval_ns}
                 for row in self.scale
             ],
+            "histories": [_plain(row) for row in self.histories],
             "starts": [_plain(row) for row in self.starts],
             "failures": self.failures,
         }
@@ -104,6 +108,9 @@ class Report:
                 for row in self.scale
             ]
             tables.append(("growth of the batch", head, lines))
+        if self.histories:
+            head_and_lines = _rows_table(self.histories, (rolling.LOOP_ON_PULP, rolling.PANDAS), costs=False)
+            tables.append(("a history planned again and again", *head_and_lines))
         if self.starts:
             tables.append(("fresh process to the first plan", *_rows_table(self.starts, (IMPORTS,), costs=False)))
         return tables

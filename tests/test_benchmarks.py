@@ -20,6 +20,7 @@ from benchmarks.measure import measure
 from benchmarks.peer_process import PeerProcess
 from benchmarks.peer_solvers import PEERS
 from benchmarks.problems import PROBLEMS, BenchmarkProblem
+from benchmarks.rolling import LOOP, LOOP_ON_PULP, PANDAS, measure_backtest
 from benchmarks.solvers import BASELINES, SOLVERS, TIDEWATT, raw_highs
 from benchmarks.solvers.contract import Answer, NotAvailableError, Solver
 from engine import FleetPlan
@@ -177,3 +178,12 @@ def test_one_size_of_the_batch_is_measured_in_a_process_of_its_own() -> None:
     row = measure_scale(16, 96)
     assert (row.sites, row.intervals) == (16, 96)
     assert 0 < row.memory_before_mb <= row.memory_peak_mb
+
+
+def test_a_history_planned_again_and_again_is_faster_than_the_usual_loop() -> None:
+    rows = {row.solver: row for row in measure_backtest(3, 2)}
+    assert list(rows) == [LOOP, PANDAS, LOOP_ON_PULP]
+    # The year's figure is in the hundreds; forecasts of three days weigh more.
+    assert rows[LOOP].ratios[LOOP_ON_PULP] < 1 / 50
+    assert rows[LOOP_ON_PULP].ratios[LOOP_ON_PULP] == 1
+    assert "2 decisions" in rows[LOOP_ON_PULP].note

@@ -148,7 +148,7 @@ class PeakKeeper:
         day = round(24 / self.reality.step_h)
         days = min(now // day, OUTLOOK_DAYS)
         if not days:
-            return power[self._like(rows, now)]
+            return np.asarray(power[self._like(rows, now)])
         usual = power[now - days * day : now].reshape(days, day).mean(axis=0)
         return np.asarray(usual[(rows - now) % day])
 

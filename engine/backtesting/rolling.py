@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -138,7 +139,8 @@ def _stack(
 ) -> ProblemStack:
     """The problems of some decisions: each future of each a row, as if it were a site of its own."""
     rows = slice(int(at[0]) // rolling.every, int(at[-1]) // rolling.every + 1)
-    day, changed = int(DAY // reality.step), {}
+    day = int(DAY // reality.step)
+    changed: dict[str, Any] = {}
     # A price that is told after the fact has taught nothing by then.
     timely = np.where(reality.known_at <= reality.index.asi8 + reality.step.value, 0.0, np.nan)
     for name, actual in (

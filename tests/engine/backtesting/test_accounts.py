@@ -97,7 +97,7 @@ def test_a_missing_value_is_refused_by_its_place(twelve_days: Any, field: str, b
 
 
 def unknown_at_40(home: Any) -> pd.Series:
-    known_at = home.prices["known_at"].copy()
+    known_at: pd.Series = home.prices["known_at"].copy()
     known_at.iloc[40] = pd.NaT
     return known_at
 

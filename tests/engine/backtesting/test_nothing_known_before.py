@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from engine import DemandCharge
@@ -17,7 +18,7 @@ from engine.storage_kernels import Trace
 DECIDED = ("planned_kw", "curtailed_kw", "follows", "set_point_kw", "export_limit_kw", "worth")
 # Shortly before and after prices are told, at night, and where a replan of three hours begins.
 DECISIONS = (99, 165, 186, 207, 261)
-CHARGE = DemandCharge(eur_per_kw=3.0, period="day", largest_daily_peaks=1, measured_over_minutes=60)
+CHARGE = DemandCharge(eur_per_kw=((0.0, 3.0),), period="day", largest_daily_peaks=1, measured_over_minutes=60)
 WAYS: dict[str, dict[str, Any]] = {
     "many futures": {"futures": 6},
     "one future": {"futures": 1},
@@ -60,6 +61,14 @@ def same(one: Trace, other: Trace, until: int) -> bool:
 def test_no_decision_knows_what_comes(build_home: Callable[..., Any], way: str, least_price: float) -> None:
     """Below 0 plans are not convex, and take another way through the kernel."""
     assert first_that_looks_ahead(build_home(least_price=least_price), **WAYS[way]) is None
+
+
+def test_no_decision_knows_prices_that_are_told_after_the_fact(build_home: Callable[..., Any]) -> None:
+    """As those of imbalance are: they are unknown to whoever learns from earlier prices, too."""
+    home = build_home(least_price=0.02)
+    late = np.random.default_rng(5).random(len(home.prices)) < 0.3
+    told = home.prices["known_at"].where(~late, home.prices.index + pd.Timedelta(hours=30))
+    assert first_that_looks_ahead(replace(home, prices=home.prices.assign(known_at=told)), futures=6) is None
 
 
 @pytest.mark.parametrize("name", ["load_forecaster", "pv_forecaster"])

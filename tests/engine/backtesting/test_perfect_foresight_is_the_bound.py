@@ -68,7 +68,7 @@ def test_nor_where_a_strategy_forbids_or_a_peak_is_charged(
     build_home: Callable[..., Any], strategy: Strategy, futures: int
 ) -> None:
     home = build_home(days=6)
-    charge = DemandCharge(eur_per_kw=1.5, period="day", measured_over_minutes=60)
+    charge = DemandCharge(eur_per_kw=((0.0, 1.5),), period="day", measured_over_minutes=60)
     charges = (charge,) if strategy == Strategy() else ()
     result = home.backtest(strategy=strategy, demand_charges=charges, futures=futures)
     assert result.costs_eur["perfect foresight"] <= result.cost_eur + 1e-6
