@@ -224,4 +224,5 @@ def test_no_plan_puts_more_than_the_rating_on_the_wire(adapter, cents, sun, char
 
     for planned in intents_of(plan):
         watts = adapter.translate(planned, Device("AL1", battery), None).payload["ActivePower"] - 32_000
-        assert -charge_kw * 1000 <= watts <= discharge_kw * 1000
+        # In kW: 2.01 times 1000 is a little below 2010.
+        assert -charge_kw <= watts / 1000 <= discharge_kw
