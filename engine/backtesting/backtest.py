@@ -87,7 +87,7 @@ def backtest(
 
     Raises:
         InputError: A series is incomplete or does not fit, a figure is out of its bound, the strategy has a budget of
-            cycles, or the battery's power falls with its state of charge.
+            cycles or energy, or the battery's power falls with its state of charge.
         SolveError: Perfect foresight found no proved optimum in its time.
     """
     strategy = strategy or Strategy()
@@ -186,11 +186,11 @@ def perfect_foresight(rolling: Rolling, reality: Reality, initial_soc: float, wo
 
 def _refuse_what_couples_plans(site: Site, strategy: Strategy) -> None:
     """Refuse what the rolling plans do not see: planned without it, they would answer another question."""
-    for name in ("cycles_per_day", "cycles_per_year"):
+    for name in ("cycles_per_day", "cycles_per_year", "warranty_throughput_mwh"):
         if getattr(strategy, name) is not None:
             raise InputError(
                 f"strategy.{name}",
-                f"value {getattr(strategy, name):g}: a budget of cycles ties the plans of a history to each other",
+                f"value {getattr(strategy, name):g}: a budget ties the plans of a history to each other",
                 "leave it out and let battery.wear_eur_per_kwh say what a cycle costs",
             )
     for name in ("charge_kw_at_soc", "discharge_kw_at_soc"):

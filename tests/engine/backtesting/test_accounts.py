@@ -120,6 +120,10 @@ def test_a_gap_is_refused_by_its_place(twelve_days: Any, name: str) -> None:
         ({"futures": 2.5}, "futures"),
         ({"strategy": Strategy(cycles_per_day=1)}, "strategy.cycles_per_day"),
         ({"strategy": Strategy(cycles_per_year=100)}, "strategy.cycles_per_year"),
+        (
+            {"strategy": Strategy(warranty_throughput_mwh=30, warranty_years=10)},
+            "strategy.warranty_throughput_mwh",
+        ),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(twelve_days: Any, given: dict[str, Any], field: str) -> None:
