@@ -168,6 +168,7 @@ class AccountRunner:
                     reasons[target.id],
                     self._final_soc_min,
                     estimated_from=inputs.estimated_from(self._db, target.id, self._clock()),
+                    doubts=inputs.doubts(self._db, target.id, self._clock()),
                 )
                 report.planned += 1
             except jobs.StaleTelemetryError as error:

@@ -33,6 +33,7 @@ def plan_site(
     final_soc_min: float | None = None,
     threshold: Threshold | None = USUAL,
     estimated_from: dt.datetime | None = None,
+    doubts: Sequence[str] = (),
 ) -> Plan:
     """Plan a site by its strategy, and make the plan the one in force if it gains enough or the strategy has changed.
 
@@ -45,6 +46,7 @@ def plan_site(
         final_soc_min: Least state of charge at the end [fraction].
         threshold: What the plan has to gain over going on with the older one; None: nothing.
         estimated_from: From when on the prices are estimates; a plan that reaches so far is marked as degraded.
+        doubts: Why the forecasts are less than they could be; with any the plan is marked as degraded.
 
     Raises:
         StaleTelemetryError: There is no recent state of charge.
@@ -54,10 +56,10 @@ def plan_site(
     now = clock()
     wanted = strategies.of_site(db, target.id)
     plan = propose(db, now, target.id, target.site, series, wanted.strategy, final_soc_min)
-    degraded = ""
+    degraded = list(doubts)
     if estimated_from is not None and estimated_from < _end(series):
-        degraded = f"prices from {estimated_from:%Y-%m-%dT%H:%MZ} on are estimates: none were published"
-    put_in_force(db, now, target, plan, why, threshold, wanted.numbers, degraded)
+        degraded.insert(0, f"prices from {estimated_from:%Y-%m-%dT%H:%MZ} on are estimates: none were published")
+    put_in_force(db, now, target, plan, why, threshold, wanted.numbers, "; ".join(degraded))
     return plan
 
 

@@ -83,6 +83,8 @@ def list_command(
                         "least": each.least,
                         "most": each.most,
                         "known_at": each.known_at.isoformat(),
+                        "made_by": each.made_by or None,
+                        "doubt": each.doubt or None,
                     }
                     for each in found
                 ]
@@ -93,7 +95,7 @@ def list_command(
         out.print("no inputs yet; see: tidewatt inputs publish --help")
         return
     table = Table(title="inputs, times in UTC", title_justify="left", box=box.SIMPLE, padding=(0, 1))
-    for heading in ("series", "site", "from", "until", "step", "least", "most", "known at"):
+    for heading in ("series", "site", "from", "until", "step", "least", "most", "known at", "by"):
         table.add_column(heading)
     for each in found:
         table.add_row(
@@ -105,5 +107,6 @@ def list_command(
             f"{each.least:g}",
             f"{each.most:g}",
             f"{each.known_at:%Y-%m-%d %H:%M}",
+            (each.made_by or "published") + (" (in doubt)" if each.doubt else ""),
         )
     out.print(table)
