@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -14,15 +14,17 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
+from engine import Strategy, columns
 from engine.errors import InputError
 from schedules.store import Database, SeriesRow, SiteRow
 
-PRICES = ("import_price_eur_per_kwh", "export_price_eur_per_kwh")
-POWERS = ("load_kw", "pv_kw")
+PRICES, POWERS = tuple(columns.PRICES.values()), tuple(columns.POWERS.values())
 SERIES = (*PRICES, *POWERS)
+MARKETS = tuple(columns.MARKETS.values())
+"""What only some strategies ask for."""
 WEATHER = ("temperature_c", "ghi_w_per_m2")
 """What forecasts are made from; no plan takes it."""
-NEVER_NEGATIVE = frozenset((*POWERS, "ghi_w_per_m2"))
+NEVER_NEGATIVE = frozenset((*POWERS, "ghi_w_per_m2", "carbon_kg_per_kwh")) | columns.COMMITTED - {"position_kw"}
 
 
 def publish(
@@ -39,7 +41,7 @@ def publish(
     Args:
         db: The store.
         clock: The time: when this became known.
-        series: Any of `SERIES` and `WEATHER` on an aware, regular index; NaN where a value is missing.
+        series: Any of `SERIES`, `MARKETS` and `WEATHER` on an aware, regular index; NaN where a value is missing.
         site_id: Whose they are; None: everybody's.
         estimated_from: From when on they stand for what should have been published; None: they do not.
         made_by: Which forecaster of ours made them, for where nobody publishes any; empty: they are published.
@@ -48,7 +50,7 @@ def publish(
     Raises:
         InputError: A column is unknown, a value is infinite or a negative power, or the index is not aware and regular.
     """
-    names = (*SERIES, *WEATHER)
+    names = (*SERIES, *MARKETS, *WEATHER)
     unknown = [name for name in series.columns if name not in names]
     if unknown:
         raise InputError("series", f"column {unknown[0]!r} is unknown", f"give {', '.join(names)}")
@@ -82,21 +84,36 @@ def publish(
         )
 
 
-def known(db: Database, site_id: int, now: dt.datetime) -> pd.DataFrame | None:
+def known(db: Database, site_id: int, now: dt.datetime, strategy: Strategy | None = None) -> pd.DataFrame | None:
     """The newest of each series that is known, the site's own before everybody's, where all of them reach.
 
     A power that is published goes before one that is forecast here, which counts where the other does not reach. The
     finest of their resolutions holds for all: the price of an hour, or its mean power, is that of its quarters.
 
+    Args:
+        db: The store.
+        site_id: The site's number.
+        now: The time.
+        strategy: What is wanted: the series that it asks for come with the others. One that is not there or is over is
+            left out, for the engine to refuse; what is sold already counts as nothing where nothing is said of it.
+
     Returns:
-        Columns `SERIES` on a regular index (UTC); None while one is missing or they do not overlap.
+        Columns `SERIES`, and those of `MARKETS` that are asked for, on a regular index (UTC); None while one of the
+        former is missing or they do not overlap.
     """
+    asked = [] if strategy is None else columns.asked_for(strategy)
     with db.session() as session:
-        rows = {name: _in_force(session, name, site_id, now) for name in SERIES}
-    if not all(rows.values()):
+        rows = {name: _in_force(session, name, site_id, now) for name in (*SERIES, *asked)}
+    if not all(rows[name] for name in SERIES):
         return None
+    rows = {name: of_name for name, of_name in rows.items() if of_name and (name in SERIES or _end(of_name[-1]) > now)}
     finest_s = min(row.step_s for of_name in rows.values() for row in of_name)
-    frame = pd.DataFrame({name: _joined(of_name, finest_s) for name, of_name in rows.items()}).dropna()
+    found = {name: _joined(of_name, finest_s) for name, of_name in rows.items()}
+    frame = pd.DataFrame({name: series for name, series in found.items() if name not in columns.COMMITTED}).dropna()
+    for name in columns.COMMITTED.intersection(found):
+        told = (frame.index >= rows[name][0].begins_at) & (frame.index < _end(rows[name][0]))
+        frame[name] = found[name].reindex(frame.index).where(told, 0.0)
+    frame = frame.dropna()
     return frame if len(frame) > 1 and frame.index.to_series().diff().nunique() == 1 else None
 
 
@@ -112,6 +129,14 @@ def doubts(db: Database, site_id: int, now: dt.datetime) -> list[str]:
     with db.session() as session:
         rows = [row for name in POWERS for row in _in_force(session, name, site_id, now)]
     return [f"{row.name} {row.doubt}" for row in rows if row.doubt]
+
+
+def published_for_markets(session: Session, site_ids: Iterable[int]) -> dict[int, frozenset[str]]:
+    """Which of `MARKETS` have been published for each of some sites, or for everybody."""
+    row = SeriesRow
+    found = session.execute(select(row.site_id, row.name).where(row.name.in_(MARKETS)).distinct()).all()
+    shared = {name for of, name in found if of is None}
+    return {site_id: frozenset(shared | {name for of, name in found if of == site_id}) for site_id in site_ids}
 
 
 def is_published(db: Database, site_id: int, name: str, begin: dt.datetime, end: dt.datetime) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from adapters.contract import Channel, Clock, Telemetry
-from engine import Battery, InputError, Plan, Site, Strategy, TidewattError, optimise
+from engine import Battery, InputError, Plan, Site, Strategy, TidewattError, columns, optimise
 from engine.intent import self_consumption_kw
 from schedules import cycles, strategies, telemetry
 from schedules.adoption import USUAL, Threshold
@@ -85,7 +85,7 @@ def propose(
         site_id: The site's number.
         site: Its assets.
         series: Columns `import_price_eur_per_kwh`, `export_price_eur_per_kwh`, `load_kw`, `pv_kw` on an aware, regular
-            index; earlier rows are left out.
+            index, and those of `engine.columns.MARKETS` that the strategy asks for; earlier rows are left out.
         strategy: What is wanted of it.
         final_soc_min: Least state of charge at the end [fraction].
 
@@ -124,6 +124,7 @@ def propose(
         strategy=strategy,
         max_charge_kw=most_charge_kw,
         max_discharge_kw=most_discharge_kw,
+        **columns.arguments(ahead, strategy),
     )
 
 

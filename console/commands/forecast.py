@@ -87,7 +87,8 @@ def _table(site: Any, powers: dict[str, pd.Series], step_min: int) -> Table:
     local = pd.DatetimeIndex(means.index).tz_convert(site.timezone)
     for start, row in zip(local, means.to_dict("records"), strict=True):
         cells = []
-        for power, value in row.items():
+        for power in powers:
+            value = row[power]
             length = 0 if pd.isna(value) or most[power] <= 0 else round(value / most[power] * BAR_WIDTH)
             cells += ["-" if pd.isna(value) else f"{value:.2f}", "#" * length]
         table.add_row(f"{start:%a %H:%M}", *cells)
