@@ -11,7 +11,7 @@ import pandas as pd
 from adapters.contract import Channel, Clock, Telemetry
 from engine import Battery, InputError, Plan, Site, Strategy, TidewattError, columns, optimise
 from engine.intent import self_consumption_kw
-from schedules import cycles, strategies, telemetry
+from schedules import cycles, peaks, strategies, telemetry
 from schedules.adoption import USUAL, Threshold
 from schedules.envelope import Envelope, applied
 from schedules.plans import Stretch, put_in_force, stretches_between
@@ -76,8 +76,8 @@ def propose(
 
     The plan begins with the first interval that starts now or later and that no override has. What is wanted until then
     stays in force, and the state of charge is carried forward over it. An override that is still to come binds the
-    battery to its direction and power. What the battery was seen to allow near full and empty limits it, and what it
-    was seen to do counts against budgets of cycles.
+    battery to its direction and power. Where the contract charges the peak import, a peak is held to. What the battery
+    was seen to allow near full and empty limits it, and what it was seen to do counts against budgets of cycles.
 
     Args:
         db: The store.
@@ -122,6 +122,7 @@ def propose(
         initial_soc=soc,
         final_soc_min=final_soc_min,
         strategy=strategy,
+        import_limit_kw=peaks.caps_kw(db, site_id, learned, ahead, soc, strategy),
         max_charge_kw=most_charge_kw,
         max_discharge_kw=most_discharge_kw,
         **columns.arguments(ahead, strategy),

@@ -1,12 +1,14 @@
-"""What a site has done by the quarter of an hour, as forecasts learn from it: means of its readings."""
+"""What a site has done by the quarter of an hour: means of its readings, as forecasts and peaks are made of them."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import BigInteger, cast, extract, func, select
+from sqlalchemy import BigInteger, ColumnElement, case, cast, extract, func, select
 
 from engine import Site
 from engine.arrays import Mask
@@ -37,28 +39,51 @@ def powers(db: Database, site_id: int, site: Site, begin: dt.datetime, end: dt.d
         `load_kw` and `pv_kw` [kW], NaN where nothing was read, and `curtailed`, whether PV may have been held back; on
         the quarters of an hour of [begin, end) (UTC).
     """
-    row, length_s = TelemetryRow, int(QUARTER.total_seconds())
-    # A second earlier, so that what is read at an interval's end belongs to it.
-    number = ((cast(extract("epoch", row.measured_at), BigInteger) - 1) // length_s).label("number")
+    row = TelemetryRow
     sun_kw = row.pv_kw if site.pv is not None else func.coalesce(row.pv_kw, 0.0)
     load_kw = func.coalesce(row.load_kw, row.grid_kw + sun_kw + row.battery_kw)
+    quantities = {"load_kw": func.avg(load_kw), "pv_kw": func.avg(row.pv_kw), "grid_kw": func.min(row.grid_kw)}
+    table = _by_interval(db, site_id, quantities, begin, end, QUARTER)
+    limit_kw = site.grid.export_limit_kw
+    curtailed = _limited(db, site_id, pd.DatetimeIndex(table.index))
+    if limit_kw is not None:
+        curtailed |= (-table["grid_kw"] >= NEAR_LIMIT * limit_kw).to_numpy() & (table["pv_kw"] > 0).to_numpy()
+    known = table[["load_kw", "pv_kw"]]
+    return known.where(known >= -METER_NOISE_KW).clip(lower=0.0).assign(curtailed=curtailed)
+
+
+def import_kw(db: Database, site_id: int, begin: dt.datetime, end: dt.datetime, step: dt.timedelta) -> pd.Series:
+    """Mean import of a site by its power readings [kW], NaN where there was none, by intervals of [begin, end) (UTC).
+
+    Not by the counter: many count by tenths of a kWh or more, which in a quarter of an hour are peaks of their own.
+    """
+    drawn_kw = case((TelemetryRow.grid_kw > 0, TelemetryRow.grid_kw), (TelemetryRow.grid_kw <= 0, 0.0))
+    return _by_interval(db, site_id, {"import_kw": func.avg(drawn_kw)}, begin, end, step)["import_kw"]
+
+
+def _by_interval(
+    db: Database,
+    site_id: int,
+    quantities: Mapping[str, ColumnElement[Any]],
+    begin: dt.datetime,
+    end: dt.datetime,
+    step: dt.timedelta,
+) -> pd.DataFrame:
+    """Aggregates of the readings of all channels, by the intervals of a step that divides the hour."""
+    row, length_s = TelemetryRow, int(step.total_seconds())
+    # A second earlier, so that what is read at an interval's end belongs to it.
+    number = ((cast(extract("epoch", row.measured_at), BigInteger) - 1) // length_s).label("number")
     query = (
-        select(number, func.avg(load_kw), func.avg(row.pv_kw), func.min(row.grid_kw))
+        select(number, *quantities.values())
         .where(row.site_id == site_id, row.measured_at > begin, row.measured_at <= end)
         .group_by(number)
     )
     with db.session() as session:
         found = session.execute(query).all()
-    index = pd.date_range(begin, end, freq=QUARTER, inclusive="left", name="start")
-    table = pd.DataFrame(found, columns=["number", "load_kw", "pv_kw", "grid_kw"]).set_index("number").astype(float)
+    index = pd.date_range(begin, end, freq=step, inclusive="left", name="start")
+    table = pd.DataFrame(found, columns=["number", *quantities]).set_index("number").astype(float)
     first = int(begin.timestamp()) // length_s
-    table = table.reindex(range(first, first + len(index))).set_axis(index)
-    limit_kw = site.grid.export_limit_kw
-    curtailed = _limited(db, site_id, index)
-    if limit_kw is not None:
-        curtailed |= (-table["grid_kw"] >= NEAR_LIMIT * limit_kw).to_numpy() & (table["pv_kw"] > 0).to_numpy()
-    known = table[["load_kw", "pv_kw"]]
-    return known.where(known >= -METER_NOISE_KW).clip(lower=0.0).assign(curtailed=curtailed)
+    return table.reindex(range(first, first + len(index))).set_axis(index)
 
 
 def _limited(db: Database, site_id: int, index: pd.DatetimeIndex) -> Mask:
