@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from console.commands import accounts, data, devices, emulate, groups, inputs, override, prices, sites, strategy
+from console.commands import (
+    accounts,
+    data,
+    devices,
+    emulate,
+    forecast,
+    groups,
+    inputs,
+    override,
+    prices,
+    sites,
+    strategy,
+)
 from console.commands.audit import audit
 from console.commands.backtest import backtest
 from console.commands.check import check
@@ -48,6 +60,7 @@ app.add_typer(sites.app, name="sites")
 app.add_typer(groups.app, name="groups")
 app.add_typer(strategy.app, name="strategy")
 app.add_typer(inputs.app, name="inputs")
+app.add_typer(forecast.app, name="forecast")
 app.add_typer(data.app, name="data")
 app.add_typer(prices.app, name="prices")
 app.add_typer(override.app, name="override")

@@ -14,10 +14,11 @@ import pandas as pd
 import yaml
 from pydantic import ValidationError
 
-from engine import InputError, Site
+from engine import InputError, Site, Strategy, columns
 from engine.errors import input_error_from
 
-SERIES_COLUMNS = ("import_price_eur_per_kwh", "export_price_eur_per_kwh", "load_kw", "pv_kw")
+SERIES_COLUMNS = (*columns.PRICES.values(), *columns.POWERS.values())
+MARKET_COLUMNS = tuple(columns.MARKETS.values())
 
 
 class NoRepeats(yaml.SafeLoader):
@@ -44,6 +45,18 @@ def read_site(path: Path) -> Site:
         raise input_error_from(error, prefix=f"{path.name}: ") from None
 
 
+def read_strategy(path: Path) -> Strategy:
+    """Read a strategy from YAML.
+
+    Raises:
+        InputError: The file cannot be read, or what it says cannot be a strategy.
+    """
+    try:
+        return Strategy.model_validate(read_fields(path, "fields of a strategy, such as reserve_soc: 0.3"))
+    except ValidationError as error:
+        raise input_error_from(error, prefix=f"{path.name}: ") from None
+
+
 def read_fields(path: Path, expected: str) -> dict[str, Any]:
     """Read names and values from YAML.
 
@@ -65,8 +78,16 @@ def read_fields(path: Path, expected: str) -> dict[str, Any]:
     return {str(name): value for name, value in content.items()}
 
 
-def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS, *, some_suffice: bool = False) -> pd.DataFrame:
+def read_series(
+    path: Path,
+    wanted: tuple[str, ...] = SERIES_COLUMNS,
+    *,
+    some_suffice: bool = False,
+    optional: tuple[str, ...] = (),
+) -> pd.DataFrame:
     """Read a day (or any horizon) from CSV: `start` with offset, then the columns wanted, or with `some_suffice` some.
+
+    Columns in `optional` may be there, too.
 
     Returns:
         The columns as numbers, indexed by `start` in UTC. Regularity, gaps and signs are judged by the engine.
@@ -80,12 +101,13 @@ def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS, *, some_su
     header = [name.strip() for name in lines[0]]
     if some_suffice:
         wanted = tuple(column for column in wanted if column in header) or wanted
+    needed, wanted = wanted, (*wanted, *(column for column in optional if column in header))
     for column in ("start", *wanted):
         if column not in header:
             raise InputError(
                 f"{path.name}: {column}",
                 f"missing (the file has {', '.join(header)})",
-                f"give the columns start, {', '.join(wanted)}",
+                f"give the columns start, {', '.join(needed)}",
             )
     for column in header:
         if column not in ("start", *wanted) or header.count(column) > 1:
@@ -112,17 +134,17 @@ def read_series(path: Path, wanted: tuple[str, ...] = SERIES_COLUMNS, *, some_su
 @contextmanager
 def in_file_terms(path: Path) -> Iterator[None]:
     """Let the engine's errors about series name the file and its columns."""
-    names = dict(zip(("import_price", "export_price", "load", "pv"), SERIES_COLUMNS, strict=True))
     try:
         yield
     except InputError as error:
-        series, _, part = error.field.partition(".")
-        if series not in names:
+        # As in `import_price.index` and `balancing_price.fcr_n.index`.
+        series, part = error.field.removesuffix(".index"), error.field.endswith(".index")
+        if series not in columns.NAMES:
             raise
         way_out = error.way_out
         if series == "pv" and "PvArray" in way_out:
             way_out = "give the site a line pv: {curtailable: false}, or let pv_kw be 0"
-        column = "start" if part == "index" else names[series]
+        column = "start" if part else columns.NAMES[series]
         raise InputError(f"{path.name}: {column}", error.problem, way_out) from None
 
 

@@ -37,7 +37,7 @@ class SiteEntry(Terms):
     @property
     def terms(self) -> Terms:
         """The contract alone."""
-        return Terms(contract=self.contract, per_eur=self.per_eur)
+        return Terms(contract=self.contract, per_eur=self.per_eur, demand_charges=self.demand_charges)
 
 
 class MarketEntry(_Strict):

@@ -35,6 +35,10 @@ LARGEST_STANDING_LOSS_PER_H = 0.05
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PowerAtSoc = tuple[tuple[Fraction, Power], ...]
+Location = tuple[
+    Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)],
+    Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)],
+]
 Efficiency = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -218,6 +222,8 @@ class Site(_Asset):
     name: str = "site"
     timezone: TimeZoneName = "UTC"
     """IANA name; only for local calendars and the screen, never for planning arithmetic."""
+    location: Location | None = None
+    """Latitude, north positive, and longitude, east positive [degrees]; only forecasts use it, for sun and weather."""
     local_control: bool = False
     """Whether a controller at the site follows grid frequency or a signal within seconds, without a vendor's cloud;
     balancing capacity is sold from no other."""

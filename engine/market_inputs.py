@@ -21,6 +21,9 @@ WEIGHT_OF_IMPORT, WEIGHT_IN_STORE, WEIGHT_OF_EXPORT = 1.0, 1e-4, 1e-5
 EARLIER_OF_IMPORT, EARLIER_OF_EXPORT = 1e-3, 1e-5
 
 
+BY_PRODUCT = ("balancing_price", "balancing_sold_kw")
+
+
 class Reader(Protocol):
     """What reads series of some sites."""
 
@@ -38,6 +41,20 @@ class Reader(Protocol):
         """An interval's start, for messages."""
 
 
+def used_by(strategy: Strategy) -> dict[str, tuple[str, bool]]:
+    """Which field asks for each series, a product's as `balancing_price.fcr_n`, and whether it does in a strategy."""
+    sold = most_kw(strategy)
+    return {
+        "position_kw": ("intraday or imbalance_kw", strategy.trades),
+        "bid_price": ("intraday", strategy.intraday),
+        "ask_price": ("intraday", strategy.intraday),
+        "imbalance_price": ("imbalance_kw", strategy.imbalance_kw is not None),
+        "schedule_kw": ("follow", strategy.follow is not None),
+        "carbon_kg_per_kwh": ("carbon_eur_per_kg", bool(strategy.carbon_eur_per_kg)),
+        **{f"{of}.{each}": (f"{each}_kw", each in sold) for of in BY_PRODUCT for each in get_args(ProductName)},
+    }
+
+
 def wanted(reader: Reader, strategy: Strategy, request: Request) -> dict[str, Array]:
     """The series that markets and schedules need, by name, a product's as `balancing_price.fcr_n`.
 
@@ -52,17 +69,7 @@ def wanted(reader: Reader, strategy: Strategy, request: Request) -> dict[str, Ar
     products = most_kw(strategy)
     for site in reader.sites if products else ():
         refuse_uncontrollable(strategy, local_control=site.local_control, site=site.name)
-    used_by = {
-        "position_kw": ("intraday or imbalance_kw", strategy.trades),
-        "bid_price": ("intraday", strategy.intraday),
-        "ask_price": ("intraday", strategy.intraday),
-        "imbalance_price": ("imbalance_kw", strategy.imbalance_kw is not None),
-        "schedule_kw": ("follow", strategy.follow is not None),
-    }
-    given: dict[str, tuple[str, bool, Series | None]] = {
-        name: (user, used, getattr(request, name)) for name, (user, used) in used_by.items()
-    }
-    for field in ("balancing_price", "balancing_sold_kw"):
+    for field in BY_PRODUCT:
         by_product = getattr(request, field) or {}
         if not isinstance(by_product, Mapping):
             raise InputError(
@@ -70,8 +77,13 @@ def wanted(reader: Reader, strategy: Strategy, request: Request) -> dict[str, Ar
             )
         for unknown in set(by_product) - set(get_args(ProductName)):
             raise InputError(field, f"product {unknown!r} is unknown", f"choose of {', '.join(get_args(ProductName))}")
-        for product in get_args(ProductName):
-            given[f"{field}.{product}"] = (f"{product}_kw", product in products, by_product.get(product))
+    given: dict[str, tuple[str, bool, Series | None]] = {}
+    for name, (user, used) in used_by(strategy).items():
+        field, _, product = name.partition(".")
+        series = getattr(request, field)
+        given[name] = (user, used, (series or {}).get(product) if product else series)
+    # Whatever weighs it, it is read beside load and PV.
+    del given["carbon_kg_per_kwh"]
     found = {}
     for name, (user, used, series) in given.items():
         if series is not None and not used:

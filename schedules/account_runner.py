@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.contract import AdapterError, Channel, Clock, QuotaExceededError
 from engine import TidewattError
-from schedules import export_limits, inputs, jobs, replanning, safety, telemetry, verdicts
+from schedules import export_limits, inputs, jobs, replanning, safety, strategies, telemetry, verdicts
 from schedules.dispatch import Dispatcher, Outcome
 from schedules.signs import signs_of
 from schedules.sites import ControlledSite, WatchedSite
@@ -156,10 +156,13 @@ class AccountRunner:
         unforeseen: list[Exception] = []
         reasons = replanning.reasons(self._db, self._clock(), self._driven)
         for target in self._driven:
-            series = inputs.known(self._db, target.id, self._clock()) if target.id in reasons else None
-            if series is None or self._clock() > series.index[-1]:
+            if target.id not in reasons:
                 continue
             try:
+                wanted = strategies.of_site(self._db, target.id).strategy
+                series = inputs.known(self._db, target.id, self._clock(), wanted)
+                if series is None or self._clock() > series.index[-1]:
+                    continue
                 jobs.plan_site(
                     self._db,
                     self._clock,
@@ -168,6 +171,7 @@ class AccountRunner:
                     reasons[target.id],
                     self._final_soc_min,
                     estimated_from=inputs.estimated_from(self._db, target.id, self._clock()),
+                    doubts=inputs.doubts(self._db, target.id, self._clock()),
                 )
                 report.planned += 1
             except jobs.StaleTelemetryError as error:

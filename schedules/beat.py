@@ -65,6 +65,10 @@ JOBS = {
         Job("plan", 30.0, PLAN),
         # Each market has its own moment, some minutes apart; a ring only looks whether it has come.
         Job("fetch_prices", 60.0, DEFAULT, of_accounts=False),
+        # Before the forecasts, which are made of it; a place that did not answer is asked again in the next slot.
+        Job("fetch_weather", 900.0, DEFAULT, of_accounts=False),
+        # Each site is looked at once an hour; those that a run has no time for are the next one's.
+        Job("forecast", 60.0, PLAN, of_accounts=False),
         Job("forget_runs", 600.0, DEFAULT, of_accounts=False),
         # Old rows that one run has no time for are the next one's.
         Job("retention", 3600.0, DEFAULT, of_accounts=False),

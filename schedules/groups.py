@@ -12,7 +12,7 @@ from adapters.contract import Clock
 from engine.errors import InputError
 from schedules import strategies
 from schedules.store import Database, EventRow, SiteGroupRow, SiteRow
-from schedules.strategy_changes import refuse_contradictions, take_turns
+from schedules.strategy_changes import refuse_contradictions, take_turns, wanted_of
 
 
 @dataclass(frozen=True)
@@ -102,4 +102,4 @@ def put_sites(db: Database, clock: Clock, sites: Sequence[str], group: str | Non
 def _refuse(session: Session, wanted: ColumnElement[bool]) -> None:
     effective = strategies.of_sites(session, wanted)
     sites = strategies.under_accounts(session, wanted)
-    refuse_contradictions((site, effective[site_id]) for site_id, site in sites.items())
+    refuse_contradictions(wanted_of(session, sites, effective))

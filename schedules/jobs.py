@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from adapters.contract import Channel, Clock, Telemetry
-from engine import Battery, InputError, Plan, Site, Strategy, TidewattError, optimise
+from engine import Battery, InputError, Plan, Site, Strategy, TidewattError, columns, optimise
 from engine.intent import self_consumption_kw
-from schedules import cycles, strategies, telemetry
+from schedules import cycles, peaks, strategies, telemetry
 from schedules.adoption import USUAL, Threshold
 from schedules.envelope import Envelope, applied
 from schedules.plans import Stretch, put_in_force, stretches_between
@@ -33,6 +33,7 @@ def plan_site(
     final_soc_min: float | None = None,
     threshold: Threshold | None = USUAL,
     estimated_from: dt.datetime | None = None,
+    doubts: Sequence[str] = (),
 ) -> Plan:
     """Plan a site by its strategy, and make the plan the one in force if it gains enough or the strategy has changed.
 
@@ -45,6 +46,7 @@ def plan_site(
         final_soc_min: Least state of charge at the end [fraction].
         threshold: What the plan has to gain over going on with the older one; None: nothing.
         estimated_from: From when on the prices are estimates; a plan that reaches so far is marked as degraded.
+        doubts: Why the forecasts are less than they could be; with any the plan is marked as degraded.
 
     Raises:
         StaleTelemetryError: There is no recent state of charge.
@@ -54,10 +56,10 @@ def plan_site(
     now = clock()
     wanted = strategies.of_site(db, target.id)
     plan = propose(db, now, target.id, target.site, series, wanted.strategy, final_soc_min)
-    degraded = ""
+    degraded = list(doubts)
     if estimated_from is not None and estimated_from < _end(series):
-        degraded = f"prices from {estimated_from:%Y-%m-%dT%H:%MZ} on are estimates: none were published"
-    put_in_force(db, now, target, plan, why, threshold, wanted.numbers, degraded)
+        degraded.insert(0, f"prices from {estimated_from:%Y-%m-%dT%H:%MZ} on are estimates: none were published")
+    put_in_force(db, now, target, plan, why, threshold, wanted.numbers, "; ".join(degraded))
     return plan
 
 
@@ -74,8 +76,8 @@ def propose(
 
     The plan begins with the first interval that starts now or later and that no override has. What is wanted until then
     stays in force, and the state of charge is carried forward over it. An override that is still to come binds the
-    battery to its direction and power. What the battery was seen to allow near full and empty limits it, and what it
-    was seen to do counts against budgets of cycles.
+    battery to its direction and power. Where the contract charges the peak import, a peak is held to. What the battery
+    was seen to allow near full and empty limits it, and what it was seen to do counts against budgets of cycles.
 
     Args:
         db: The store.
@@ -83,7 +85,7 @@ def propose(
         site_id: The site's number.
         site: Its assets.
         series: Columns `import_price_eur_per_kwh`, `export_price_eur_per_kwh`, `load_kw`, `pv_kw` on an aware, regular
-            index; earlier rows are left out.
+            index, and those of `engine.columns.MARKETS` that the strategy asks for; earlier rows are left out.
         strategy: What is wanted of it.
         final_soc_min: Least state of charge at the end [fraction].
 
@@ -120,8 +122,10 @@ def propose(
         initial_soc=soc,
         final_soc_min=final_soc_min,
         strategy=strategy,
+        import_limit_kw=peaks.caps_kw(db, site_id, learned, ahead, soc, strategy),
         max_charge_kw=most_charge_kw,
         max_discharge_kw=most_discharge_kw,
+        **columns.arguments(ahead, strategy),
     )
 
 

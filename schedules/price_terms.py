@@ -6,11 +6,12 @@ import datetime as dt
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from adapters.contract import ConfigurationError
 from adapters.feeds.contract import Side
 from adapters.settings import AccountSettings
+from engine.demand import DemandCharge
 from engine.prices import PriceCurve
 from engine.tariffs import Charge, Tariff, dk
 from engine.tariffs.generic import spot_contract
@@ -103,6 +104,19 @@ class Terms(AccountSettings):
     contract: Annotated[DanishHousehold | SpotContract | AsQuoted, Field(discriminator="kind")]
     per_eur: Annotated[float, Field(gt=0, le=10_000)] = 1.0
     """Units of the contract's currency per euro; plans are made in euros."""
+    demand_charges: tuple[DemandCharge, ...] = ()
+    """What the peak of a day or a month costs, in euros."""
+
+    @field_validator("demand_charges")
+    @classmethod
+    def _can_be_held(cls, charges: tuple[DemandCharge, ...]) -> tuple[DemandCharge, ...]:
+        for charge in charges:
+            measured = [name for name in charge.model_fields_set if "so_far" in name]
+            if measured:
+                raise ValueError(f"{measured[0]} is measured; leave it out")
+            if charge.period not in ("day", "month"):
+                raise ValueError(f"period {charge.period!r} cannot be looked over; give the charge of a month")
+        return charges
 
     @property
     def datahub(self) -> DatahubGrid | None:

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, func, or_, select
 
 from adapters.contract import Channel, Telemetry
 from schedules import strategies, telemetry
+from schedules.inputs import WEATHER
 from schedules.plans import made_from
 from schedules.sites import ControlledSite
 from schedules.store import SITE_IDS, Database, EventRow, OverrideRow, PlanRow, SeriesRow, SiteRow
@@ -29,7 +30,7 @@ _IN_FORCE = select(PlanRow).where(
 )
 _KNOWN_AT = (
     select(SeriesRow.site_id, func.max(SeriesRow.known_at))
-    .where(or_(SeriesRow.site_id.in_(SITE_IDS), SeriesRow.site_id.is_(None)))
+    .where(or_(SeriesRow.site_id.in_(SITE_IDS), SeriesRow.site_id.is_(None)), SeriesRow.name.not_in(WEATHER))
     .group_by(SeriesRow.site_id)
 )
 _OVERRIDDEN_AT = (

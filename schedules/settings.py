@@ -10,9 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from adapters.settings import WebAddress
 from engine.errors import InputError
 
 PREFIX = "TIDEWATT_"
+LoadForecaster = Literal["similar_day", "trees"]
 # A century: so long ago is still a date.
 LONGEST_DAYS = 36_500
 
@@ -41,6 +43,14 @@ class Settings(BaseModel):
     """How long plans, and prices and forecasts that newer ones have replaced, are kept [days]."""
     keep_journal_days: Annotated[int, Field(ge=30, le=LONGEST_DAYS)] = 3650
     """How long calls, what they were for, overrides, lifted halts, events and prices of markets are kept [days]."""
+    load_forecaster: LoadForecaster = "similar_day"
+    """Who forecasts loads that nobody publishes; trees are for a firm or a farm, and need the extra `forecast`."""
+    weather: Literal["off", "open_meteo"] = "off"
+    """Who is asked for the weather at sites whose location is known."""
+    weather_url: WebAddress | Literal[""] = ""
+    """Where that is; empty: at the service's own address. Customers of Open-Meteo have another."""
+    weather_key: SecretStr = SecretStr("")
+    """Of its customers."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("state")
@@ -95,6 +105,8 @@ class Settings(BaseModel):
             password = urlsplit(url).password
             # A client may put it into a message alone, decoded or not.
             found += [url, password, unquote(password)] if password else []
+        if self.weather_key.get_secret_value():
+            found.append(self.weather_key.get_secret_value())
         return list(dict.fromkeys(found))
 
     def make_folders(self) -> None:

@@ -13,11 +13,11 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
-from engine import Site, Strategy
+from engine import Site, Strategy, columns
 from engine.errors import InputError, input_error_from
 from engine.inputs import build_stack
 from engine.request import Request
-from schedules import strategies
+from schedules import inputs, strategies
 from schedules.inheritance import Effective, Scope, ScopeKind, Version, described
 from schedules.store import Database, EventRow, SiteRow, StrategyVersionRow
 
@@ -131,25 +131,42 @@ def checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def refuse_contradictions(sites: Iterable[tuple[Site, Effective]]) -> None:
-    """Refuse strategies that contradict themselves or the site that they are for.
+@dataclass(frozen=True)
+class Wanted:
+    """A site and what is wanted of it."""
+
+    site: Site
+    effective: Effective
+    published: frozenset[str]
+    """Which of `inputs.MARKETS` there are for it."""
+
+
+def wanted_of(session: Session, sites: Mapping[int, Site], effective: Mapping[int, Effective]) -> list[Wanted]:
+    """Some sites with what is wanted of them and what that can be planned with."""
+    published = inputs.published_for_markets(session, sites)
+    return [Wanted(site, effective[site_id], published[site_id]) for site_id, site in sites.items()]
+
+
+def refuse_contradictions(wanted: Iterable[Wanted]) -> None:
+    """Refuse strategies that contradict themselves or the site that they are for, or ask for what nobody publishes.
 
     Raises:
         InputError: Names the site, the fields, and the versions that they are from.
     """
     # Most sites want the same: those are tried together.
-    alike: dict[str, list[tuple[Site, Effective]]] = {}
-    for site, effective in sites:
-        alike.setdefault(repr(sorted(effective.fields.items())), []).append((site, effective))
+    alike: dict[str, list[Wanted]] = {}
+    for each in wanted:
+        key = repr((sorted(each.effective.fields.items()), sorted(each.published)))
+        alike.setdefault(key, []).append(each)
     for together in alike.values():
         try:
-            _refuse_unplannable([site for site, _ in together], together[0][1])
+            _refuse_unplannable([each.site for each in together], together[0])
         except InputError:
-            for site, effective in together:
+            for each in together:
                 try:
-                    _refuse_unplannable([site], effective)
+                    _refuse_unplannable([each.site], each)
                 except InputError as error:
-                    raise InputError(f"site {site.name}: {error.field}", error.problem, error.way_out) from None
+                    raise InputError(f"site {each.site.name}: {error.field}", error.problem, error.way_out) from None
             raise
 
 
@@ -164,13 +181,15 @@ def _changes(session: Session, draft: Version) -> list[Change]:
     wanted = strategies.sites_of(draft.scope)
     before, after = (strategies.of_sites(session, wanted, each) for each in (None, draft))
     sites = strategies.under_accounts(session, wanted)
-    refuse_contradictions((site, after[site_id]) for site_id, site in sites.items())
+    refuse_contradictions(wanted_of(session, sites, after))
     return [Change(site_id, site, before[site_id], after[site_id]) for site_id, site in sites.items()]
 
 
-def _refuse_unplannable(sites: Sequence[Site], effective: Effective) -> None:
-    strategy = effective.strategy
+def _refuse_unplannable(sites: Sequence[Site], wanted: Wanted) -> None:
+    strategy = wanted.effective.strategy
+    given = columns.arguments(pd.DataFrame(dict.fromkeys(wanted.published, _NOTHING)), strategy)
+    request = Request(import_price=_NOTHING, export_price=_NOTHING, initial_soc=0.5, strategy=strategy, **given)
     try:
-        build_stack(sites, Request(import_price=_NOTHING, export_price=_NOTHING, initial_soc=0.5, strategy=strategy))
+        build_stack(sites, request)
     except InputError as error:
-        raise effective.explained(error) from None
+        raise wanted.effective.explained(error) from None

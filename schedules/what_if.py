@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from adapters.contract import Clock
-from engine import Plan, TidewattError
+from engine import InputError, Plan, TidewattError
 from schedules import inputs, jobs
+from schedules.inheritance import Effective
 from schedules.store import Database
 from schedules.strategy_changes import Change
 
@@ -42,14 +46,26 @@ def what_if(db: Database, clock: Clock, changes: Sequence[Change]) -> Iterator[W
     for change in changes:
         plans: list[Plan | None] = []
         problems: list[str] = []
-        series = inputs.known(db, change.site_id, now)
-        for wanted in (change.before, change.after):
+        both = change.before, change.after
+        known = [_series(db, change.site_id, now, wanted) for wanted in both]
+        # Over the same time, though one of them may ask for a series that ends sooner.
+        ends = [series.index[-1] for series in known if series is not None]
+        for wanted, series in zip(both, known, strict=True):
             try:
+                strategy = wanted.strategy
                 if series is None:
                     raise TidewattError("prices or forecasts are missing; see `tidewatt inputs list`")
-                plans.append(jobs.propose(db, now, change.site_id, change.site, series, wanted.strategy))
+                shared = series.loc[: min(ends)]
+                plans.append(jobs.propose(db, now, change.site_id, change.site, shared, strategy))
             except TidewattError as error:
                 plans.append(None)
                 problems.append(str(error))
         before, after = plans
         yield WhatIf(change.site.name, before, after, problems[0] if problems else "")
+
+
+def _series(db: Database, site_id: int, now: dt.datetime, wanted: Effective) -> pd.DataFrame | None:
+    try:
+        return inputs.known(db, site_id, now, wanted.strategy)
+    except InputError:
+        return None  # what contradicts itself says so when it is planned

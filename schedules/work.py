@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from adapters.contract import Clock
 from engine.errors import TidewattError
-from schedules import heartbeats, job_runs, price_fetching, price_sources, retention
+from schedules import forecasting, heartbeats, job_runs, price_fetching, price_sources, retention, weather
 from schedules.account_runner import AccountRunner, Report
 from schedules.accounts import open_account
 from schedules.beat import Job
@@ -162,6 +162,26 @@ def _fetch_prices(db: Database, _account_id: int | None) -> str:
     return json.dumps({name: value for name, value in done.items() if value})
 
 
+def _fetch_weather(db: Database, _account_id: int | None) -> str:
+    settings = Settings.from_environment()
+    if settings.weather == "off":
+        return "off"
+    report = asyncio.run(weather.fetch(db, CLOCK, weather.feed_of(settings, CLOCK)))
+    done = {"places": report.places, "sites": report.sites, "refused": report.refused[:FAILURES_KEPT]}
+    return json.dumps({name: value for name, value in done.items() if value})
+
+
+def _forecast(db: Database, _account_id: int | None) -> str:
+    """Forecast what nobody publishes."""
+    report = forecasting.run(db, CLOCK, Settings.from_environment().load_forecaster, worker())
+    done = {
+        "sites": report.forecast,
+        "waiting": report.waiting[:FAILURES_KEPT],
+        "failures": report.failures[:FAILURES_KEPT],
+    }
+    return json.dumps({name: value for name, value in done.items() if value})
+
+
 def _reconcile(db: Database, account_id: int | None) -> str:
     """See where the batteries of an account are, and tell them what is due."""
 
@@ -210,6 +230,8 @@ FUNCTIONS: dict[str, Callable[[Database, int | None], str]] = {
     "dispatch": _dispatch,
     "plan": _plan,
     "fetch_prices": _fetch_prices,
+    "fetch_weather": _fetch_weather,
+    "forecast": _forecast,
     "forget_runs": _forget_runs,
     "retention": _retention,
 }

@@ -28,7 +28,8 @@ def publish(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="CSV: start, then any of import_price_eur_per_kwh, export_price_eur_per_kwh, load_kw, pv_kw."
+            help="CSV: start, then any of import_price_eur_per_kwh, export_price_eur_per_kwh, load_kw, pv_kw, and of "
+            "the series that strategies ask for, such as position_kw (docs/strategies.md)."
         ),
     ] = None,
     site: Annotated[str | None, typer.Option(help="For this site only. Unset: all without their own.")] = None,
@@ -43,22 +44,26 @@ def publish(
     from console.inputs import read_series
     from console.sample import sample_from
     from schedules.clock import RealClock
-    from schedules.inputs import SERIES
+    from schedules.inputs import MARKETS, SERIES
     from schedules.inputs import publish as put
     from schedules.registration import site_id
 
     if (file is None) != sample:
         raise InputError("file", "give either a file or --sample", "for example: tidewatt inputs publish prices.csv")
     clock = RealClock()
-    series = sample_from(clock(), step_min) if file is None else read_series(file, SERIES, some_suffice=True)
+    series = (
+        sample_from(clock(), step_min) if file is None else read_series(file, (*SERIES, *MARKETS), some_suffice=True)
+    )
     with closing(open_store(store)) as db:
         with db.session() as session:
             number = None if site is None else site_id(session, site)
         put(db, clock, series, number)
     source = "sample of a day in April 2024, no real prices of today" if file is None else file.name
     first, last = series.index[0], series.index[-1] + (series.index[1] - series.index[0])
-    names = ", ".join(series.columns)
-    out.print(f"inputs: {names} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC ({source})", markup=False)
+    out.print(
+        f"inputs: {', '.join(series.columns)} from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC ({source})",
+        markup=False,
+    )
 
 
 @app.command("list")
@@ -83,6 +88,8 @@ def list_command(
                         "least": each.least,
                         "most": each.most,
                         "known_at": each.known_at.isoformat(),
+                        "made_by": each.made_by or None,
+                        "doubt": each.doubt or None,
                     }
                     for each in found
                 ]
@@ -93,7 +100,7 @@ def list_command(
         out.print("no inputs yet; see: tidewatt inputs publish --help")
         return
     table = Table(title="inputs, times in UTC", title_justify="left", box=box.SIMPLE, padding=(0, 1))
-    for heading in ("series", "site", "from", "until", "step", "least", "most", "known at"):
+    for heading in ("series", "site", "from", "until", "step", "least", "most", "known at", "by"):
         table.add_column(heading)
     for each in found:
         table.add_row(
@@ -105,5 +112,6 @@ def list_command(
             f"{each.least:g}",
             f"{each.most:g}",
             f"{each.known_at:%Y-%m-%d %H:%M}",
+            (each.made_by or "published") + (" (in doubt)" if each.doubt else ""),
         )
     out.print(table)

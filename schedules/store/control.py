@@ -158,6 +158,10 @@ class SeriesRow(Base):
     known_at: Mapped[dt.datetime]
     estimated_from: Mapped[dt.datetime | None]
     """From here on they are estimates in place of what was to be published; None: none are."""
+    made_by: Mapped[str] = mapped_column(default="")
+    """Which forecaster made them from the site's own readings; empty: they were published."""
+    doubt: Mapped[str] = mapped_column(default="")
+    """Why they are less than they could be; empty: they are not."""
 
 
 class EventRow(Base):

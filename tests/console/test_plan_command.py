@@ -182,3 +182,45 @@ def test_unreadable_files_are_refused(tmp_path: Path, files: tuple[Path, Path]) 
     refused(tidewatt("plan", "--site", site, "--series", tmp_path), [str(tmp_path), "cannot be read"])
     series.write_bytes(b"\xff\xfe\x00binary")
     refused(tidewatt("plan", "--site", site, "--series", series), ["UTF-8"])
+
+
+def test_markets_are_planned_for_from_the_same_files_and_their_money_has_lines(files: tuple[Path, Path]) -> None:
+    site, series = files
+    wanted = site.parent / "strategy.yaml"
+    wanted.write_text("intraday: true\nimbalance_kw: 0.5\n")
+    frame = sample_series(DEFAULT_DAY)
+    for name, price in (("bid", 0.10), ("ask", 0.14)):
+        frame[f"{name}_price_eur_per_kwh"] = price
+    frame["imbalance_price_eur_per_kwh"], frame["position_kw"] = 0.12, 1.0
+    series.write_text(frame.to_csv(date_format="%Y-%m-%dT%H:%M:%S%z"))
+    planned = tidewatt("plan", "--site", site, "--series", series, "--strategy", wanted)
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert " - trades " in planned.stdout
+    assert " - imbalance " in planned.stdout
+    assert "capacity" not in planned.stdout
+    told = json.loads(tidewatt("plan", "--site", site, "--series", series, "--strategy", wanted, "--json").stdout)
+    money = told["breakdown"]
+    assert told["cost_eur"] == pytest.approx(
+        money["import_eur"] - money["export_eur"] + money["wear_eur"] - money["trading_eur"] - money["imbalance_eur"]
+    )
+    delivered = [each["export_kw"] - each["import_kw"] for each in told["intervals"]]
+    beyond = [each["trade_kw"] + each["imbalance_kw"] for each in told["intervals"]]
+    assert delivered == pytest.approx([1.0 + each for each in beyond], abs=1e-6)
+
+
+def test_a_column_that_the_strategy_does_not_ask_for_and_one_that_it_lacks_are_refused(
+    files: tuple[Path, Path],
+) -> None:
+    site, series = files
+    frame = sample_series(DEFAULT_DAY)
+    frame["schedule_kw"] = 1.0
+    series.write_text(frame.to_csv(date_format="%Y-%m-%dT%H:%M:%S%z"))
+    words = ["schedule_kw", "strategy.follow does not ask for it"]
+    refused(tidewatt("plan", "--site", site, "--series", series), words)
+    wanted = site.parent / "strategy.yaml"
+    wanted.write_text("intraday: true\n")
+    frame.drop(columns="schedule_kw").to_csv(series, date_format="%Y-%m-%dT%H:%M:%S%z")
+    words = ["bid_price_eur_per_kwh", "missing", "strategy.intraday needs it"]
+    refused(tidewatt("plan", "--site", site, "--series", series, "--strategy", wanted), words)
+    wanted.write_text("intraday: perhaps\n")
+    refused(tidewatt("plan", "--site", site, "--series", series, "--strategy", wanted), ["strategy.yaml: intraday"])

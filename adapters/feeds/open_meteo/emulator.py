@@ -22,11 +22,11 @@ class OpenMeteoCloud(EmulatedCloud):
     """Both services."""
 
     def __init__(self, clock: EmulatedClock) -> None:
-        self.clock, self.calls = clock, 0
+        self.clock, self.calls, self.faults = clock, 0, FaultBox()
         self.changes: dict[str, Any] = {}
         """Parts of the answer to put in place of the true ones, for tests; `hourly` and `hourly_units` part by part."""
         routes = [Route(FORECAST_PATH, self._forecast), Route(ARCHIVE_PATH, self._archive)]
-        self._offer(routes, clock, FaultBox())
+        self._offer(routes, clock, self.faults)
 
     def advance(self) -> None:
         """Nothing moves but the clock."""
