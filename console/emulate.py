@@ -76,7 +76,7 @@ def run_emulators(
             listeners.append(listen(options.port + place if options.port else 0))
         records = [_record(*both, options.speed) for both in zip(found, listeners, strict=True)]
         clouds = [one.cloud for one in found]
-        asyncio.run(_serve_all(clouds, listeners, options.idle_exit_s, lambda: announce(records)))
+        asyncio.run(serve_all(clouds, listeners, options.idle_exit_s, lambda: announce(records)))
     finally:
         for listener in listeners:
             listener.close()
@@ -139,7 +139,7 @@ def _record(served: _Served, listener: socket.socket, speed: float | None) -> di
     }
 
 
-async def _serve_all(
+async def serve_all(
     clouds: Sequence[Cloud],
     listeners: Sequence[socket.socket],
     idle_exit_s: float | None,

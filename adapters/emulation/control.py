@@ -20,6 +20,7 @@ CONTROL_PREFIX = "/_emulator/"
 CLOCK_PATH = f"{CONTROL_PREFIX}clock"
 STATE_PATH = f"{CONTROL_PREFIX}state"
 FAULTS_PATH = f"{CONTROL_PREFIX}faults"
+WRONG_PATH = f"{CONTROL_PREFIX}wrong"
 STOP_PATH = f"{CONTROL_PREFIX}stop"
 
 
@@ -103,6 +104,10 @@ class EmulatorControl:
     async def switch(self, **faults: Any) -> None:
         """Put these faults in force instead of the others; none of them: all is well again."""
         await self._transport.read(FAULTS_PATH, faults)
+
+    async def spoil(self, **wrong: Any) -> None:
+        """The same for what is wrong with the answers of a price feed."""
+        await self._transport.read(WRONG_PATH, wrong)
 
     async def stop(self) -> None:
         """Let the emulator end itself."""

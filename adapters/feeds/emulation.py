@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from adapters.emulation import EmulatedClock, EmulatedCloud, FaultBox
+from adapters.emulation.control import WRONG_PATH
 from adapters.feeds.markets import HOUR, QUARTER, Market
 
 ONE_DAY = dt.timedelta(days=1)
@@ -118,7 +120,14 @@ class PriceEmulator(EmulatedCloud):
 
     def serve(self, routes: Iterable[BaseRoute]) -> None:
         """Make the application of the source's routes."""
-        self._offer(routes, self.clock, self.faults)
+        self._offer([*routes, Route(WRONG_PATH, self._spoil, methods=["POST"])], self.clock, self.faults)
+
+    async def _spoil(self, request: Request) -> Response:
+        try:
+            self.wrong = Wrong.model_validate(await request.json())
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        return JSONResponse(self.wrong.model_dump())
 
     def advance(self) -> None:
         """Nothing moves but the clock."""

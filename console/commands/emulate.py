@@ -34,7 +34,8 @@ class _Group(TyperGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help="Emulate vendors' clouds and their batteries on loopback: one vendor, or `--all` of them.",
+    help="Emulate vendors' clouds and their batteries on loopback: one vendor, or `--all` of them; or sources of "
+    "prices and weather: one, or `feeds` for all of them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -159,16 +160,78 @@ for _name in sorted({"alphaess", *names(EMULATORS)}):
 app.command("all", help="All vendors in one process, a port each; the same as --all.")(_command(_all_vendors))
 
 
+# As in `console.emulate_feeds`, which takes long to load.
+FEEDS = ("energi_data_service", "entsoe", "octopus", "open_meteo")
+
+
+def _feeds_command(wanted: Sequence[str]) -> Callable[..., None]:
+    def command(
+        seed: Annotated[int, typer.Option(min=0, help="Seed of the prices.")] = 1,
+        port: Annotated[
+            int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1, the others take the next ones; 0: free ones.")
+        ] = 0,
+        ready_file: Annotated[
+            Path | None, typer.Option(help="Write markets of these sources here, for `tidewatt prices import`.")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print lines of JSON on a screen, too.")] = False,
+        idle_exit_s: Annotated[
+            float | None, typer.Option(help="Stop after this many seconds without a request.")
+        ] = None,
+    ) -> None:
+        from console.emulate import write_ready
+        from console.emulate_feeds import ServedFeed, markets, run_feeds
+
+        def announce(served: list[ServedFeed]) -> None:
+            if ready_file is not None:
+                write_ready(ready_file, markets(served))
+            if as_json or not sys.stdout.isatty():
+                for each in served:
+                    record = {"source": each.source, "base_url": each.base_url, "pid": os.getpid()}
+                    print(json.dumps(record | ({} if ready_file else {"account": each.account})), flush=True)
+                return
+            table = Table(box=box.SIMPLE, padding=(0, 1))
+            for heading in ("source", "address"):
+                table.add_column(heading, no_wrap=True)
+            for each in served:
+                table.add_row(each.source, each.base_url)
+            out.print(table)
+            if ready_file is not None:
+                out.print(f"then: tidewatt prices import {ready_file}; tidewatt prices fetch", markup=False)
+            for each in served:
+                if each.source == "open_meteo":
+                    out.print(
+                        f"weather: TIDEWATT_WEATHER=open_meteo TIDEWATT_WEATHER_URL={each.base_url}", markup=False
+                    )
+
+        try:
+            run_feeds(wanted, seed, port, idle_exit_s, announce)
+        except KeyboardInterrupt:
+            err.print("emulator: stopped")
+
+    return command
+
+
+for _name in FEEDS:
+    app.command(_name, help=f"The source {_name}, with prices or weather of a model; none are anybody's.")(
+        _feeds_command([_name])
+    )
+app.command("feeds", help="All sources of prices and weather in one process, a port each.")(_feeds_command(FEEDS))
+
+
 @app.command()
 def fault(
     url: Annotated[str, typer.Argument(help="Address of a running emulator.")],
     switches: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME=VALUE...", help="What goes wrong, as rate_limited=true latency_s=2."),
+        typer.Argument(
+            metavar="NAME=VALUE...",
+            help="What goes wrong, as rate_limited=true latency_s=2; with prices also as late=true (docs/feeds.md).",
+        ),
     ] = None,
 ) -> None:
     """Switch faults of a running emulator on; those not named go off, so that none named mends everything."""
     from adapters.emulation import EmulatorControl, Faults
+    from adapters.feeds.emulation import Wrong
     from adapters.settings import checked_address, is_loopback
     from adapters.transport import RefusedRequestError
 
@@ -179,25 +242,34 @@ def fault(
             "url", f"value {url!r} is no address of an emulator", "write one like http://127.0.0.1:41234"
         ) from None
     wanted: dict[str, Any] = {}
+    names = [*Faults.model_fields, *Wrong.model_fields]
     for word in switches or []:
         name, equals, text = word.partition("=")
-        if not equals or name not in Faults.model_fields:
-            raise InputError(
-                "fault", f"value {word!r} names none", f"write name=value; names are {', '.join(Faults.model_fields)}"
-            )
+        if not equals or name not in names:
+            raise InputError("fault", f"value {word!r} names none", f"write name=value; names are {', '.join(names)}")
         try:
             wanted[name] = json.loads(text)
         except ValueError:
             wanted[name] = text
-    Faults.model_validate(wanted)
+    faults, wrong = (
+        {name: value for name, value in wanted.items() if name in model.model_fields} for model in (Faults, Wrong)
+    )
+    Faults.model_validate(faults)
+    Wrong.model_validate(wrong)
 
     async def switch() -> None:
         control = EmulatorControl(url)
         try:
-            await control.switch(**wanted)
+            await control.switch(**faults)
+            try:
+                await control.spoil(**wrong)
+            except RefusedRequestError as error:
+                # Only sources of prices have these; nothing is to be mended elsewhere.
+                if error.status != 404 or wrong:
+                    raise
         except RefusedRequestError as error:
             if error.status == 404:
-                raise InputError("url", "this emulator has no switches", "emulate a vendor that has") from None
+                raise InputError("url", "this emulator has no such switches", "emulate one that has") from None
             raise
         finally:
             await control.close()
