@@ -53,7 +53,7 @@ class Rolling:
     charges: tuple[DemandCharge, ...] = ()
     """Charges on the peak import; none may be in the problems themselves."""
     modes: bool = True
-    """Whether the battery is left to follow the house where that serves the plan; otherwise it holds the plan's power."""
+    """Whether the battery is left to follow the house where that serves a plan; otherwise it holds its power."""
     futures: int = 1
     """How many futures a plan weighs: the expected one, and others that are as wrong as forecasts have been."""
 

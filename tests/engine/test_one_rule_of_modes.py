@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Battery, GridConnection, Plan, PvArray, Site, Strategy, optimise
+from engine import Battery, DemandCharge, GridConnection, Plan, PvArray, Site, Strategy, optimise
 from engine.backtesting.rolling import new_trace
 from engine.intent import HABITS, IntentMode, intents_of
 from engine.storage_dp import MOST_VALUE_PIECES, NO_STEERING, inverter_of, kernel_input
@@ -98,11 +98,11 @@ def told(case: Any, prices: Any, load: Any, pv: Any, soc: float, sold: Any = 0.0
     battery = Battery(capacity_kwh=4, max_charge_kw=5, max_discharge_kw=5, charge_efficiency=1, discharge_efficiency=1)
     site = Site(battery=battery, pv=PvArray(curtailable=True))
     terminal_value = more.pop("terminal_value", None)
+    asked = {name: more.pop(name) for name in ("demand_charges", "max_discharge_kw") if name in more}
     strategy = Strategy(grid_charging=False, **more)
     given = {"import_price": prices, "export_price": sold, "load": load, "pv": pv, "initial_soc": soc}
-    return [
-        intent.mode for intent in intents_of(case(site, **given, terminal_value=terminal_value).plan(strategy=strategy))
-    ]
+    plan = case(site, **given, terminal_value=terminal_value).plan(strategy=strategy, **asked)
+    return [intent.mode for intent in intents_of(plan)]
 
 
 def test_an_empty_battery_is_released_where_waiting_does_not_pay_and_held_in_a_cheaper_hour(case: Any) -> None:
@@ -113,7 +113,7 @@ def test_an_empty_battery_is_released_where_waiting_does_not_pay_and_held_in_a_c
 
 def test_a_full_battery_is_released_where_sun_is_sold_cheapest_and_held_in_a_dearer_hour(case: Any) -> None:
     """What room it has after all takes the sun that earns least."""
-    sunny = {"load": 0.0, "pv": 3.0, "soc": 1.0, "terminal_value": 0.25, "battery_export": "never"}
+    sunny: dict[str, Any] = {"load": 0.0, "pv": 3.0, "soc": 1.0, "terminal_value": 0.25, "battery_export": "never"}
     assert told(case, 0.3, sold=[0.05, 0.1, 0.15, 0.2], **sunny) == [FOLLOW] * 4
     assert told(case, 0.3, sold=[0.2, 0.15, 0.05, 0.1], **sunny) == [HOLD, HOLD, FOLLOW, FOLLOW]
     # Sun that would be curtailed costs nothing.
@@ -122,6 +122,20 @@ def test_a_full_battery_is_released_where_sun_is_sold_cheapest_and_held_in_a_dea
 
 def test_a_reserve_is_not_spent_by_following(case: Any) -> None:
     assert told(case, [0.5, 0.4, 0.3, 0.2], 3.0, 0.0, 0.5, reserve_soc=0.5) == [HOLD] * 4
+
+
+def test_a_battery_that_is_to_be_left_alone_is_held(case: Any) -> None:
+    given: dict[str, Any] = {"prices": [0.5, 0.4, 0.3, 0.2], "load": 3.0, "pv": 0.0, "soc": 0.5}
+    nothing = pd.Series(0.0, pd.date_range("2026-02-03T00:00Z", periods=4, freq="15min"))
+    assert told(case, **given, max_discharge_kw=nothing) == [HOLD] * 4
+
+
+def test_energy_that_a_peak_to_come_needs_is_not_spent_by_following(case: Any) -> None:
+    """0.6 kWh for loads of 4 and 6 kW: under a charge on the peak each gets what holds both to 3.8 kW."""
+    given: dict[str, Any] = {"prices": [0.3, 0.29, 0.1, 0.1], "load": [4.0, 6.0, 0.0, 0.0], "pv": 0.0, "soc": 0.15}
+    assert told(case, **given)[0] is FOLLOW
+    charge = DemandCharge(eur_per_kw=5.0)  # type: ignore[arg-type]
+    assert told(case, **given, demand_charges=[charge])[:2] == [DISCHARGE, FOLLOW]
 
 
 def test_with_a_budget_of_cycles_prices_do_not_tell(case: Any) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from engine import Battery, Site
 from engine.backtesting.reality import Reality
-from engine.backtesting.rolling import inverter_of, new_trace
+from engine.backtesting.rolling import new_trace
 from engine.backtesting.valuation import Orders, acted, metered, worth_by_plans
+from engine.storage_dp import inverter_of
 from engine.storage_kernels import INFINITE, House, Trace, carry_out
 
 BATTERY = Battery(capacity_kwh=4, max_charge_kw=3, max_discharge_kw=3, charge_efficiency=1, discharge_efficiency=1)
