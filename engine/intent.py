@@ -22,11 +22,11 @@ from engine.storage_kernels import Habits, where_to_follow
 
 HABITS = Habits(
     follows_within_kw=0.01,
+    covers_more=True,
     # Inverters idle with a few tens of watts anyway.
     smallest_set_point_kw=0.05,
     # Less sun is not worth a vendor's call.
     smallest_curtailment_kw=0.05,
-    weighs=True,
     planned_anew_h=1.0,
 )
 
@@ -151,7 +151,7 @@ def _follows(plan: Plan) -> Mask:
     data = kernel_input(problem.stack, Steering(import_cap_kw=cap_kw))
     # Where more than prices and the store ties powers to each other, prices do not tell what another power loses.
     tied = bool(problem.budgets or problem.commitments or problem.balancing)
-    habits = HABITS._replace(weighs=not tied)
+    habits = HABITS._replace(covers_more=not tied)
     return np.asarray(where_to_follow(data, -taken.to_numpy() * problem.step_h, inverter_of(plan.site), habits))
 
 

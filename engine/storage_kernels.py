@@ -243,10 +243,10 @@ class Habits(NamedTuple):
 
     follows_within_kw: float
     """A plan this close to following the house is taken as following it; below zero none is."""
+    covers_more: bool
+    """Whether a battery that is to cover part of the house is left to cover all of it where that pays by the meter."""
     smallest_set_point_kw: float
     smallest_curtailment_kw: float
-    weighs: bool
-    """Whether the house is also followed where the plan is another, and that loses nothing or less than its power."""
     planned_anew_h: float
     """When there will be another plan; what is lost on the forecast itself is lost until then alone [h]."""
 
@@ -1309,7 +1309,7 @@ def _follows(now, change, stored, more, less, step_h, first, inverter, habits):
     follow_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, now.net / step_h))
     if abs(planned_kw - follow_kw) <= within:
         return True
-    if not habits.weighs or planned_kw < min(0.0, follow_kw) - within or planned_kw > max(0.0, follow_kw) + within:
+    if not habits.covers_more or planned_kw < min(0.0, follow_kw) - within or planned_kw > max(0.0, follow_kw) + within:
         return False
     room_kw = max(0.0, inverter.high - stored) / (now.eta_in * step_h)
     held_kw = max(0.0, stored - inverter.low) * now.eta_out / step_h
