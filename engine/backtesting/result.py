@@ -141,7 +141,7 @@ class BacktestResult:
 
     @cached_property
     def attribution(self) -> pd.DataFrame:
-        """Where money was lost against perfect foresight, by local day [EUR].
+        """Where money was lost against perfect foresight, by local day [EUR]; see docs/backtesting.md.
 
         Columns `perfect_eur`, `forecast_eur`, `command_eur`, `execution_eur`, `metering_eur` and `total_eur`, which
         they sum to: what the day cost by the meter, stored energy counted, charges on peaks left out.
