@@ -19,6 +19,8 @@ from engine.arrays import Array
 from engine.backtesting.reality import Reality
 from engine.decisions import objective_eur, reckon
 from engine.demand import DemandCharge, PeakPeriod, peak_periods
+from engine.inputs import guarded_export_kw
+from engine.market_inputs import self_consumption_weights
 from engine.problem import ProblemStack
 from engine.storage_dp import Steering
 
@@ -136,6 +138,10 @@ class PeakKeeper:
             initial_soc=np.full((1, 1), stored / battery.capacity_kwh),
             terminal_up_to_soc=np.full(1, np.inf),
             terminal_value=np.full((1, 1), worth),
+            export_limit_kw=guarded_export_kw(
+                self.template.strategy, series["export_price"], self.template.figures.export_limit_kw
+            ),
+            wanted=self_consumption_weights(self.template.strategy, end - now),
             **series,
         )
 

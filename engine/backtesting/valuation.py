@@ -6,15 +6,18 @@ gains by ending empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from engine.arrays import Array
 from engine.assets import Site
+from engine.backtesting.deals import Deals, Earned, earned
 from engine.backtesting.reality import Reality
+from engine.balancing import most_kw
 from engine.storage_kernels import Trace
+from engine.strategy import Strategy
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +30,11 @@ class Account:
     discharged: Array
     stored_change: Array
     """What the store gained [kWh]."""
+    earned: Earned | None = None
+    """What markets paid for it; None where the strategy has none."""
 
     def cost_eur(self, reality: Reality, site: Site, stored_worth: float) -> Array:
-        """Energy bought less sold plus wear, less what the store gained, by interval [EUR].
+        """Energy bought less sold plus wear, less what markets paid and the store gained, by interval [EUR].
 
         Args:
             reality: The prices.
@@ -37,7 +42,20 @@ class Account:
             stored_worth: What a stored kWh counts [EUR/kWh].
         """
         money: Array = reality.import_price * self.imported - reality.export_price * self.exported
+        if self.earned is not None:
+            money = money - self.earned.total_eur
         return money + site.battery.wear_eur_per_kwh * self.discharged - stored_worth * self.stored_change
+
+
+def settled(
+    account: Account, deals: Deals, reality: Reality, site: Site, strategy: Strategy, initial_kwh: float
+) -> Account:
+    """The account with what markets paid for it, where the strategy has any."""
+    if not (strategy.trades or most_kw(strategy)):
+        return account
+    flows = account.imported, account.exported, account.charged, account.discharged
+    stored = initial_kwh + np.concatenate([[0.0], np.cumsum(account.stored_change)])
+    return replace(account, earned=earned(deals, flows, stored, reality, site, strategy))
 
 
 def metered(trace: Trace, initial_kwh: float) -> Account:

@@ -44,7 +44,7 @@ class Home:
             "pv_forecaster": PvRegression(),
             "futures": 5,
         }
-        return run(Rolling(**(how | changes)), self.reality(), 0.5)
+        return run(Rolling(**(how | changes)), self.reality(), 0.5).trace
 
     def backtest(self, **changes: Any) -> BacktestResult:
         how: dict[str, Any] = {"load_forecaster": SimilarDay(), "futures": 3, "yardsticks": False}
