@@ -43,7 +43,7 @@ def perfect_foresight(
     site = rolling.site.model_copy(update={"battery": _of_an_interval(battery, reality.step_h)})
     taken = reality.series(discharged_kwh / battery.discharge_efficiency / battery.capacity_kwh, "cycles")
     strategy = _no_less_than(rolling.strategy, taken, rolling.site.timezone, battery.capacity_kwh)
-    request = request_of(replace(rolling, site=site, strategy=strategy), reality, len(reality))
+    request = request_of(replace(rolling, site=site, strategy=strategy), reality)
     asked = vars(request) | {"initial_soc": initial_soc, "terminal_value_eur_per_kwh": worth}
     table = optimise(site, **asked | {"demand_charges": rolling.charges}).table
     initial_kwh = initial_soc * battery.capacity_kwh

@@ -82,14 +82,16 @@ class OneByOne:
             decisions = solve(problem, "auto", Effort.of(None, MONEY_TOLERANCE_EUR, problem.intervals)).decisions
             charged, discharged = one.step_h * decisions.charge_kw[0], one.step_h * decisions.discharge_kw[0]
             taken = discharged / self.inverter.eta_out
+            # Who follows the house takes what it asks for, whatever is left of a budget or sold as capacity.
+            holds = spent(problem.budgets, taken, self.inverter.capacity)
+            for held in decisions.balancing_kw.values():
+                holds |= held[0] > SMALLEST_BID_KW
             stored = act(
                 storage_dp.kernel_input(one, storage_dp.NO_STEERING),
                 charged * self.inverter.eta_in - taken,
                 one.step_h * decisions.curtailment_kw[0],
                 decisions.marginal_value_eur_per_kwh[0],
-                # Who follows the house takes what it asks for, whatever is left of a budget.
-                spent(problem.budgets, taken, self.inverter.capacity),
-                *(begin, count, self.house, self.inverter, self.habits, stored, self.outlook, self.trace),
+                *(holds, begin, count, self.house, self.inverter, self.habits, stored, self.outlook, self.trace),
             )
             for name, held in decisions.balancing_kw.items():
                 self._sell(name, held[0], begin)
@@ -102,6 +104,8 @@ class OneByOne:
             "index": pd.date_range(reality.index[begin], periods=horizon, freq=reality.step),
             "strategy": self._counted(begin),
             "initial_soc": np.full((1, 1), stored / self.inverter.capacity),
+            # As for `roll`: what is left was valued by an earlier plan, and must not raise what a breach costs in this.
+            "breach_of_whole": one.breach,
             "terminal_up_to_soc": np.full(1, np.inf),
             "terminal_value": np.full((1, 1), self.outlook[(begin + horizon) % len(self.outlook)]),
             "wanted": {**one.wanted, **self._capacity(one, begin)},

@@ -159,7 +159,8 @@ class BacktestResult:
         """
         found, h, earned = {}, self.reality.step_h, self.accounts["metered"].earned
         if earned is not None and self.strategy.trades:
-            found["trading_eur"] = math.fsum(earned.trading_eur)
+            if self.strategy.intraday:
+                found["trading_eur"] = math.fsum(earned.trading_eur)
             found["imbalance_eur"] = math.fsum(earned.imbalance_eur)
             found["imbalance_kwh"] = h * math.fsum(np.abs(earned.imbalance_kw))
         if earned is not None and self.rolled.deals.sold_kw:

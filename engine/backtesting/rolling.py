@@ -31,6 +31,8 @@ from engine.strategy import Strategy
 
 # Rows of forecasts that are held at a time.
 DECISIONS_AT_ONCE = 2048
+# Of plans that are solved one by one: whoever waits wants to see them go on.
+SLOW_PLANS_AT_ONCE = 24
 
 Progress = Callable[[int, int], None]
 """Told how many intervals of how many are done."""
@@ -103,7 +105,7 @@ def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progre
     keeper = keeper_of(rolling, reality) if rolling.charges else None
     per, offset = _measured(rolling, reality)
     too_many = 0
-    for at in _stints(rolling, reality):
+    for at in _stints(rolling, reality, SLOW_PLANS_AT_ONCE if why else DECISIONS_AT_ONCE):
         first, caps = int(at[0]), np.empty(0)
         if keeper is not None:
             # Of what lies behind the stint only the horizons of its plans are told.
@@ -119,8 +121,10 @@ def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progre
             stored, gave_up = roll(data, stack.convex, rolling.futures, *how, stored, outlook, trace, MOST_VALUE_PIECES)
             too_many += gave_up
         progress(min(int(at[-1]) + rolling.every, intervals), intervals)
+    # Where nobody can tell yet, plans reckon with nothing.
     expected = {
-        name: forecast[:, : rolling.every].reshape(1, -1)[:, :intervals] for name, forecast in forecasts.items()
+        name: np.nan_to_num(ahead[:, : rolling.every].reshape(1, -1)[:, :intervals])
+        for name, ahead in forecasts.items()
     }
     return Rolled(trace, Deals(traded_kw(template, reality, expected, trace), sold), why, too_many)
 
@@ -149,11 +153,11 @@ def keeper_of(rolling: Rolling, reality: Reality) -> PeakKeeper:
     return PeakKeeper.of(rolling.charges, reality, template_of(plain, replace(reality, others={})))
 
 
-def _stints(rolling: Rolling, reality: Reality) -> list[Positions]:
-    """The intervals at which plans are made, as many at a time as forecasts are held, or a local day's."""
+def _stints(rolling: Rolling, reality: Reality, at_once: int) -> list[Positions]:
+    """The intervals at which plans are made, so many at a time, futures counted apart, or a local day's."""
     at = np.arange(0, len(reality), rolling.every)
     if not rolling.charges:
-        return np.array_split(at, -(-len(at) * rolling.futures // DECISIONS_AT_ONCE))
+        return np.array_split(at, -(-len(at) * rolling.futures // at_once))
     days = reality.index[at].tz_convert(rolling.site.timezone).tz_localize(None).normalize()
     return np.split(at, np.flatnonzero(days[1:] != days[:-1]) + 1)
 
@@ -217,27 +221,28 @@ def _stack(
     changed["export_limit_kw"] = guarded_export_kw(
         rolling.strategy, changed["export_price"], template.figures.export_limit_kw
     )
-    changed["wanted"] = {**template.wanted, **expected}
+    changed["wanted"] = template.wanted | expected | self_consumption_weights(rolling.strategy, rolling.horizon)
+    changed["index"] = pd.date_range(reality.index[at[0]], periods=rolling.horizon, freq=reality.step)
     return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)
 
 
-def request_of(rolling: Rolling, reality: Reality, intervals: int) -> Request:
-    """What `optimise` is asked for over the first intervals of a history, charges on peaks left out."""
-    span, site = slice(0, intervals), rolling.site
+def request_of(rolling: Rolling, reality: Reality) -> Request:
+    """What `optimise` is asked for over a history, charges on peaks left out."""
+    site = rolling.site
     others: dict[str, Any] = {}
     for name, values in reality.others.items():
         field, _, product = name.partition(".")
-        series = reality.series(values, name)[span]
+        series = reality.series(values, name)
         if product:
             others.setdefault(field, {})[product] = series
         # Without imbalance of its own choice a plan knows no price of it.
         elif name != "imbalance_price" or rolling.strategy.imbalance_kw is not None or not rolling.strategy.trades:
             others[name] = series
     return Request(
-        import_price=reality.series(reality.import_price, "import_price")[span],
-        export_price=reality.series(reality.export_price, "export_price")[span],
-        load=reality.series(reality.mean_load_kw, "load")[span],
-        pv=reality.series(reality.mean_pv_kw, "pv")[span] if site.pv is not None else None,
+        import_price=reality.series(reality.import_price, "import_price"),
+        export_price=reality.series(reality.export_price, "export_price"),
+        load=reality.series(reality.mean_load_kw, "load"),
+        pv=reality.series(reality.mean_pv_kw, "pv") if site.pv is not None else None,
         initial_soc=site.battery.max_soc,
         strategy=rolling.strategy,
         **others,
@@ -245,15 +250,12 @@ def request_of(rolling: Rolling, reality: Reality, intervals: int) -> Request:
 
 
 def template_of(rolling: Rolling, reality: Reality) -> ProblemStack:
-    """One decision's problem, whose series are yet to be replaced.
+    """The problem of the whole history, whose series are replaced by those of each decision.
 
     Raises:
         InputError: A series of the history is missing or wrong, or the strategy does not ask for it.
     """
-    horizon = rolling.horizon
-    whole = build_stack([rolling.site], request_of(rolling, reality, len(reality)))
-    index = pd.date_range(reality.index[0], periods=horizon, freq=reality.step)
-    return replace(whole, index=index, wanted=whole.wanted | self_consumption_weights(rolling.strategy, horizon))
+    return build_stack([rolling.site], request_of(rolling, reality))
 
 
 def _first_worth(reality: Reality, battery: Battery) -> float:
