@@ -22,7 +22,6 @@ from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.forecast import Forecaster, Persistence, SeasonalNaive
 from engine.prices import PriceCurve
-from engine.request import SeriesByProduct
 from engine.strategy import Strategy
 from engine.tariffs import Tariff
 
@@ -53,8 +52,8 @@ def backtest(
     ask_price: pd.Series | None = None,
     imbalance_price: pd.Series | None = None,
     schedule_kw: pd.Series | None = None,
-    balancing_price: SeriesByProduct | None = None,
-    balancing_sold_kw: SeriesByProduct | None = None,
+    balancing_price: Mapping[str, pd.Series] | None = None,
+    balancing_sold_kw: Mapping[str, pd.Series] | None = None,
     modes: bool = True,
     futures: int | None = None,
     yardsticks: bool = True,
@@ -218,7 +217,7 @@ def _refuse_what_has_no_answer(strategy: Strategy, charges: Sequence[DemandCharg
 
 
 def _series(
-    others: Mapping[str, pd.Series | None], products: Mapping[str, SeriesByProduct | None]
+    others: Mapping[str, pd.Series | None], products: Mapping[str, Mapping[str, pd.Series] | None]
 ) -> dict[str, pd.Series]:
     """Those that are given, a product's as `balancing_price.fcr_n`."""
     found = {name: series for name, series in others.items() if series is not None}

@@ -19,6 +19,7 @@ from engine.backtesting.deals import Deals
 from engine.backtesting.reality import Reality
 from engine.backtesting.rolling import Rolling, request_of
 from engine.backtesting.valuation import Account
+from engine.balancing import most_kw
 from engine.planner import optimise
 from engine.strategy import Strategy
 
@@ -48,10 +49,9 @@ def perfect_foresight(
     table = optimise(site, **asked | {"demand_charges": rolling.charges}).table
     initial_kwh = initial_soc * battery.capacity_kwh
     account = valuation.of_plan(table, reality.step_h, battery.capacity_kwh, initial_kwh)
-    names = [name.removeprefix("balancing_price.") for name in reality.others if name.startswith("balancing_price.")]
     deals = Deals(
         trade_kw=table["trade_kw"].to_numpy() if strategy.intraday else None,
-        sold_kw={name: table[f"{name}_kw"].to_numpy() for name in names},
+        sold_kw={name: table[f"{name}_kw"].to_numpy() for name in most_kw(strategy)},
     )
     return valuation.settled(account, deals, reality, rolling.site, strategy, initial_kwh)
 

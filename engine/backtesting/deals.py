@@ -16,7 +16,7 @@ import pandas as pd
 from engine.arrays import Array
 from engine.assets import Site
 from engine.backtesting.reality import Reality
-from engine.balancing import BLOCK_MINUTES, PRODUCTS
+from engine.balancing import BLOCK_MINUTES, PRODUCTS, ProductName
 from engine.commitments import trades_of
 from engine.problem import ProblemStack
 from engine.storage_kernels import Trace
@@ -29,7 +29,7 @@ class Deals:
 
     trade_kw: Array | None = None
     """Sold (+) or bought (-) intraday besides the position."""
-    sold_kw: Mapping[str, Array] = field(default_factory=dict)
+    sold_kw: Mapping[ProductName, Array] = field(default_factory=dict)
     """Balancing capacity by product."""
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from engine import storage_dp
 from engine.arrays import Array
 from engine.backtesting.reality import Reality
-from engine.balancing import BLOCK_MINUTES
+from engine.balancing import BLOCK_MINUTES, ProductName
 from engine.budgets import counted, local_midnight, spent
 from engine.effort import MONEY_TOLERANCE_EUR, Effort
 from engine.planner import solve
@@ -58,7 +58,7 @@ class OneByOne:
     outlook: Array
     """Worth of a stored kWh by time of day, as for `roll`."""
     trace: Trace
-    sold_kw: dict[str, Array] = field(default_factory=dict)
+    sold_kw: dict[ProductName, Array] = field(default_factory=dict)
     """Balancing capacity sold, by product, shape (T,) each."""
 
     def roll(self, stack: ProblemStack, first: int, caps: Caps, stored: float) -> float:
@@ -93,8 +93,8 @@ class OneByOne:
                 decisions.marginal_value_eur_per_kwh[0],
                 *(holds, begin, count, self.house, self.inverter, self.habits, stored, self.outlook, self.trace),
             )
-            for name, held in decisions.balancing_kw.items():
-                self._sell(name, held[0], begin)
+            for name in one.balancing:
+                self._sell(name, decisions.balancing_kw[name][0], begin)
         return stored
 
     def _as_it_is(self, one: ProblemStack, begin: int, caps: Caps, stored: float) -> ProblemStack:
@@ -162,7 +162,7 @@ class OneByOne:
             found[price] = np.where(over, NOT_FOR_SALE, one.wanted[price])
         return found
 
-    def _sell(self, name: str, held_kw: Array, begin: int) -> None:
+    def _sell(self, name: ProductName, held_kw: Array, begin: int) -> None:
         """Sell what a plan holds in hours whose auction is over before the next plan, where the price is enough."""
         reality, floor = self.reality, self.rolling.strategy.balancing_price_floor_eur_per_kw_h
         if f"balancing_sold_kw.{name}" in reality.others:

@@ -221,7 +221,8 @@ def _stack(
     changed["export_limit_kw"] = guarded_export_kw(
         rolling.strategy, changed["export_price"], template.figures.export_limit_kw
     )
-    changed["wanted"] = template.wanted | expected | self_consumption_weights(rolling.strategy, rolling.horizon)
+    weights = self_consumption_weights(rolling.strategy, rolling.horizon)
+    changed["wanted"] = {**template.wanted, **expected, **weights}
     changed["index"] = pd.date_range(reality.index[at[0]], periods=rolling.horizon, freq=reality.step)
     return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)
 
