@@ -130,6 +130,15 @@ def test_capacity_is_sold_by_auction_and_for_no_less_than_the_floor(holding: Any
     assert (table["fcr_n_kw"][too_late] == 0).all()
 
 
+def test_what_can_no_longer_be_sold_is_not_kept_free(build_home: Callable[..., Home]) -> None:
+    home = build_home(days=2, least_price=0.02).on_markets("balancing_price.fcr_n", curtails=False)
+    late = replace(home, prices=home.prices.assign(known_at=home.load.index[0]))
+    result = late.backtest(strategy=Strategy(fcr_n_kw=2), modes=False)
+    assert not result.table["fcr_n_kw"].any()
+    free = replace(late, others={}).backtest(modes=False, futures=1)
+    assert result.cost_eur == pytest.approx(free.cost_eur, abs=1e-3)
+
+
 def test_capacity_that_was_sold_is_held_and_no_more_is_sold(build_home: Callable[..., Home]) -> None:
     names = "balancing_price.fcr_n", "balancing_sold_kw.fcr_n"
     home = build_home(days=2, least_price=0.02).on_markets(*names)
