@@ -215,6 +215,26 @@ def test_perfect_foresight_is_never_beaten(
         assert result.costs_eur[name] >= result.costs_eur["perfect foresight"] - 1e-6, name
 
 
+@pytest.mark.parametrize(
+    ("strategy", "battery"),
+    [(Strategy(cycles_per_day=0.1), {}), (Strategy(), {"charge_kw_at_soc": ((0.0, 4.0), (0.2, 4.0), (1.0, 0.2))})],
+)
+def test_nor_by_a_battery_that_does_within_an_interval_what_no_plan_may(
+    build_home: Callable[..., Home], strategy: Strategy, battery: dict[str, Any]
+) -> None:
+    """At one price all day nothing is better than to follow the house, by the minute."""
+    site = Site(battery=a_battery(**battery), pv=PvArray(curtailable=True), timezone="Europe/Copenhagen")
+    home = build_home(days=3, seed=5, site=site)
+    home = replace(home, prices=home.prices.assign(import_price=0.3, export_price=0.05))
+    if strategy.budgeted:
+        # On the first day nobody expects a load; what follows it takes more in an hour than the day may.
+        home = replace(home, load=home.load * 0 + 0.7, pv=home.pv * 0)
+    result = home.backtest(strategy=strategy)
+    assert result.cost_eur >= result.costs_eur["perfect foresight"] - 1e-6
+    if not strategy.budgeted:
+        assert result.costs_eur["self-consumption rule"] >= result.costs_eur["perfect foresight"] - 1e-6
+
+
 def test_power_that_falls_with_the_state_of_charge_is_planned_for(build_home: Callable[..., Home]) -> None:
     """Plans that know of it are carried out to the letter, others not."""
     tapered = Site(battery=a_battery(charge_kw_at_soc=TAPER), pv=PvArray(curtailable=True))
