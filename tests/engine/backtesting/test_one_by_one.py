@@ -222,13 +222,15 @@ def test_perfect_foresight_is_never_beaten(
 def test_nor_by_a_battery_that_does_within_an_interval_what_no_plan_may(
     build_home: Callable[..., Home], strategy: Strategy, battery: dict[str, Any]
 ) -> None:
-    """At one price all day nothing is better than to follow the house, by the minute."""
+    """Where nothing is better than to follow the house by the minute."""
     site = Site(battery=a_battery(**battery), pv=PvArray(curtailable=True), timezone="Europe/Copenhagen")
     home = build_home(days=3, seed=5, site=site)
     home = replace(home, prices=home.prices.assign(import_price=0.3, export_price=0.05))
     if strategy.budgeted:
-        # On the first day nobody expects a load; what follows it takes more in an hour than the day may.
-        home = replace(home, load=home.load * 0 + 0.7, pv=home.pv * 0)
+        # On the first day nobody expects a load; who follows it in its dear hour takes more than the day may.
+        dear = home.load.index.tz_convert(home.site.timezone).hour == 0
+        prices = home.prices.assign(import_price=np.where(dear, 0.6, 0.3))
+        home = replace(home, prices=prices, load=home.load * 0 + 0.7, pv=home.pv * 0)
     result = home.backtest(strategy=strategy)
     assert result.cost_eur >= result.costs_eur["perfect foresight"] - 1e-6
     if not strategy.budgeted:
