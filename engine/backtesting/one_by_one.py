@@ -7,9 +7,11 @@ battery has used of its budgets and with the capacity that was sold before.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from engine import storage_dp
@@ -18,6 +20,7 @@ from engine.backtesting.reality import Reality
 from engine.balancing import BLOCK_MINUTES, ProductName
 from engine.budgets import counted, local_midnight, spent
 from engine.effort import MONEY_TOLERANCE_EUR, Effort
+from engine.errors import SolveError
 from engine.planner import solve
 from engine.problem import ProblemStack
 from engine.storage_kernels import Caps, Habits, House, Inverter, Trace, act, most_import
@@ -79,7 +82,10 @@ class OneByOne:
             count = min(every, len(self.reality) - begin)
             one = self._as_it_is(stack.rows(row, row + 1), begin, caps, stored)
             problem = one.site(0)
-            decisions = solve(problem, "auto", Effort.of(None, MONEY_TOLERANCE_EUR, problem.intervals)).decisions
+            try:
+                decisions = solve(problem, "auto", Effort.of(None, MONEY_TOLERANCE_EUR, problem.intervals)).decisions
+            except SolveError as error:
+                raise SolveError(f"the plan of {self.reality.index[begin].isoformat()}: {error}") from error
             charged, discharged = one.step_h * decisions.charge_kw[0], one.step_h * decisions.discharge_kw[0]
             taken = discharged / self.inverter.eta_out
             # Who follows the house takes what it asks for, whatever is left of a budget or sold as capacity.
@@ -142,17 +148,18 @@ class OneByOne:
         left = {"warranty_used_mwh": used_mwh, "warranty_elapsed_years": elapsed}
         return found.model_copy(update=left if elapsed < strategy.warranty_years else over)
 
-    def _gate(self) -> Any:
+    @cached_property
+    def _gate(self) -> npt.NDArray[np.int64]:
         """When the auction of each interval's hour was over: when its prices were told, at the latest when it began."""
         hours = self.reality.index.floor(f"{BLOCK_MINUTES}min").asi8
-        return np.minimum(self.reality.known_at, hours)
+        return np.asarray(np.minimum(self.reality.known_at, hours))
 
     def _capacity(self, one: ProblemStack, begin: int) -> dict[str, Array]:
         """Capacity that is sold, and prices of what can still be."""
         found = {}
         ahead = begin + np.arange(self.rolling.horizon)
         inside = np.minimum(ahead, len(self.reality) - 1)
-        over = (self._gate()[inside] <= self.reality.index.asi8[begin]) & (ahead < len(self.reality))
+        over = (self._gate[inside] <= self.reality.index.asi8[begin]) & (ahead < len(self.reality))
         for name in one.balancing:
             price, sold = f"balancing_price.{name}", f"balancing_sold_kw.{name}"
             if sold in one.wanted:
@@ -168,7 +175,7 @@ class OneByOne:
         if f"balancing_sold_kw.{name}" in reality.others:
             return
         now = reality.index.asi8[begin]
-        gate = self._gate()[begin : begin + self.rolling.horizon]
+        gate = self._gate[begin : begin + self.rolling.horizon]
         hours = reality.index[begin : begin + len(gate)].floor(f"{BLOCK_MINUTES}min")
         end = reality.index[begin] + self.rolling.horizon * reality.step
         whole = hours + pd.Timedelta(minutes=BLOCK_MINUTES) <= end
