@@ -13,15 +13,19 @@ import numpy as np
 import pandas as pd
 
 from engine.arrays import Array
-from engine.assets import Battery, PowerAtSoc
+from engine.assets import Battery, PowerAtSoc, Site
 from engine.backtesting import valuation
 from engine.backtesting.deals import Deals
 from engine.backtesting.reality import Reality
 from engine.backtesting.rolling import Rolling, request_of
 from engine.backtesting.valuation import Account
 from engine.balancing import most_kw
-from engine.planner import optimise
-from engine.strategy import Strategy
+from engine.decisions import reckon
+from engine.effort import MONEY_TOLERANCE_EUR, Effort
+from engine.inputs import build_stack
+from engine.plan import assemble
+from engine.planner import optimise, solve
+from engine.request import Request
 
 
 def perfect_foresight(
@@ -34,19 +38,22 @@ def perfect_foresight(
         reality: What was.
         initial_soc: State of charge at the start [fraction].
         worth: Of a kWh left in store [EUR/kWh].
-        discharged_kwh: What the battery that the bound is for gave by interval, shape (T,); its budgets are no smaller
-            than that needed.
+        discharged_kwh: What the battery that the bound is for gave by interval, shape (T,); no budget is smaller than
+            what that took.
 
     Raises:
         SolveError: No proved optimum was found in time.
     """
-    battery = rolling.site.battery
+    battery, strategy = rolling.site.battery, rolling.strategy
     site = rolling.site.model_copy(update={"battery": _of_an_interval(battery, reality.step_h)})
-    taken = reality.series(discharged_kwh / battery.discharge_efficiency / battery.capacity_kwh, "cycles")
-    strategy = _no_less_than(rolling.strategy, taken, rolling.site.timezone, battery.capacity_kwh)
-    request = request_of(replace(rolling, site=site, strategy=strategy), reality)
-    asked = vars(request) | {"initial_soc": initial_soc, "terminal_value_eur_per_kwh": worth}
-    table = optimise(site, **asked | {"demand_charges": rolling.charges}).table
+    request = replace(
+        request_of(replace(rolling, site=site), reality),
+        initial_soc=initial_soc,
+        terminal_value_eur_per_kwh=worth,
+        demand_charges=rolling.charges,
+    )
+    taken_kwh = discharged_kwh / battery.discharge_efficiency
+    table = _with_budgets_of(site, request, taken_kwh) if strategy.budgeted else optimise(site, **vars(request)).table
     initial_kwh = initial_soc * battery.capacity_kwh
     account = valuation.of_plan(table, reality.step_h, battery.capacity_kwh, initial_kwh)
     deals = Deals(
@@ -56,24 +63,17 @@ def perfect_foresight(
     return valuation.settled(account, deals, reality, rolling.site, strategy, initial_kwh)
 
 
-def _no_less_than(strategy: Strategy, cycles: pd.Series, timezone: str, capacity_kwh: float) -> Strategy:
-    """Budgets of a day and a year that are no smaller than what was used of them; a warranty as one of each day."""
-    if not strategy.budgeted:
-        return strategy
-    local = pd.DatetimeIndex(cycles.index).tz_convert(timezone)
-    pace = strategy.pace_kwh_per_day
-    changed: dict[str, float | None] = {"warranty_throughput_mwh": None, "warranty_years": None}
-    by_day = cycles.groupby(local.date).sum()
-    by_day.iloc[0] += strategy.cycles_today_so_far
-    of_a_day = [strategy.cycles_per_day, None if pace is None else pace / capacity_kwh]
-    if any(cap is not None for cap in of_a_day):
-        asked = min(cap for cap in of_a_day if cap is not None)
-        changed["cycles_per_day"] = max(asked, float(by_day.max()))
-    if strategy.cycles_per_year is not None:
-        by_year = cycles.groupby(local.year).sum()
-        by_year.iloc[0] += strategy.cycles_this_year_so_far
-        changed["cycles_per_year"] = max(strategy.cycles_per_year, float(by_year.max()))
-    return strategy.model_copy(update=changed)
+def _with_budgets_of(site: Site, request: Request, taken_kwh: Array) -> pd.DataFrame:
+    """The optimum where each budget is no smaller than what was taken in its time; no searches know of such."""
+    stack = build_stack([site], request)
+    problem, capacity = stack.site(0), site.battery.capacity_kwh
+    budgets = tuple(
+        replace(budget, cycles=max(budget.cycles, (float(budget.used_kwh(taken_kwh)) - (budget.kwh or 0.0)) / capacity))
+        for budget in problem.budgets
+    )
+    effort = Effort.of(None, MONEY_TOLERANCE_EUR, problem.intervals)
+    solution = solve(replace(problem, budgets=budgets), "lp", effort)
+    return assemble(problem, solution, reckon(stack, solution.decisions)).table
 
 
 def _of_an_interval(battery: Battery, step_h: float) -> Battery:

@@ -72,7 +72,8 @@ def _repeated(values: Array, known_at: npt.NDArray[np.int64], rows: Positions, d
             break
         source[later] -= day
     found = values[np.clip(source, 0, len(values) - 1)]
-    return np.where(late(source), _so_far(values, known_at, decided), found)
+    never = late(source)
+    return np.where(never, _so_far(values, known_at, decided), found) if never.any() else found
 
 
 def _lately(values: Array, known_at: npt.NDArray[np.int64], rows: Positions, decided: Positions, day: int) -> Array:
