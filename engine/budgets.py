@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
-from engine.arrays import Array
+from engine.arrays import Array, Mask
 from engine.strategy import Strategy
+
+# Less of a budget is nothing [full cycles].
+NOTHING_LEFT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,22 @@ class CycleBudget:
         return self.used_kwh(taken_kwh) - self.most_kwh(capacity_kwh)
 
 
+def spent(budgets: Sequence[CycleBudget], taken_kwh: Array, capacity_kwh: float) -> Mask:
+    """Intervals at whose begin a plan has nothing left of a budget, shape (T,).
+
+    Args:
+        budgets: Of the plan's horizon.
+        taken_kwh: What the plan takes from the store per interval, shape (T,) [kWh].
+        capacity_kwh: Of the store.
+    """
+    found = np.zeros(len(taken_kwh), dtype=np.bool_)
+    for budget in budgets:
+        taken = taken_kwh[budget.first : budget.last]
+        before = np.cumsum(taken) - taken
+        found[budget.first : budget.last] |= before >= budget.most_kwh(capacity_kwh) - NOTHING_LEFT * capacity_kwh
+    return found
+
+
 @lru_cache(maxsize=32)
 def cycle_budgets(
     strategy: Strategy, start: pd.Timestamp, intervals: int, step: pd.Timedelta, timezone: str
@@ -75,3 +97,27 @@ def cycle_budgets(
         for number, (first, last) in enumerate(itertools.pairwise(bounds)):
             budgets.append(CycleBudget(period, first, last, cycles - used if number == 0 else cycles, kwh))
     return tuple(budgets)
+
+
+def counted(
+    strategy: Strategy, begin: dt.datetime, timezone: str, cycles_since: Callable[[dt.datetime], float]
+) -> Strategy:
+    """A strategy that knows what is used of its budgets of cycles.
+
+    Args:
+        strategy: What is wanted.
+        begin: Begin of the plan; the local day and year that it falls in are meant.
+        timezone: IANA name of the site's zone.
+        cycles_since: Full cycles from a local midnight to the begin.
+    """
+    midnight = local_midnight(begin, timezone)
+    # A year is long to look through, and few have a budget for it.
+    this_year = cycles_since(midnight.replace(month=1, day=1)) if strategy.cycles_per_year is not None else 0.0
+    return strategy.model_copy(
+        update={"cycles_today_so_far": cycles_since(midnight), "cycles_this_year_so_far": this_year}
+    )
+
+
+def local_midnight(time: dt.datetime, timezone: str) -> dt.datetime:
+    """Begin of the local day that a time falls in."""
+    return time.astimezone(ZoneInfo(timezone)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -42,8 +42,8 @@ class SiteFigures(NamedTuple):
         return cls(*np.ascontiguousarray(table.T)[:, :, np.newaxis])
 
     def some(self, first: int, last: int) -> SiteFigures:
-        """The sites from `first` to before `last`."""
-        return SiteFigures(*(figure[first:last] for figure in self))
+        """The sites from `first` to before `last`; where all sites share one row it stays."""
+        return self if len(self[0]) == 1 else SiteFigures(*(figure[first:last] for figure in self))
 
 
 def _figures(site: Site) -> tuple[float, ...]:

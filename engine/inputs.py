@@ -63,12 +63,11 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
     figures = SiteFigures.of(sites)
     index = reader.index
     export_price = reader.price("export_price", request.export_price)
-    import_target_kw, guarded = np.inf, np.zeros((1, 1), dtype=np.bool_)
+    import_target_kw = np.inf
     if strategy.import_target_kw is not None and strategy.import_target_price_eur_per_kwh is None:
         import_target_kw = strategy.import_target_kw
     if strategy.export_floor_eur_per_kwh is not None and strategy.export_guard == "curtail":
         refuse_uncurtailable(sites)
-        guarded = export_price < strategy.export_floor_eur_per_kwh
     import_limit_kw = np.minimum(figures.import_limit_kw, reader.limit("import_limit_kw", request.import_limit_kw))
     export_limit_kw = np.minimum(figures.export_limit_kw, reader.limit("export_limit_kw", request.export_limit_kw))
     stack = ProblemStack(
@@ -84,7 +83,7 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
         load_kw=load_kw,
         pv_kw=pv_kw,
         import_limit_kw=np.minimum(import_limit_kw, import_target_kw),
-        export_limit_kw=np.where(guarded, 0.0, export_limit_kw) if guarded.any() else export_limit_kw,
+        export_limit_kw=guarded_export_kw(strategy, export_price, export_limit_kw),
         charge_available_kw=reader.limit("max_charge_kw", request.max_charge_kw),
         discharge_available_kw=reader.limit("max_discharge_kw", request.max_discharge_kw),
         reserve_soc=np.maximum(reader.fraction("reserve_soc", request.reserve_soc), strategy.reserve_soc),
@@ -103,6 +102,20 @@ def build_stack(sites: Sequence[Site], request: Request, *, frames: bool = False
     _refuse_pv_without_array(stack)
     _refuse_watts(stack)
     return stack
+
+
+def guarded_export_kw(strategy: Strategy, export_price: Array, export_limit_kw: Array) -> Array:
+    """What the export guard leaves of a limit of export, in the shape of both together [kW].
+
+    Args:
+        strategy: Guard and floor.
+        export_price: What a sold kWh earns [EUR/kWh].
+        export_limit_kw: The limit besides the guard [kW].
+    """
+    if strategy.export_floor_eur_per_kwh is None or strategy.export_guard != "curtail":
+        return export_limit_kw
+    guarded = export_price < strategy.export_floor_eur_per_kwh
+    return np.where(guarded, 0.0, export_limit_kw) if guarded.any() else export_limit_kw
 
 
 @overload

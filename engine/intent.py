@@ -28,6 +28,7 @@ HABITS = Habits(
     # Less sun is not worth a vendor's call.
     smallest_curtailment_kw=0.05,
     planned_anew_h=1.0,
+    least_export_price=0.0,
 )
 
 

@@ -249,6 +249,8 @@ class Habits(NamedTuple):
     smallest_curtailment_kw: float
     planned_anew_h: float
     """When there will be another plan; what is lost on the forecast itself is lost until then alone [h]."""
+    least_export_price: float
+    """Where a sold kWh earns less than this, what the plan feeds in is the limit of export [EUR/kWh]."""
 
 
 class Futures(NamedTuple):
@@ -1059,7 +1061,7 @@ def roll(data, convex, futures, first, every, house, inverter, habits, caps, sto
             now = _interval(rows, j, one.breach, one.eta_in, one.eta_out)
             trace.worth[t] = worth[j] if planned else np.nan
             if planned:
-                _order(now, delta[j], one.step_h, inverter, habits, trace, t)
+                _order(now, delta[j], _curtailment(now, delta[j]), one.step_h, inverter, habits, trace, t)
                 trace.follows[t] = follows[j]
                 if many:
                     _order_for_many(one, many_futures, j, expected, inverter, habits, trace, t)
@@ -1071,6 +1073,26 @@ def roll(data, convex, futures, first, every, house, inverter, habits, caps, sto
                 trace.follows[t], trace.set_point_kw[t], trace.export_limit_kw[t] = True, 0.0, INFINITE
             stored = _carry_out(house, inverter, stored, trace, t)
     return stored, unplanned
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def act(data, delta, curtailed, worth, holds, begin, count, house, inverter, habits, stored, outlook, trace):
+    """Let the battery do the first `count` intervals of a plan from `begin` on that was made elsewhere.
+
+    `delta`, `curtailed` [kWh] and `worth` [EUR/kWh], of shape (H,), are the plan's for the only row of `data`; where
+    `holds` says so its powers are held whatever the house does; all else is as for `roll`. Returns the store after.
+    """
+    one, follows = _site(data, 0), np.empty(delta.shape[0], np.bool_)
+    rows = _rows(one)
+    _where_to_follow(one, rows, delta, stored, inverter, habits, follows)
+    for j in range(count):
+        t = begin + j
+        trace.worth[t] = outlook[t % outlook.shape[0]] = worth[j]
+        now = _interval(rows, j, one.breach, one.eta_in, one.eta_out)
+        _order(now, delta[j], curtailed[j], one.step_h, inverter, habits, trace, t)
+        trace.follows[t] = follows[j] and not holds[j]
+        stored = _carry_out(house, inverter, stored, trace, t)
+    return stored
 
 
 @_inner
@@ -1184,7 +1206,17 @@ def _interval_eur(now, change):
 
 @_inner
 def _hold_to(caps, begin, step_h, imported, rows):
-    """Bring the import limits of a horizon that begins at `begin` down to the caps, at the price of a limit's breach.
+    """Bring the import limits of a horizon from `begin` on down to the caps, at the price of a limit's breach."""
+    most = most_import(caps, begin, rows.shape[0], step_h, imported)
+    for j in range(rows.shape[0]):
+        if most[j] < rows[j, 3]:
+            rows[j, 6] += rows[j, 3] - most[j]
+            rows[j, 3] = most[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def most_import(caps, begin, horizon, step_h, imported):
+    """What caps let a horizon that begins at `begin` import, shape (horizon,) [kWh].
 
     Of the measuring interval that it begins in, what was imported before counts.
     """
@@ -1193,14 +1225,13 @@ def _hold_to(caps, begin, step_h, imported, rows):
     before = 0.0
     for t in range(max(0, end - per), begin):
         before += imported[t]
-    for j in range(rows.shape[0]):
+    most = np.empty(horizon)
+    for j in range(horizon):
         t = begin + j
-        most = step_h * caps.import_kw[t]
+        most[j] = step_h * caps.import_kw[t]
         if t < end:
-            most = max(0.0, per * step_h * caps.import_kw[t] - before) / (end - begin)
-        if most < rows[j, 3]:
-            rows[j, 6] += rows[j, 3] - most
-            rows[j, 3] = most
+            most[j] = max(0.0, per * step_h * caps.import_kw[t] - before) / (end - begin)
+    return most
 
 
 @_inner
@@ -1219,14 +1250,13 @@ def _from(one, stored, end_at, end_value):
 
 
 @_inner
-def _order(now, change, step_h, inverter, habits, trace, t):
+def _order(now, change, curtailed, step_h, inverter, habits, trace, t):
     """What the battery is told for an interval where it does not follow the house, from what the plan has there."""
     battery_kw = (-change / now.eta_in if change > 0.0 else -change * now.eta_out) / step_h
-    curtailed = _curtailment(now, change)
     fed_in_kw = max(0.0, battery_kw - (now.net + curtailed) / step_h)
     trace.planned_kw[t], trace.curtailed_kw[t] = battery_kw, curtailed / step_h
     trace.set_point_kw[t] = battery_kw if abs(battery_kw) >= habits.smallest_set_point_kw else 0.0
-    losing = now.sell < 0.0 and now.spare / step_h > habits.smallest_curtailment_kw
+    losing = now.sell < habits.least_export_price and now.spare / step_h > habits.smallest_curtailment_kw
     limited = losing or curtailed / step_h > habits.smallest_curtailment_kw
     within = fed_in_kw < inverter.export_limit_kw - habits.follows_within_kw
     trace.export_limit_kw[t] = fed_in_kw if limited and within else INFINITE

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import case, func, select
 
 from adapters.contract import Channel
-from engine import Battery, Site, Strategy
+from engine import Battery, Site, Strategy, budgets
 from schedules.store import Database, TelemetryRow
 
 
@@ -26,15 +25,12 @@ def counted(
         begin: Begin of the plan; the local day and year that it falls in are meant.
         ahead: Cycles that are expected between both.
     """
-    midnight = begin.astimezone(ZoneInfo(site.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
 
     def since(start: dt.datetime) -> float:
         used = taken(db, site_id, site.battery, start.astimezone(dt.UTC), seen_at)
         return used + ahead if start < begin else 0.0
 
-    # A year is long to look through, and few have a budget for it.
-    this_year = since(midnight.replace(month=1, day=1)) if strategy.cycles_per_year is not None else 0.0
-    return strategy.model_copy(update={"cycles_today_so_far": since(midnight), "cycles_this_year_so_far": this_year})
+    return budgets.counted(strategy, begin, site.timezone, since)
 
 
 def taken(db: Database, site_id: int, battery: Battery, begin: dt.datetime, end: dt.datetime) -> float:

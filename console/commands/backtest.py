@@ -162,6 +162,8 @@ def _show(result: BacktestResult) -> None:
         f"{', '.join(f'{name} by {who}' for name, who in result.forecasters.items()) or 'none needed'}",
         markup=False,
     )
+    for caveat in words.caveats(result):
+        out.print(caveat, markup=False)
     accounts = _figures_table("account", "cost EUR", "saved EUR", "of perfect")
     for name, row in result.comparison().iterrows():
         style = "bold" if name == "this strategy" else None

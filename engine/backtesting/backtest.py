@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,17 +12,16 @@ import pandas as pd
 from engine.arrays import is_count
 from engine.assets import Site
 from engine.backtesting import valuation
-from engine.backtesting.peaks import PeakKeeper
+from engine.backtesting.bound import perfect_foresight
+from engine.backtesting.deals import Deals
 from engine.backtesting.reality import Reality
 from engine.backtesting.result import AccountName, BacktestResult
-from engine.backtesting.rolling import Progress, Rolling, follow_the_house, nobody_watches, run, template_of
+from engine.backtesting.rolling import Progress, Rolled, Rolling, follow_the_house, keeper_of, nobody_watches, run
 from engine.backtesting.valuation import Account
 from engine.demand import DemandCharge
 from engine.errors import InputError
 from engine.forecast import Forecaster, Persistence, SeasonalNaive
-from engine.planner import optimise
 from engine.prices import PriceCurve
-from engine.storage_kernels import Trace
 from engine.strategy import Strategy
 from engine.tariffs import Tariff
 
@@ -47,6 +46,14 @@ def backtest(
     pv_forecaster: Forecaster | None = None,
     weather: pd.DataFrame | None = None,
     location: tuple[float, float] | None = None,
+    carbon_kg_per_kwh: pd.Series | None = None,
+    position_kw: pd.Series | None = None,
+    bid_price: pd.Series | None = None,
+    ask_price: pd.Series | None = None,
+    imbalance_price: pd.Series | None = None,
+    schedule_kw: pd.Series | None = None,
+    balancing_price: Mapping[str, pd.Series] | None = None,
+    balancing_sold_kw: Mapping[str, pd.Series] | None = None,
     modes: bool = True,
     futures: int | None = None,
     yardsticks: bool = True,
@@ -75,11 +82,21 @@ def backtest(
         pv_forecaster: Who forecasts PV. None: the day before.
         weather: `temperature_c`, `ghi_w_per_m2` as they were forecast, for forecasters that use them.
         location: Latitude and longitude [degrees], for forecasters that know the sun.
+        carbon_kg_per_kwh: As `optimise` takes it, as the others below; known when the prices are.
+        position_kw: Known when the prices are, which then are what the meter costs and earns besides the market.
+        bid_price: The last quote of each interval, known when it begins.
+        ask_price: The same.
+        imbalance_price: What imbalance was settled at, known an hour after its interval. Wherever there is a position
+            it is needed: nobody foresees what is delivered to the kWh.
+        schedule_kw: Known when the prices are.
+        balancing_price: What capacity was paid; it is sold hour by hour in an auction that ends when prices are told.
+        balancing_sold_kw: What was sold of a product really: then no more is.
         modes: Whether the battery is left to follow the house where that serves the plan; otherwise it holds the
             plan's power.
         futures: How many futures each plan weighs: what is expected, and that with the errors of so many past days;
             1: only what is expected, many times as fast. None: 16, or 1 with demand charges, whose peaks are planned
-            for already. Where selling pays more than buying, or charging from the grid is forbidden, it comes to 1.
+            for already. Where selling pays more than buying, charging from the grid is forbidden, a position,
+            schedule or priced import target bends the cost, or plans are solved one by one, it comes to 1.
         yardsticks: Whether the same is done with persistence, for comparison.
         progress: Told how many intervals of how many are done.
 
@@ -87,12 +104,22 @@ def backtest(
         The account by the meter, those that explain it, and the yardsticks.
 
     Raises:
-        InputError: A series is incomplete or does not fit, a figure is out of its bound, the strategy has a budget of
-            cycles or energy, or the battery's power falls with its state of charge.
-        SolveError: Perfect foresight found no proved optimum in its time.
+        InputError: A series is incomplete, does not fit or is not asked for, or a figure is out of its bound.
+        SolveError: Perfect foresight, or a plan that is solved by itself, found no proved optimum in its time.
     """
     strategy = strategy or Strategy()
-    _refuse_what_couples_plans(site, strategy)
+    others = _series(
+        {
+            "carbon_kg_per_kwh": carbon_kg_per_kwh,
+            "position_kw": position_kw,
+            "bid_price": bid_price,
+            "ask_price": ask_price,
+            "imbalance_price": imbalance_price,
+            "schedule_kw": schedule_kw,
+        },
+        {"balancing_price": balancing_price, "balancing_sold_kw": balancing_sold_kw},
+    )
+    _refuse_what_has_no_answer(strategy, demand_charges, set(others))
     reality = Reality.read(
         prices,
         load,
@@ -102,6 +129,7 @@ def backtest(
         timezone=site.timezone,
         weather=weather,
         location=location,
+        others=others,
     )
     if not site.battery.min_soc <= initial_soc <= site.battery.max_soc:
         raise InputError(
@@ -126,32 +154,46 @@ def backtest(
         raise InputError("replan_every", f"{replan_every} is longer than the horizon of {horizon}", "plan more often")
     initial_kwh = initial_soc * site.battery.capacity_kwh
     begun = time.perf_counter()
-    trace = run(rolling, reality, initial_soc, progress)
+    rolled = run(rolling, reality, initial_soc, progress)
     seconds = time.perf_counter() - begun
+    trace = rolled.trace
     worth = float(reality.import_price.mean() * site.battery.discharge_efficiency)
+
+    def settled(account: Account, deals: Deals) -> Account:
+        return valuation.settled(account, deals, reality, site, strategy, initial_kwh)
+
     # The weights of self-consumption are no money.
     by_plans = valuation.worth_by_plans(trace, reality, site, worth) if strategy.objective == "cost" else worth
-    orders = valuation.Orders(trace, reality, site, initial_kwh, np.broadcast_to(by_plans, len(reality)))
+    orders = valuation.Orders(
+        trace,
+        reality,
+        site,
+        initial_kwh,
+        np.broadcast_to(by_plans, len(reality)),
+        lambda account: settled(account, rolled.deals),
+    )
+    rule = follow_the_house(site, reality, initial_soc)
     accounts: dict[AccountName, Account] = {
-        "no battery": valuation.idle(reality, site),
-        "self-consumption rule": valuation.metered(follow_the_house(site, reality, initial_soc), initial_kwh),
-        "perfect foresight": perfect_foresight(rolling, reality, initial_soc, worth),
+        "no battery": settled(valuation.idle(reality, site), Deals()),
+        "self-consumption rule": settled(valuation.metered(rule, initial_kwh), Deals()),
+        "perfect foresight": perfect_foresight(rolling, reality, initial_soc, worth, trace.discharged),
         "planned": orders.planned(),
         "commanded": orders.commanded(),
-        "acted": valuation.acted(trace, reality, initial_kwh),
-        "metered": valuation.metered(trace, initial_kwh),
+        "acted": settled(valuation.acted(trace, reality, initial_kwh), rolled.deals),
+        "metered": settled(valuation.metered(trace, initial_kwh), rolled.deals),
     }
     if yardsticks:
-        accounts["persistence"] = valuation.metered(_persistence(rolling, reality, initial_soc), initial_kwh)
+        naive = _persistence(rolling, reality, initial_soc)
+        accounts["persistence"] = settled(valuation.metered(naive.trace, initial_kwh), naive.deals)
     fees: dict[AccountName, float] = {}
     if rolling.charges:
-        keeper = PeakKeeper.of(rolling.charges, reality, template_of(rolling, reality))
+        keeper = keeper_of(rolling, reality)
         fees = {name: keeper.fees_eur(account.imported) for name, account in accounts.items()}
     return BacktestResult(
         site=site,
         strategy=strategy,
         reality=reality,
-        trace=trace,
+        rolled=rolled,
         accounts=accounts,
         fees_eur=fees,
         stored_worth_eur_per_kwh=worth,
@@ -170,43 +212,34 @@ def backtest(
     )
 
 
-def perfect_foresight(rolling: Rolling, reality: Reality, initial_soc: float, worth: float) -> Account:
-    """The optimum of the whole history, all of it known; by the means of its intervals."""
-    plan = optimise(
-        rolling.site,
-        import_price=reality.series(reality.import_price, "import_price"),
-        export_price=reality.series(reality.export_price, "export_price"),
-        load=reality.series(reality.mean_load_kw, "load"),
-        pv=reality.series(reality.mean_pv_kw, "pv") if rolling.site.pv is not None else None,
-        initial_soc=initial_soc,
-        terminal_value_eur_per_kwh=worth,
-        strategy=rolling.strategy,
-        demand_charges=rolling.charges,
-    )
-    table = plan.table
-    initial_kwh = initial_soc * rolling.site.battery.capacity_kwh
-    return valuation.of_plan(table, reality.step_h, rolling.site.battery.capacity_kwh, initial_kwh)
+def _refuse_what_has_no_answer(strategy: Strategy, charges: Sequence[DemandCharge], others: set[str]) -> None:
+    if strategy.trades and "imbalance_price" not in others:
+        raise InputError(
+            "imbalance_price",
+            "it is missing, and what is delivered otherwise than sold, wanted or not, is settled at it",
+            "give the series",
+        )
+    if strategy.trades and charges:
+        raise InputError(
+            "demand_charges",
+            "with a position the peak of a period would be chosen without knowing what else is sold in it",
+            "leave them out, or the strategy's intraday and imbalance_kw",
+        )
 
 
-def _refuse_what_couples_plans(site: Site, strategy: Strategy) -> None:
-    """Refuse what the rolling plans do not see: planned without it, they would answer another question."""
-    for name in ("cycles_per_day", "cycles_per_year", "warranty_throughput_mwh"):
-        if getattr(strategy, name) is not None:
-            raise InputError(
-                f"strategy.{name}",
-                f"value {getattr(strategy, name):g}: a budget ties the plans of a history to each other",
-                "leave it out and let battery.wear_eur_per_kwh say what a cycle costs",
-            )
-    for name in ("charge_kw_at_soc", "discharge_kw_at_soc"):
-        if getattr(site.battery, name):
-            raise InputError(
-                f"battery.{name}",
-                "plans of a backtest know no power that falls with the state of charge",
-                "give the rated powers alone, or the lowest of them to be on the safe side",
-            )
+def _series(
+    others: Mapping[str, pd.Series | None], products: Mapping[str, Mapping[str, pd.Series] | None]
+) -> dict[str, pd.Series]:
+    """Those that are given, a product's as `balancing_price.fcr_n`."""
+    found = {name: series for name, series in others.items() if series is not None}
+    for field, by_product in products.items():
+        if not isinstance(by_product or {}, Mapping):
+            raise InputError(field, f"it is {type(by_product).__name__}", "give series by product, {'fcr_n': series}")
+        found |= {f"{field}.{product}": series for product, series in (by_product or {}).items()}
+    return found
 
 
-def _persistence(rolling: Rolling, reality: Reality, initial_soc: float) -> Trace:
+def _persistence(rolling: Rolling, reality: Reality, initial_soc: float) -> Rolled:
     naive = replace(rolling, load_forecaster=Persistence(), pv_forecaster=Persistence())
     return run(naive, reality, initial_soc)
 

@@ -11,6 +11,8 @@ import numpy as np
 from engine.arrays import Array
 from engine.backtesting.reality import Reality
 from engine.demand import DemandCharge, PeakPeriod, peak_periods
+from engine.inputs import guarded_export_kw
+from engine.market_inputs import self_consumption_weights
 from engine.peaks import MARGIN, OUTLOOK_DAYS, cap_kw
 from engine.problem import ProblemStack
 
@@ -84,6 +86,10 @@ class PeakKeeper:
             initial_soc=np.full((1, 1), stored / battery.capacity_kwh),
             terminal_up_to_soc=np.full(1, np.inf),
             terminal_value=np.full((1, 1), worth),
+            export_limit_kw=guarded_export_kw(
+                self.template.strategy, series["export_price"], self.template.figures.export_limit_kw
+            ),
+            wanted=self_consumption_weights(self.template.strategy, end - now),
             **series,
         )
 

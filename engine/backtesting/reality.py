@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -63,6 +64,9 @@ class Reality:
     """`timezone` of the site, whose clock people live by, `latitude` and `longitude` where they are known."""
     weather: pd.DataFrame | None = None
     """`temperature_c`, `ghi_w_per_m2` on the same index, as they were forecast."""
+    others: Mapping[str, Array] = field(default_factory=dict)
+    """Series of markets, schedules and carbon by their name in `Request`, those of a product as
+    `balancing_price.fcr_n`, shape (T,) each."""
 
     @classmethod
     def read(
@@ -76,6 +80,7 @@ class Reality:
         timezone: str = "UTC",
         weather: pd.DataFrame | None = None,
         location: tuple[float, float] | None = None,
+        others: Mapping[str, pd.Series] | None = None,
     ) -> Reality:
         """Lay series of whatever resolution on one grid.
 
@@ -89,6 +94,7 @@ class Reality:
             timezone: IANA name of the site's zone.
             weather: `temperature_c`, `ghi_w_per_m2` as they were forecast, on a regular index that covers the rest.
             location: Latitude, north positive, and longitude, east positive [degrees].
+            others: Series of markets, schedules and carbon that cover the rest, as `Reality.others`.
 
         Raises:
             InputError: A value is missing or no number, an index is irregular, or the series do not overlap.
@@ -128,6 +134,7 @@ class Reality:
             pv_kw=fine.get("pv", none),
             place={"timezone": timezone} | ({} if location is None else dict(zip(LOCATION, location, strict=True))),
             weather=None if weather is None else _weather(weather, index, step),
+            others={name: _other(name, series, index, step) for name, series in (others or {}).items()},
         )
 
     def __len__(self) -> int:
@@ -215,6 +222,15 @@ def _weather(weather: pd.DataFrame, index: pd.DatetimeIndex, step: pd.Timedelta)
     for name in table:
         _refuse_missing(f"weather.{name}", table[name])
     return table
+
+
+def _other(name: str, series: pd.Series, index: pd.DatetimeIndex, step: pd.Timedelta) -> Array:
+    if not isinstance(series, pd.Series):
+        raise InputError(name, f"it is {type(series).__name__}", "give a pandas Series indexed by time")
+    series = series.set_axis(utc_index(name, series.index))
+    laid = _at_step(series.astype(np.float64), _step(series), step).reindex(index)
+    _refuse_missing(name, laid)
+    return laid.to_numpy(np.float64)
 
 
 def _at_step(series: pd.Series, own: pd.Timedelta, step: pd.Timedelta) -> pd.Series:

@@ -14,6 +14,7 @@ import pandas as pd
 from engine.arrays import Array
 from engine.assets import Site
 from engine.backtesting.reality import Reality
+from engine.backtesting.rolling import Rolled
 from engine.backtesting.valuation import Account
 from engine.errors import InputError
 from engine.prices import PriceCurve
@@ -54,7 +55,8 @@ class BacktestResult:
     site: Site
     strategy: Strategy
     reality: Reality
-    trace: Trace
+    rolled: Rolled
+    """What plans wanted and the battery did, and how they were made."""
     accounts: dict[AccountName, Account]
     fees_eur: dict[AccountName, float]
     """Charges on the peak, over the whole history; none where the contract has none."""
@@ -67,6 +69,11 @@ class BacktestResult:
     replan_every: pd.Timedelta
     seconds: float
     """How long planning and carrying out took [s]."""
+
+    @property
+    def trace(self) -> Trace:
+        """What was wanted and what came of it, by interval."""
+        return self.rolled.trace
 
     @property
     def plans(self) -> int:
@@ -102,7 +109,9 @@ class BacktestResult:
         """One row per interval, indexed by `start` (UTC).
 
         Means over the interval [kW]; `soc` at its END [fraction]; `mode` is what the battery was told; `cost_eur` by
-        the meter, charges on peaks and stored energy left out.
+        the meter, charges on peaks and stored energy left out. With a schedule also `schedule_kw`; with markets
+        `position_kw`, `trade_kw` (+ sold), `imbalance_kw` (+ delivered), capacity sold as `fcr_n_kw`, the part of it
+        that was there as `backed` [fraction], and `market_eur`, which `cost_eur` is less by.
         """
         trace, reality, h = self.trace, self.reality, self.reality.step_h
         money = self.accounts["metered"].cost_eur(reality, self.site, 0.0)
@@ -111,25 +120,59 @@ class BacktestResult:
             ["self_consumption", "charge", "discharge"],
             "hold",
         )
-        return pd.DataFrame(
-            {
-                "mode": mode,
-                "planned_kw": trace.planned_kw,
-                "battery_kw": (trace.discharged - trace.charged) / h,
-                "charge_kw": trace.charged / h,
-                "discharge_kw": trace.discharged / h,
-                "import_kw": trace.imported / h,
-                "export_kw": trace.exported / h,
-                "pv_kw": trace.generated / h,
-                "curtailment_kw": reality.mean_pv_kw - trace.generated / h,
-                "load_kw": reality.mean_load_kw,
-                "soc": trace.stored / self.site.battery.capacity_kwh,
-                "import_price": reality.import_price,
-                "export_price": reality.export_price,
-                "cost_eur": money,
-            },
-            index=reality.index,
-        )
+        columns = {
+            "mode": mode,
+            "planned_kw": trace.planned_kw,
+            "battery_kw": (trace.discharged - trace.charged) / h,
+            "charge_kw": trace.charged / h,
+            "discharge_kw": trace.discharged / h,
+            "import_kw": trace.imported / h,
+            "export_kw": trace.exported / h,
+            "pv_kw": trace.generated / h,
+            "curtailment_kw": reality.mean_pv_kw - trace.generated / h,
+            "load_kw": reality.mean_load_kw,
+            "soc": trace.stored / self.site.battery.capacity_kwh,
+            "import_price": reality.import_price,
+            "export_price": reality.export_price,
+            "cost_eur": money,
+        }
+        return pd.DataFrame(columns | self._market_columns(), index=reality.index)
+
+    def _market_columns(self) -> dict[str, Array]:
+        others, earned, deals = self.reality.others, self.accounts["metered"].earned, self.rolled.deals
+        columns = {name: others[name] for name in ("schedule_kw", "position_kw") if name in others}
+        if earned is None:
+            return columns
+        if self.strategy.intraday and deals.trade_kw is not None:
+            columns["trade_kw"] = deals.trade_kw
+        if self.strategy.trades:
+            columns["imbalance_kw"] = earned.imbalance_kw
+        if deals.sold_kw:
+            columns |= {f"{name}_kw": kw for name, kw in deals.sold_kw.items()} | {"backed": earned.backed}
+        return columns | {"market_eur": earned.total_eur}
+
+    @cached_property
+    def markets(self) -> dict[str, float]:
+        """What markets paid by the meter, and how exactly they were served; empty where the strategy has none.
+
+        `trading_eur`, `imbalance_eur`, `balancing_eur` [EUR]; `imbalance_kwh`, either way; `schedule_deviation_kwh`,
+        either way; `backed`, part of the capacity sold that was there [fraction].
+        """
+        found, h, earned = {}, self.reality.step_h, self.accounts["metered"].earned
+        if earned is not None and self.strategy.trades:
+            if self.strategy.intraday:
+                found["trading_eur"] = math.fsum(earned.trading_eur)
+            found["imbalance_eur"] = math.fsum(earned.imbalance_eur)
+            found["imbalance_kwh"] = h * math.fsum(np.abs(earned.imbalance_kw))
+        if earned is not None and self.rolled.deals.sold_kw:
+            sold = np.asarray(sum(self.rolled.deals.sold_kw.values()))
+            found["balancing_eur"] = math.fsum(earned.balancing_eur)
+            found["backed"] = _over(float((earned.backed * sold).sum()), float(sold.sum()))
+        if self.strategy.follow is not None:
+            way = ("import_kw", "export_kw") if self.strategy.follow == "grid" else ("discharge_kw", "charge_kw")
+            followed = self.table[way[0]] - self.table[way[1]]
+            found["schedule_deviation_kwh"] = h * math.fsum(np.abs(followed - self.reality.others["schedule_kw"]))
+        return found
 
     @cached_property
     def daily_costs_eur(self) -> pd.DataFrame:
@@ -204,7 +247,8 @@ class BacktestResult:
     ) -> Ledger:
         """An account booked by settlement period, as exact decimals.
 
-        Charges on peaks and what is left in store belong to no period and are not part of it.
+        Charges on peaks and what is left in store belong to no period and are not part of it; nor is what markets pay,
+        which is no part of the contract.
 
         Args:
             tariff: The contract that the prices were made with.

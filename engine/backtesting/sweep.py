@@ -71,7 +71,8 @@ class Case:
     forecasting: Forecasting = (None, None)
     demand_charges: tuple[DemandCharge, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Further arguments of `backtest`: `horizon`, `replan_every`, `step`, `initial_soc`, `modes`, `yardsticks`."""
+    """Further arguments of `backtest`: `horizon`, `replan_every`, `step`, `initial_soc`, `modes`, `yardsticks`, and
+    series of markets, schedules and carbon."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """What the case is put together from; columns of the result."""
 
@@ -220,6 +221,8 @@ def figures(result: BacktestResult) -> Row:
         **costs,
         "days": len(result.reality) * result.reality.step_h / 24,
         "plans": result.plans,
+        "too_many_pieces": result.rolled.too_many_pieces,
+        **result.markets,
         "seconds": result.seconds,
     }
 

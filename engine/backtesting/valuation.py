@@ -6,15 +6,19 @@ gains by ending empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
 
 from engine.arrays import Array
 from engine.assets import Site
+from engine.backtesting.deals import Deals, Earned, earned
 from engine.backtesting.reality import Reality
+from engine.balancing import most_kw
 from engine.storage_kernels import INFINITE, Trace
+from engine.strategy import Strategy
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +33,11 @@ class Account:
     """What the store really gained [kWh]."""
     left_eur: Array | float = 0.0
     """What would have been left in store besides, by the plan's own worth of it [EUR]."""
+    earned: Earned | None = None
+    """What markets paid for it; None where the strategy has none."""
 
     def cost_eur(self, reality: Reality, site: Site, stored_worth: float) -> Array:
-        """Energy bought less sold plus wear, less what the store gained, by interval [EUR].
+        """Energy bought less sold plus wear, less what markets paid and the store gained, by interval [EUR].
 
         Args:
             reality: The prices.
@@ -39,8 +45,21 @@ class Account:
             stored_worth: What a stored kWh counts [EUR/kWh].
         """
         money: Array = reality.import_price * self.imported - reality.export_price * self.exported
+        if self.earned is not None:
+            money = money - self.earned.total_eur
         worn = site.battery.wear_eur_per_kwh * self.discharged
         return money + worn - stored_worth * self.stored_change - self.left_eur
+
+
+def settled(
+    account: Account, deals: Deals, reality: Reality, site: Site, strategy: Strategy, initial_kwh: float
+) -> Account:
+    """The account with what markets paid for it, where the strategy has any."""
+    if not (strategy.trades or most_kw(strategy)):
+        return account
+    flows = account.imported, account.exported, account.charged, account.discharged
+    stored = initial_kwh + np.concatenate([[0.0], np.cumsum(account.stored_change)])
+    return replace(account, earned=earned(deals, flows, stored, reality, site, strategy))
 
 
 def metered(trace: Trace, initial_kwh: float) -> Account:
@@ -70,6 +89,8 @@ class Orders:
     initial_kwh: float
     worth: Array
     """Of a kWh in store after each interval [EUR/kWh], shape (T,)."""
+    settle: Callable[[Account], Account] = lambda account: account
+    """Adds what markets paid."""
 
     def commanded(self) -> Account:
         """By the orders given, as far as rating and store allow on the interval's mean load and PV."""
@@ -96,7 +117,9 @@ class Orders:
         """The cheaper of two in each interval."""
         costs_eur = [each.cost_eur(self.reality, self.site, 0.0) for each in (one, other)]
         takes = costs_eur[1] < costs_eur[0]
-        return Account(*(np.where(takes, vars(other)[name], value) for name, value in vars(one).items()))
+        names = (each.name for each in fields(Account) if each.name != "earned")
+        chosen = {name: np.where(takes, getattr(other, name), getattr(one, name)) for name in names}
+        return self.settle(Account(**chosen))
 
     def _carried_out(self, wanted_kw: Array, export_limit_kw: Array) -> Account:
         battery, grid, pv_kw, h = self.site.battery, self.site.grid, self.reality.mean_pv_kw, self.reality.step_h
@@ -118,7 +141,9 @@ class Orders:
         change = change - before * (1 - battery.kept_after(h))
         real = np.diff(self.trace.stored, prepend=self.initial_kwh)
         left_eur = self.worth * (change - real)
-        return Account(np.maximum(bought, 0.0), np.maximum(-bought, 0.0), charged, discharged, real, left_eur)
+        return self.settle(
+            Account(np.maximum(bought, 0.0), np.maximum(-bought, 0.0), charged, discharged, real, left_eur)
+        )
 
 
 def worth_by_plans(trace: Trace, reality: Reality, site: Site, otherwise: float) -> Array:

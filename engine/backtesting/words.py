@@ -17,6 +17,15 @@ REASONS = {
     "metering": "minutes that both bought and sold, which means do not show",
 }
 
+MARKETS = {
+    "trading_eur": ("earned by trades", "EUR"),
+    "imbalance_eur": ("earned by imbalance", "EUR"),
+    "imbalance_kwh": ("imbalance", "kWh"),
+    "balancing_eur": ("earned by balancing capacity", "EUR"),
+    "backed": ("capacity sold that was there", "%"),
+    "schedule_deviation_kwh": ("off the schedule", "kWh"),
+}
+
 
 def losses(result: BacktestResult) -> list[tuple[str, float, str]]:
     """Where money was lost against perfect foresight: step, EUR (negative: gained), and by what."""
@@ -42,7 +51,23 @@ def figures(result: BacktestResult) -> dict[str, str]:
             f"{fees['metered']:,.2f} EUR (perfect foresight {fees['perfect foresight']:,.2f}, no battery "
             f"{fees['no battery']:,.2f})"
         )
+    for name, value in result.markets.items():
+        words, unit = MARKETS[name]
+        found[words] = percent(value) if unit == "%" else f"{value:,.2f} {unit}"
     return found
+
+
+def caveats(result: BacktestResult) -> list[str]:
+    """How plans were made where that is not the usual way."""
+    said = []
+    if result.rolled.one_by_one:
+        said.append(f"plans were solved one by one because {result.rolled.one_by_one}")
+    if result.rolled.too_many_pieces:
+        said.append(
+            f"{result.rolled.too_many_pieces:,} of {result.plans:,} plans had too many pieces; "
+            "the battery was left to follow the house there"
+        )
+    return said
 
 
 def summary(result: BacktestResult) -> str:
@@ -54,6 +79,7 @@ def summary(result: BacktestResult) -> str:
         f"{result.site.name}: {local[0]:%Y-%m-%d} to {local[-1]:%Y-%m-%d}, {days:.0f} days, {result.plans:,} plans of "
         f"{result.horizon / ONE_HOUR:g} h in {result.seconds:.1f} s",
         *([f"forecasts: {forecasts}"] if forecasts else []),
+        *caveats(result),
         "",
         f"{'':24}{'cost':>14}{'saved':>14}{'of perfect':>12}",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from engine import Battery, GridConnection, PvArray, Site, Strategy
 from engine.backtesting.backtest import backtest
 from engine.backtesting.reality import Reality
 from engine.backtesting.result import BacktestResult
-from engine.backtesting.rolling import Rolling, run
+from engine.backtesting.rolling import Rolled, Rolling, run
 from engine.forecast import PvRegression, SimilarDay
 from engine.storage_kernels import Trace
 
@@ -29,12 +29,18 @@ class Home:
     prices: pd.DataFrame
     load: pd.Series
     pv: pd.Series
+    others: dict[str, pd.Series] = field(default_factory=dict)
+    """Of markets, as `Reality.others`."""
 
     def reality(self) -> Reality:
-        return Reality.read(self.prices, self.load, self.pv, timezone=self.site.timezone)
+        return Reality.read(self.prices, self.load, self.pv, timezone=self.site.timezone, others=self.others)
 
     def run(self, **changes: Any) -> Trace:
         """Roll through the history; as `Rolling`."""
+        return self.rolled(**changes).trace
+
+    def rolled(self, **changes: Any) -> Rolled:
+        """The same with all that plans did."""
         how: dict[str, Any] = {
             "site": self.site,
             "strategy": Strategy(),
@@ -48,7 +54,31 @@ class Home:
 
     def backtest(self, **changes: Any) -> BacktestResult:
         how: dict[str, Any] = {"load_forecaster": SimilarDay(), "futures": 3, "yardsticks": False}
+        for name, series in self.others.items():
+            field, _, product = name.partition(".")
+            how[field] = how.get(field, {}) | {product: series} if product else series
         return backtest(self.site, prices=self.prices, load=self.load, pv=self.pv, **(how | changes))
+
+    def on_markets(self, *names: str, curtails: bool = True, seed: int = 7) -> Home:
+        """The same with series of markets of these names, energy being paid for there and not at the meter."""
+        rng, index = np.random.default_rng(seed), self.load.index
+        spot = self.prices["export_price"]
+        made = {
+            "position_kw": pd.Series(np.where(index.hour > 16, 1.0, -1.0) * rng.uniform(0.5, 1.5, len(index)), index),
+            "schedule_kw": pd.Series(np.where(index.hour > 16, -0.5, 1.0), index),
+            "bid_price": spot - 0.01,
+            "ask_price": spot + 0.01,
+            "imbalance_price": spot * rng.uniform(0.2, 2.0, len(index)),
+            "carbon_kg_per_kwh": pd.Series(rng.uniform(0, 0.8, len(index)), index),
+            "balancing_price.fcr_n": pd.Series(rng.gamma(1, 0.03, len(index)), index),
+            "balancing_price.fcr_d_up": pd.Series(rng.gamma(1, 0.02, len(index)), index),
+            "balancing_sold_kw.fcr_n": pd.Series(rng.uniform(0, 1, len(index)), index),
+        }
+        prices = self.prices
+        if "imbalance_price" in names:
+            prices = prices.assign(import_price=0.03, export_price=0.0)
+        site = self.site.model_copy(update={"local_control": True, "pv": PvArray(curtailable=curtails)})
+        return replace(self, site=site, prices=prices, others={name: made[name] for name in names})
 
 
 def _build_home(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import Battery, InputError, PvArray, Site, Strategy
+from engine import InputError
 from engine.backtesting.reality import day_ahead_known_at
 from engine.backtesting.result import STEPS
 
@@ -118,20 +118,8 @@ def test_a_gap_is_refused_by_its_place(twelve_days: Any, name: str) -> None:
         ({"replan_every": "often"}, "replan_every"),
         ({"futures": 0}, "futures"),
         ({"futures": 2.5}, "futures"),
-        ({"strategy": Strategy(cycles_per_day=1)}, "strategy.cycles_per_day"),
-        ({"strategy": Strategy(cycles_per_year=100)}, "strategy.cycles_per_year"),
-        (
-            {"strategy": Strategy(warranty_throughput_mwh=30, warranty_years=10)},
-            "strategy.warranty_throughput_mwh",
-        ),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(twelve_days: Any, given: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}"):
         twelve_days.backtest(**given)
-
-
-def test_power_that_falls_with_the_state_of_charge_is_refused(twelve_days: Any) -> None:
-    battery = Battery(capacity_kwh=8, max_charge_kw=3, max_discharge_kw=3, charge_kw_at_soc=((0, 3), (1, 1)))
-    with pytest.raises(InputError, match=r"^battery\.charge_kw_at_soc"):
-        replace(twelve_days, site=Site(battery=battery, pv=PvArray())).backtest()

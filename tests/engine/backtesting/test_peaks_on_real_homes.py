@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from engine import Battery, DemandCharge, GridConnection, Site, Strategy
-from engine.backtesting.peaks import PeakKeeper
 from engine.backtesting.reality import Reality
-from engine.backtesting.rolling import Rolling, run, template_of
+from engine.backtesting.rolling import Rolling, keeper_of, run
 from engine.forecast import Persistence, SimilarDay
 
 # What a Norwegian grid company asks a month for the mean of the three largest daily peaks of an hour [NOK].
@@ -34,8 +33,8 @@ def test_a_real_year_costs_little_more_than_perfect_foresight(data_folder: Path,
     charge = DemandCharge(steps_eur=STEPS, largest_daily_peaks=3, measured_over_minutes=60)
     reality = Reality.read(prices, table["load_kw"], None, step=pd.Timedelta(minutes=15), timezone=site.timezone)
     rolling = Rolling(site, Strategy(), 144, 1, SimilarDay(), Persistence(), (charge,))
-    trace = run(rolling, reality, 0.5)
-    fees = PeakKeeper.of(rolling.charges, reality, template_of(rolling, reality)).fees_eur(trace.imported)
+    trace = run(rolling, reality, 0.5).trace
+    fees = keeper_of(rolling, reality).fees_eur(trace.imported)
     paid = float(reality.import_price @ trace.imported) + fees
     optimum, most = YEARS[year]
     assert optimum <= paid + 1 <= optimum * (1 + most)
