@@ -74,7 +74,7 @@ def _store(db: Database, now: dt.datetime) -> Finding:
     try:
         # Taken back: it is the right to write that is asked for.
         with db.session() as session:
-            session.add(JobRunRow(job="check", slot=now, worker="", started_at=now))
+            session.add(JobRunRow(job="check", slot=now, worker="", started_at=now, seen_at=now))
             session.flush()
             session.rollback()
     except SQLAlchemyError as error:

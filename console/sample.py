@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from adapters.emulation import with_fluctuation
-from engine import Battery, GridConnection, PvArray, Site
+from engine import Battery, GridConnection, PriceCurve, PvArray, Site
 from engine.errors import InputError
 from engine.inputs import build_stack
 from engine.plan import cost_without_battery_eur
@@ -57,7 +57,7 @@ def sample_site() -> Site:
 
 def sample_days() -> list[dt.date]:
     """The local days that the sample covers."""
-    local = pd.DatetimeIndex(_hourly().index).tz_convert(sample_site().timezone)
+    local = pd.DatetimeIndex(sample_hours().index).tz_convert(sample_site().timezone)
     return sorted(set(local.date))
 
 
@@ -77,7 +77,7 @@ def sample_series(day: dt.date, step: pd.Timedelta = QUARTER_HOUR) -> pd.DataFra
     days = sample_days()
     if day not in days:
         raise InputError("day", f"value {day} is not in the sample", f"choose one from {days[0]} to {days[-1]}")
-    hourly = _hourly()
+    hourly = sample_hours()
     spot_eur_per_kwh = hourly["spot_eur_per_mwh"] / 1000
     series = pd.DataFrame(
         {
@@ -90,6 +90,11 @@ def sample_series(day: dt.date, step: pd.Timedelta = QUARTER_HOUR) -> pd.DataFra
     )
     wanted = local_day(day, sample_site().timezone, step)
     return pd.DataFrame({name: hold(column, step).reindex(wanted) for name, column in series.items()})
+
+
+def sample_market() -> PriceCurve:
+    """The day-ahead price of all days of the sample [EUR/kWh], by the hour."""
+    return PriceCurve.per_mwh(sample_hours()["spot_eur_per_mwh"], "EUR")
 
 
 def sample_history(seed: int = 1) -> dict[str, pd.DataFrame]:
@@ -188,7 +193,8 @@ def sample_day(date: dt.date, seed: int, home: int = 0) -> Day:
     return Day(date, seed, series, house)
 
 
-def _hourly() -> pd.DataFrame:
+def sample_hours() -> pd.DataFrame:
+    """The sample as it is packaged: `spot_eur_per_mwh`, `load_kw`, `pv_kw` by the hour, indexed by `start` (UTC)."""
     source = files("console.sample_data").joinpath("home_spring_2024.csv")
     with source.open(encoding="utf-8") as file:
         return pd.read_csv(file, index_col="start", parse_dates=["start"])

@@ -12,15 +12,23 @@ from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
+from engine.arrays import Mask
 from engine.errors import InputError
 from engine.plan import Plan
+from engine.storage_dp import Steering, inverter_of, kernel_input
+from engine.storage_kernels import Habits, where_to_follow
 
-# A plan this close to following the house is taken as following it [kW].
-FOLLOWS_WITHIN_KW = 0.01
-# Below this a set-point is a hold: inverters idle with a few tens of watts anyway.
-SMALLEST_SET_POINT_KW = 0.05
-# Less sun than this is not worth a vendor's call.
-SMALLEST_CURTAILMENT_KW = 0.05
+HABITS = Habits(
+    follows_within_kw=0.01,
+    covers_more=True,
+    # Inverters idle with a few tens of watts anyway.
+    smallest_set_point_kw=0.05,
+    # Less sun is not worth a vendor's call.
+    smallest_curtailment_kw=0.05,
+    planned_anew_h=1.0,
+)
 
 
 class IntentMode(Enum):
@@ -105,23 +113,16 @@ def intents_of(
     step = dt.timedelta(hours=plan.problem.step_h)
     # What the connection itself does not let through nobody needs to be told to curtail.
     allowed_kw = plan.site.grid.export_limit_kw
-    connection_kw = math.inf if allowed_kw is None else allowed_kw - FOLLOWS_WITHIN_KW
+    connection_kw = math.inf if allowed_kw is None else allowed_kw - HABITS.follows_within_kw
+    follows = _follows(plan) if IntentMode.SELF_CONSUMPTION in modes else np.zeros(plan.problem.intervals, dtype=bool)
     intents: list[Intent] = []
-    rows = zip(plan.problem.index, plan.table.to_dict("records"), _curtails(plan), strict=True)
-    for start, row, limited in rows:
+    rows = zip(plan.problem.index, plan.table.to_dict("records"), follows, _curtails(plan), strict=True)
+    for start, row, following, limited in rows:
         begin = start.to_pydatetime()
         planned_kw = float(row["discharge_kw"] - row["charge_kw"])
-        # By its rating, not by what is left in store: a battery planned to rest because it is empty would, left to
-        # itself, spend in a cheap hour whatever it holds above the plan.
-        follow_kw = self_consumption_kw(
-            row["load_kw"],
-            row["pv_kw"] + row["curtailment_kw"],
-            battery.max_charge_kw,
-            battery.max_discharge_kw,
-        )
-        if IntentMode.SELF_CONSUMPTION in modes and abs(planned_kw - follow_kw) <= FOLLOWS_WITHIN_KW:
+        if following:
             asked: tuple[IntentMode, float, float | None] = (IntentMode.SELF_CONSUMPTION, 0.0, None)
-        elif abs(planned_kw) < SMALLEST_SET_POINT_KW:
+        elif abs(planned_kw) < HABITS.smallest_set_point_kw:
             asked = (at_rest, 0.0, None)
         elif planned_kw < 0:
             asked = (IntentMode.CHARGE, -planned_kw, battery.max_soc)
@@ -139,6 +140,21 @@ def intents_of(
     return intents
 
 
+def _follows(plan: Plan) -> Mask:
+    """Where the plan is carried out by following the house, by interval; the rule is that of the kernels."""
+    problem, battery, table = plan.problem, plan.site.battery, plan.table
+    taken = table["discharge_kw"] / battery.discharge_efficiency - table["charge_kw"] * battery.charge_efficiency
+    cap_kw = np.full(problem.intervals, np.inf)
+    for peak in problem.peaks:
+        # More than the plan draws at most would raise the peak.
+        cap_kw[peak.inside] = table["import_kw"].to_numpy()[peak.inside].max(initial=0.0)
+    data = kernel_input(problem.stack, Steering(import_cap_kw=cap_kw))
+    # Where more than prices and the store ties powers to each other, prices do not tell what another power loses.
+    tied = bool(problem.budgets or problem.commitments or problem.balancing)
+    habits = HABITS._replace(covers_more=not tied)
+    return np.asarray(where_to_follow(data, -taken.to_numpy() * problem.step_h, inverter_of(plan.site), habits))
+
+
 def _curtails(plan: Plan) -> list[bool]:
     """Where PV must not be fed in beyond the plan, by interval.
 
@@ -152,7 +168,7 @@ def _curtails(plan: Plan) -> list[bool]:
         least_eur_per_kwh = max(0.0, strategy.export_floor_eur_per_kwh)
     loses = (
         (plan.problem.export_price < least_eur_per_kwh)
-        & (sun_kw > SMALLEST_CURTAILMENT_KW)
+        & (sun_kw > HABITS.smallest_curtailment_kw)
         & plan.problem.pv_curtailable
     )
-    return list(loses | (curtailment_kw > SMALLEST_CURTAILMENT_KW))
+    return list(loses | (curtailment_kw > HABITS.smallest_curtailment_kw))

@@ -48,22 +48,22 @@ def plan_figure(
         Three panels on one local time axis: prices [EUR/kWh], power [kW], state of charge [%].
     """
     index = pd.DatetimeIndex(table.index)
-    figure, on_axis = _panels(site, index)
-    edges = _edges(index, on_axis)
-    _steps(figure, 1, edges, import_price, "import price", BLUE)
-    _steps(figure, 1, edges, export_price, "export price", ORANGE)
-    _steps(figure, 2, edges, table["load_kw"], "load", GREY, "dot")
-    _steps(figure, 2, edges, table["pv_kw"], "PV used", ORANGE, "dot")
-    _steps(figure, 2, edges, table["import_kw"] - table["export_kw"], "grid planned", PURPLE, "dash")
-    _steps(figure, 2, edges, table["discharge_kw"] - table["charge_kw"], "battery planned", SKY, fill=True)
+    figure, on_axis = panels(site, index)
+    edges = edges_of(index, on_axis)
+    steps(figure, 1, edges, import_price, "import price", BLUE)
+    steps(figure, 1, edges, export_price, "export price", ORANGE)
+    steps(figure, 2, edges, table["load_kw"], "load", GREY, "dot")
+    steps(figure, 2, edges, table["pv_kw"], "PV used", ORANGE, "dot")
+    steps(figure, 2, edges, table["import_kw"] - table["export_kw"], "grid planned", PURPLE, "dash")
+    steps(figure, 2, edges, table["discharge_kw"] - table["charge_kw"], "battery planned", SKY, fill=True)
     step = pd.Timedelta(hours=step_hours(index))
     planned_soc = pd.concat([pd.Series([initial_soc], [index[0]]), table["soc"].set_axis(index + step)])
-    _line(figure, 3, on_axis(planned_soc.index), planned_soc * 100, "SOC planned", BLUE, width=4)
+    line(figure, 3, on_axis(planned_soc.index), planned_soc * 100, "SOC planned", BLUE, width=4)
     if seen_kw is not None and len(seen_kw):
-        _line(figure, 2, on_axis(seen_kw.index), seen_kw, "battery seen", RED, width=1.2)
+        line(figure, 2, on_axis(seen_kw.index), seen_kw, "battery seen", RED, width=1.2)
     if seen_soc is not None and len(seen_soc):
-        _line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
-    _label(figure, site, index[0])
+        line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
+    label(figure, site, index[0])
     return figure
 
 
@@ -83,19 +83,19 @@ def watched_figure(
         The panels of `plan_figure`.
     """
     index = pd.DatetimeIndex(import_price.index)
-    figure, on_axis = _panels(site, index)
+    figure, on_axis = panels(site, index)
     for price, name, colour in ((import_price, "import price", BLUE), (export_price, "export price", ORANGE)):
-        _steps(figure, 1, _edges(index, on_axis), price, name, colour)
+        steps(figure, 1, edges_of(index, on_axis), price, name, colour)
     colours = {"load_kw": GREY, "pv_kw": ORANGE, "grid_kw": PURPLE, "battery_kw": RED}
     for column, colour in colours.items():
         values = seen_kw[column].dropna()
-        _line(figure, 2, on_axis(values.index), values, f"{column.removesuffix('_kw')} seen", colour, width=1.2)
-    _line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
-    _label(figure, site, index[0])
+        line(figure, 2, on_axis(values.index), values, f"{column.removesuffix('_kw')} seen", colour, width=1.2)
+    line(figure, 3, on_axis(seen_soc.index), seen_soc * 100, "SOC seen", ORANGE, width=1.5)
+    label(figure, site, index[0])
     return figure
 
 
-def _panels(site: Site, index: pd.DatetimeIndex) -> tuple[go.Figure, Callable[[pd.Index], pd.DatetimeIndex]]:
+def panels(site: Site, index: pd.DatetimeIndex) -> tuple[go.Figure, Callable[[pd.Index], pd.DatetimeIndex]]:
     """Three empty panels, and how a time is put on their axis."""
     # Plotly drops offsets, and on the day of a clock change local times jump: the axis keeps the first offset.
     offset = pd.Timedelta(index[0].tz_convert(site.timezone).utcoffset() or 0)
@@ -110,12 +110,12 @@ def _panels(site: Site, index: pd.DatetimeIndex) -> tuple[go.Figure, Callable[[p
     return figure, lambda times: pd.DatetimeIndex(times).tz_convert("UTC").tz_localize(None) + offset
 
 
-def _edges(index: pd.DatetimeIndex, on_axis: Callable[[pd.Index], pd.DatetimeIndex]) -> pd.DatetimeIndex:
+def edges_of(index: pd.DatetimeIndex, on_axis: Callable[[pd.Index], pd.DatetimeIndex]) -> pd.DatetimeIndex:
     """Where intervals begin, and the end of the last: without it a step line stops one interval short."""
     return on_axis(pd.DatetimeIndex([*index, index[-1] + pd.Timedelta(hours=step_hours(index))]))
 
 
-def _steps(
+def steps(
     figure: go.Figure,
     row: int,
     edges: pd.DatetimeIndex,
@@ -125,13 +125,15 @@ def _steps(
     dash: str = "solid",
     fill: bool = False,
 ) -> None:
+    """Draw what holds over each interval."""
     line = {"shape": "hv", "color": colour, "dash": dash, "width": 2}
     held = [*values, values.iloc[-1]]
     trace = go.Scatter(x=edges, y=held, name=name, mode="lines", line=line, fill="tozeroy" if fill else None)
     figure.add_trace(trace, row=row, col=1)
 
 
-def _label(figure: go.Figure, site: Site, begin: pd.Timestamp) -> None:
+def label(figure: go.Figure, site: Site, begin: pd.Timestamp) -> None:
+    """Name the axes of the three panels, and draw the edges of the band."""
     for edge in (site.battery.min_soc, site.battery.max_soc):
         figure.add_hline(y=edge * 100, line={"color": GREY, "width": 1, "dash": "dot"}, row=3, col=1)
     figure.update_yaxes(title_text="EUR/kWh", row=1, col=1, zeroline=True)
@@ -147,8 +149,7 @@ def _label(figure: go.Figure, site: Site, begin: pd.Timestamp) -> None:
     )
 
 
-def _line(
-    figure: go.Figure, row: int, times: pd.Index, values: pd.Series, name: str, colour: str, width: float
-) -> None:
+def line(figure: go.Figure, row: int, times: pd.Index, values: pd.Series, name: str, colour: str, width: float) -> None:
+    """Draw what holds at each time."""
     trace = go.Scatter(x=times, y=values, name=name, mode="lines", line={"color": colour, "width": width})
     figure.add_trace(trace, row=row, col=1)

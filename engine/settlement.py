@@ -130,6 +130,17 @@ def added(amounts: Iterable[Decimal]) -> Decimal:
     return reduce(EXACT.add, amounts, Decimal(0))
 
 
+def booked_eur(kwh: Iterable[float], eur_per_kwh: Iterable[float]) -> Exact:
+    """One line of the ledger for each of some periods: the exact product, rounded [EUR].
+
+    Args:
+        kwh: Energy of each period [kWh].
+        eur_per_kwh: Its price [EUR/kWh].
+    """
+    energies = _exact(kwh)
+    return _line(energies, _exact(eur_per_kwh), np.arange(len(energies)))
+
+
 def _exact(values: Iterable[float]) -> Exact:
     """Numbers as they are written, not as binary fractions: 0.1 is a tenth."""
     return [Decimal(repr(float(value))) for value in values]
@@ -146,7 +157,7 @@ def _periods(tariff: Tariff, index: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
 
 def _line(kwh: Exact, per_kwh: Exact, period: npt.NDArray[np.int64]) -> Exact:
     """One line of every settlement period, rounded."""
-    sums = [Decimal(0)] * (int(period[-1]) + 1)
+    sums = [Decimal(0)] * (int(period.max(initial=-1)) + 1)
     for at, energy, price in zip(period, kwh, per_kwh, strict=True):
         sums[at] = EXACT.fma(energy, price, sums[at])
     # A rounded -0.0000001 is no negative zero.

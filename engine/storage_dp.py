@@ -18,9 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.arrays import Array, Mask
+from engine.assets import Site
 from engine.decisions import Decisions
 from engine.problem import ProblemStack
-from engine.storage_kernels import AS_BEFORE, INFINITE, LEAST, REST_FIRST, KernelInput, curtail_many, solve_many
+from engine.storage_kernels import (
+    AS_BEFORE,
+    INFINITE,
+    LEAST,
+    REST_FIRST,
+    Inverter,
+    KernelInput,
+    curtail_many,
+    solve_many,
+)
 
 # A value function with more pieces than this is slower here than in the MILP.
 MOST_VALUE_PIECES = 4000
@@ -84,6 +94,31 @@ def kernel_input(stack: ProblemStack, steering: Steering) -> KernelInput:
         smooth=np.array([steering.smooth]),
         tie=np.array([TIES[stack.strategy.prefer]]),
         **_bends(stack),
+    )
+
+
+def inverter_of(site: Site) -> Inverter:
+    """The battery as the kernels know it."""
+    battery, grid = site.battery, site.grid
+    charge, discharge = (
+        np.array(points, dtype=np.float64).reshape(-1, 2)
+        for points in (battery.charge_kw_at_soc, battery.discharge_kw_at_soc)
+    )
+    return Inverter(
+        max_charge_kw=float(battery.max_charge_kw),
+        max_discharge_kw=float(battery.max_discharge_kw),
+        charge_soc=charge[:, 0].copy(),
+        charge_kw=charge[:, 1].copy(),
+        discharge_soc=discharge[:, 0].copy(),
+        discharge_kw=discharge[:, 1].copy(),
+        low=float(battery.min_soc * battery.capacity_kwh),
+        high=float(battery.max_soc * battery.capacity_kwh),
+        capacity=float(battery.capacity_kwh),
+        eta_in=float(battery.charge_efficiency),
+        eta_out=float(battery.discharge_efficiency),
+        kept=battery.kept_after(1 / 60),
+        export_limit_kw=INFINITE if grid.export_limit_kw is None else float(grid.export_limit_kw),
+        pv_curtailable=site.pv is not None and site.pv.curtailable,
     )
 
 

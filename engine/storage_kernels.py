@@ -38,8 +38,10 @@ ROUNDING_KWH = 1e-9
 REST_KWH = 1e-12
 # Slopes this close [EUR/kWh] are a tie: either choice costs the same to a billionth of a cent.
 TIE = 1e-12
-# A price this close to what a stored kWh is worth is the same [EUR/kWh].
-SAME_PRICE = 1e-9
+# Prices this close are the same [EUR/kWh].
+SAME_PRICE = 1e-7
+# What the next kWh costs is seen at so much of it [kWh].
+NEXT_KWH = 1e-4
 METER_PIECES = 5
 MOST_PIECES = 24
 MOST_BRANCHES = 5
@@ -241,8 +243,12 @@ class Habits(NamedTuple):
 
     follows_within_kw: float
     """A plan this close to following the house is taken as following it; below zero none is."""
+    covers_more: bool
+    """Whether a battery that is to cover part of the house is left to cover all of it where that pays by the meter."""
     smallest_set_point_kw: float
     smallest_curtailment_kw: float
+    planned_anew_h: float
+    """When there will be another plan; what is lost on the forecast itself is lost until then alone [h]."""
 
 
 class Futures(NamedTuple):
@@ -1017,7 +1023,7 @@ def roll(data, convex, futures, first, every, house, inverter, habits, caps, sto
     the house there.
     """
     horizon, intervals = data.buy.shape[1], house.load_kw.shape[0]
-    delta, worth = np.empty(horizon), np.empty(horizon)
+    delta, worth, follows = np.empty(horizon), np.empty(horizon), np.empty(horizon, np.bool_)
     unplanned = 0
     for i in range(convex.shape[0] // futures):
         begin, row = first + i * every, i * futures
@@ -1044,6 +1050,8 @@ def roll(data, convex, futures, first, every, house, inverter, habits, caps, sto
             _solve_convex(one, rows, delta, worth)
         else:
             planned = _solve_general(one, rows, delta, worth, most_pieces) >= 0
+        if planned and not many:
+            _where_to_follow(one, rows, delta, stored, inverter, habits, follows)
         unplanned += not planned
         expected = stored
         for j in range(count):
@@ -1052,6 +1060,7 @@ def roll(data, convex, futures, first, every, house, inverter, habits, caps, sto
             trace.worth[t] = worth[j] if planned else np.nan
             if planned:
                 _order(now, delta[j], one.step_h, inverter, habits, trace, t)
+                trace.follows[t] = follows[j]
                 if many:
                     _order_for_many(one, many_futures, j, expected, inverter, habits, trace, t)
                     expected = min(max(one.kept * expected + delta[j], one.low), one.high)
@@ -1211,13 +1220,11 @@ def _from(one, stored, end_at, end_value):
 
 @_inner
 def _order(now, change, step_h, inverter, habits, trace, t):
-    """What the battery is told for an interval, from what the plan has there; `engine.intent.intents_of` in numbers."""
+    """What the battery is told for an interval where it does not follow the house, from what the plan has there."""
     battery_kw = (-change / now.eta_in if change > 0.0 else -change * now.eta_out) / step_h
     curtailed = _curtailment(now, change)
     fed_in_kw = max(0.0, battery_kw - (now.net + curtailed) / step_h)
-    follow_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, now.net / step_h))
     trace.planned_kw[t], trace.curtailed_kw[t] = battery_kw, curtailed / step_h
-    trace.follows[t] = _follows(now, battery_kw, follow_kw, trace.worth[t], habits)
     trace.set_point_kw[t] = battery_kw if abs(battery_kw) >= habits.smallest_set_point_kw else 0.0
     losing = now.sell < 0.0 and now.spare / step_h > habits.smallest_curtailment_kw
     limited = losing or curtailed / step_h > habits.smallest_curtailment_kw
@@ -1225,21 +1232,97 @@ def _order(now, change, step_h, inverter, habits, trace, t):
     trace.export_limit_kw[t] = fed_in_kw if limited and within else INFINITE
 
 
-@_inner
-def _follows(now, battery_kw, follow_kw, worth, habits):
-    """Whether to let the battery follow the house: where the plan does, or does part of it and all would pay as well.
+@njit(cache=True, nogil=True, error_model="numpy")
+def where_to_follow(data, delta, inverter, habits):
+    """Where a plan for the only site of `data` is carried out by following the house, shape (T,).
 
-    A plan that covers part of a load that was forecast, as the store holds no more, should cover the real load whatever
-    it is as long as buying costs no less than a stored kWh is worth; and likewise with surplus.
+    `delta` are the plan's changes of the store, of shape (T,).
+    """
+    one, follows = _site(data, 0), np.zeros(delta.shape[0], np.bool_)
+    _where_to_follow(one, _rows(one), delta, one.start, inverter, habits, follows)
+    return follows
+
+
+@_inner
+def _where_to_follow(one, rows, delta, stored, inverter, habits, follows):
+    """Fill in where a plan that begins with `stored` is carried out by following the house; as `_follows` has it."""
+    count = delta.shape[0]
+    after, more, less = np.empty(count), np.empty(count), np.empty(count)
+    _next_kwh(one, rows, delta, stored, after, more, less)
+    for t in range(count):
+        now = _interval(rows, t, one.breach, one.eta_in, one.eta_out)
+        kept = one.kept * (stored if t == 0 else after[t - 1])
+        first = t * one.step_h < habits.planned_anew_h - DUST
+        follows[t] = _follows(now, delta[t], kept, more[t], less[t], one.step_h, first, inverter, habits)
+
+
+@_inner
+def _next_kwh(one, rows, delta, stored, after, more, less):
+    """A plan's store after each interval, what one more kWh in it would save and what one less would cost.
+
+    One more is spent, or saves charging, where the plan gains most by it before the store is full; one less is made up
+    where that costs least before it is empty, or at its reserve.
+    """
+    count = delta.shape[0]
+    for t in range(count):
+        stored = after[t] = min(max(one.kept * stored + delta[t], one.low), one.high)
+    for t in range(count - 1, -1, -1):
+        if t == count - 1:
+            more[t] = less[t] = 0.0
+            for piece in range(one.end_at.shape[0] - 1, -1, -1):
+                if after[t] < one.end_at[piece] - NEXT_KWH:
+                    more[t] = one.end_value[piece]
+                if after[t] <= one.end_at[piece] + NEXT_KWH:
+                    less[t] = one.end_value[piece]
+            least = one.final
+        else:
+            now, change = _interval(rows, t + 1, one.breach, one.eta_in, one.eta_out), delta[t + 1]
+            here_eur, least = _interval_eur(now, change), 0.0
+            spent, made_up = more[t + 1], less[t + 1]
+            if change - NEXT_KWH > -now.most_discharge:
+                spent = max(spent, (here_eur - _interval_eur(now, change - NEXT_KWH)) / NEXT_KWH)
+            if change + NEXT_KWH < now.most_charge:
+                made_up = min(made_up, (_interval_eur(now, change + NEXT_KWH) - here_eur) / NEXT_KWH)
+            more[t], less[t] = one.kept * spent, one.kept * made_up
+        if after[t] >= one.high - NEXT_KWH:
+            more[t] = -INFINITE
+        if after[t] <= max(one.low, one.band_low, least, rows[t, 12]) + NEXT_KWH:
+            less[t] = INFINITE
+
+
+@_inner
+def _follows(now, change, stored, more, less, step_h, first, inverter, habits):
+    """Whether to let the battery follow the house for an interval, rather than hold the plan's power.
+
+    Where the plan does so within the rating. And where it goes a part of that way, or rests,
+
+    - since the store is full or empty then, if it pays to go on with what is there after all;
+    - otherwise, if a kWh too many that following gives or takes loses less than one too many at the set-point, which is
+      sold or bought. Only in the `first` hours, since it takes another plan to make up for it; and never from rest.
+
+    `stored` is what the plan has in store before; `more` and `less` are those of `_next_kwh`.
     """
     within = habits.follows_within_kw
-    if abs(battery_kw - follow_kw) <= within:
-        return True
-    if within < 0.0 or battery_kw < min(0.0, follow_kw) - within or battery_kw > max(0.0, follow_kw) + within:
+    if within < 0.0:
         return False
+    planned_kw = (-change / now.eta_in if change > 0.0 else -change * now.eta_out) / step_h
+    follow_kw = max(-inverter.max_charge_kw, min(inverter.max_discharge_kw, now.net / step_h))
+    if abs(planned_kw - follow_kw) <= within:
+        return True
+    if not habits.covers_more or planned_kw < min(0.0, follow_kw) - within or planned_kw > max(0.0, follow_kw) + within:
+        return False
+    room_kw = max(0.0, inverter.high - stored) / (now.eta_in * step_h)
+    held_kw = max(0.0, stored - inverter.low) * now.eta_out / step_h
+    at_edge = abs(planned_kw - max(-room_kw, min(held_kw, follow_kw))) <= within
+    # What may be curtailed is never sold at a loss.
+    sell = max(now.sell, 0.0) if now.spare > 0.0 else now.sell
     if follow_kw > 0.0:
-        return now.buy >= worth / now.eta_out + now.wear - SAME_PRICE
-    return now.sell <= worth * now.eta_in + SAME_PRICE
+        loses = (more if at_edge else less) / now.eta_out + now.wear - now.buy
+        spared = more / now.eta_out + now.wear - sell if planned_kw > within else -INFINITE
+    else:
+        loses = sell - (less if at_edge else more) * now.eta_in
+        spared = now.buy - less * now.eta_in if planned_kw < -within else -INFINITE
+    return loses <= max(spared, 0.0) + SAME_PRICE if at_edge else first and loses < spared - SAME_PRICE
 
 
 @_inner

@@ -1,8 +1,8 @@
 """What is done when, as data: the jobs, how often each is due, and on which queue.
 
-Beat only rings. A ring names a job, and whoever hears it works out the slot that the time falls in; the row of that
-slot says whether it is still to be done (`schedules.job_runs`). Rings that are doubled, late or lost therefore
-neither double a run nor make several at once, and a slot that lasts longer than a ring is caught up at the next one.
+Beat only rings, several times a slot. A ring names a job, and whoever hears it works out the slots that the time falls
+in; the row of each says whether it is still to be done (`schedules.job_runs`). Rings that are doubled, late or lost
+therefore neither double a run nor make several at once, and what a ring or its worker lost the next one makes good.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 # What no single vendor does. Vendors have a queue each, so that one that hangs holds up nobody else's batteries.
 SAFETY, PLAN, DEFAULT = "safety", "plan", "default"
+RINGS_A_SLOT = 3
 # Jobs that are seldom due are rung for more often, so that one missed ring costs a minute and not a day [s].
 LONGEST_RING_S = 60.0
 
@@ -32,16 +33,28 @@ class Job:
 
     @property
     def ring_s(self) -> float:
-        """How often beat rings, and how long a ring is worth hearing [s]."""
+        """How often beat rings [s]."""
+        return min(self.period_s / RINGS_A_SLOT, LONGEST_RING_S)
+
+    @property
+    def worth_s(self) -> float:
+        """How long a message is worth hearing [s]."""
         return min(self.period_s, LONGEST_RING_S)
 
-    def slot(self, now: dt.datetime) -> dt.datetime:
-        """When the slot began that a time falls in."""
-        return dt.datetime.fromtimestamp(now.timestamp() // self.period_s * self.period_s, dt.UTC)
+    def slot(self, now: dt.datetime, account_id: int | None = None) -> dt.datetime:
+        """When the slot began that a time falls in.
 
-    def delay_s(self, account_id: int) -> float:
-        """How far into the slot an account has its turn, so that not all vendors' clouds are asked at once [s]."""
-        return zlib.crc32(f"{self.name}/{account_id}".encode()) / 2**32 * self.period_s
+        Each account's slots begin at a moment of their own, so that not all vendors' clouds are asked at once.
+        """
+        into_s = 0.0
+        if account_id is not None:
+            into_s = round(zlib.crc32(f"{self.name}/{account_id}".encode()) / 2**32 * self.period_s, 1)
+        begun_s = (now.timestamp() - into_s) // self.period_s * self.period_s + into_s
+        return dt.datetime.fromtimestamp(begun_s, dt.UTC)
+
+    def ring(self, now: dt.datetime) -> dt.datetime:
+        """When the ring was due that a time falls after."""
+        return dt.datetime.fromtimestamp(now.timestamp() // self.ring_s * self.ring_s, dt.UTC)
 
 
 JOBS = {

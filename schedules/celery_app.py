@@ -104,7 +104,7 @@ def _beat_schedule(names: list[str]) -> dict[str, Any]:
             "task": f"{TASKS}.{'fan_out' if job.of_accounts else 'run'}",
             "args": [job.name],
             "schedule": job.ring_s,
-            "options": {"queue": SAFETY if job.of_accounts else job.queue, "expires": job.ring_s},
+            "options": {"queue": SAFETY if job.of_accounts else job.queue, "expires": job.worth_s},
         }
         for job in JOBS.values()
     }

@@ -18,7 +18,7 @@ def beat(db: Database, clock: Clock, queue: str, message: str, worker: str) -> N
     """Note that a message of a queue was done."""
     slot = Job(PREFIX + queue, HEARTBEAT_S).slot(clock())
     if job_runs.claim(db, clock, PREFIX + queue, slot, message, worker) is Claim.OURS:
-        job_runs.finish(db, clock, PREFIX + queue, slot, "")
+        job_runs.finish(db, clock, PREFIX + queue, slot, worker, "")
 
 
 def newest_heartbeat(db: Database, queues: Sequence[str]) -> dt.datetime | None:

@@ -1,28 +1,35 @@
 """Who does a job's slot: the row of (job, slot) says, whoever rang and however often a message comes.
 
-A message that comes again because its worker died begins the slot again. What has ended its worker three times, in
-one slot or in several, is left alone for an hour, with an event for a person; the others are not held up by it.
+Whoever does one shows every few seconds that he is alive. A slot whose message comes again, or whose worker has fallen
+silent, is begun again: it died, or stalls, and then its leases and its row are another's when it wakes up. What has
+ended its worker three times, in one slot or in several, is left alone for an hour, with an event for a person; the
+others are not held up by it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from itertools import takewhile
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Update, delete, func, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from adapters.contract import Clock
 from schedules.store import Database, EventRow, JobRunRow
 
 MOST_ATTEMPTS = 3
-# Nothing runs longer, so whoever began a slot before that is dead [s].
+# Nothing runs longer; the process that does is ended [s].
 HARD_LIMIT_S = 90.0
-# While a slot of a job is under way the next one waits, so that what hangs takes no more workers; no longer, for they
-# may have died [s].
-BUSY_S = 30.0
+# How often who does a slot shows it, and when one who does not is taken for dead [s].
+SIGN_EVERY_S = 4.0
+SILENT_S = 15.0
+# A slot so far ahead is of a clock that was set back since [s].
+AHEAD_S = 30.0
 LEFT_ALONE = dt.timedelta(hours=1)
 KEPT = dt.timedelta(hours=2)
 # So many slots are judged by; more of them in a row have never died unnoticed.
@@ -49,7 +56,7 @@ def claim(
     message: str,
     worker: str,
     account_id: int | None = None,
-    busy_s: float = BUSY_S,
+    waits: bool = True,
 ) -> Claim:
     """Try to be the one who does a job's slot.
 
@@ -61,23 +68,59 @@ def claim(
         message: What asks for it; the same one coming again means that the worker died that had it.
         worker: Who asks.
         account_id: For the event, if it has to be left alone.
-        busy_s: How long the next slot waits for one that is under way [s].
+        waits: Whether it waits for a slot before it that is under way, so that what hangs takes no more workers.
     """
     try:
         with db.write() as session:
-            return _claim(session, clock(), job, slot, message, worker, account_id, busy_s)
+            return _claim(session, clock(), job, slot, message, worker, account_id, waits)
     except IntegrityError:
         return Claim.TAKEN  # by somebody in the same moment
 
 
-def finish(db: Database, clock: Clock, job: str, slot: dt.datetime, outcome: str) -> None:
-    """Note that a slot is done, and what came of it."""
+@contextmanager
+def showing_life(db: Database, clock: Clock, job: str, slot: dt.datetime, worker: str) -> Iterator[None]:
+    """Show again and again that a slot is being done, as long as this process can."""
+    done = threading.Event()
+
+    def show() -> None:
+        while not done.wait(SIGN_EVERY_S):
+            try:
+                with db.write() as session:
+                    session.execute(_of(job, slot, worker).values(seen_at=clock()))
+            except SQLAlchemyError:
+                # Without the store nobody can take the slot over either; the next sign may come through.
+                continue
+
+    thread = threading.Thread(target=show, name=f"signs of life of {job}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def finish(db: Database, clock: Clock, job: str, slot: dt.datetime, worker: str, outcome: str) -> bool:
+    """Note that a slot is done, and what came of it; False where another worker has taken it over."""
     with db.write() as session:
-        session.execute(
-            update(JobRunRow)
-            .where(JobRunRow.job == job, JobRunRow.slot == slot)
-            .values(finished_at=clock(), outcome=outcome)
+        noted = session.execute(_of(job, slot, worker).values(finished_at=clock(), outcome=outcome))
+        return bool(noted.rowcount)  # type: ignore[attr-defined]
+
+
+def begun(session: Session, now: dt.datetime, slots: Mapping[str, dt.datetime]) -> set[str]:
+    """Which of some jobs' slots are done, or are being done by somebody who is alive.
+
+    Args:
+        session: A session.
+        now: The time.
+        slots: When the slot of each began.
+    """
+    rows = session.scalars(
+        select(JobRunRow).where(
+            JobRunRow.job.in_(slots), JobRunRow.slot >= min(slots.values(), default=now), JobRunRow.slot <= now
         )
+    )
+    return {row.job for row in rows if row.slot == slots[row.job] and (row.finished_at or not _is_silent(row, now))}
 
 
 def last_finished(session: Session) -> dict[str, dt.datetime]:
@@ -113,10 +156,10 @@ def _claim(
     message: str,
     worker: str,
     account_id: int | None,
-    busy_s: float,
+    waits: bool,
 ) -> Claim:
     # Where the clock was set back slots come again, and what was done in them before is of another time.
-    ahead = now + dt.timedelta(seconds=BUSY_S)
+    ahead = now + dt.timedelta(seconds=AHEAD_S)
     session.execute(delete(JobRunRow).where(JobRunRow.job == job, JobRunRow.slot > ahead))
     newest = session.scalars(
         select(JobRunRow)
@@ -129,20 +172,19 @@ def _claim(
         return Claim.LEFT_ALONE
 
     def has_died(row: JobRunRow) -> bool:
-        return row.message == message or row.started_at < now - dt.timedelta(seconds=HARD_LIMIT_S)
+        return row.message == message or _is_silent(row, now)
 
     row = next((row for row in newest if row.slot == slot), None)
     if row is not None and (row.finished_at is not None or not has_died(row)):
         return Claim.TAKEN
-    busy_since = now - dt.timedelta(seconds=busy_s)
-    if any(row.finished_at is None and row.started_at > busy_since and row.message != message for row in newest):
+    if waits and any(row.finished_at is None and not has_died(row) for row in newest):
         return Claim.TAKEN
     since_one_ended = takewhile(lambda row: row.finished_at is None, newest)
     deaths = sum(row.attempts for row in since_one_ended if has_died(row))
     if row is None:
         row = JobRunRow(job=job, slot=slot, attempts=0)
         session.add(row)
-    row.message, row.worker, row.started_at = message, worker, now
+    row.message, row.worker, row.started_at, row.seen_at = message, worker, now, now
     if deaths < MOST_ATTEMPTS:
         row.attempts += 1
         return Claim.OURS
@@ -150,3 +192,14 @@ def _claim(
     text = f"{job} ended its worker {deaths} times; left alone for {LEFT_ALONE}"
     session.add(EventRow(at=now, kind="job.left_alone", by=worker, account_id=account_id, text=text))
     return Claim.LEFT_ALONE
+
+
+def _is_silent(row: JobRunRow, now: dt.datetime) -> bool:
+    return row.seen_at <= now - dt.timedelta(seconds=SILENT_S)
+
+
+def _of(job: str, slot: dt.datetime, worker: str) -> Update:
+    """A change of a slot's row by the worker that does it, and by no other."""
+    return update(JobRunRow).where(
+        JobRunRow.job == job, JobRunRow.slot == slot, JobRunRow.worker == worker, JobRunRow.finished_at.is_(None)
+    )

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from adapters.contract import Channel, Telemetry
+from engine.settlement import SMALLEST, booked_eur
 from schedules import telemetry
 from schedules.telemetry import REGISTERS
+
+# What a sum of rounded lines is exact to.
+DIGITS = -int(SMALLEST.as_tuple().exponent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +24,13 @@ class Metered:
     """What the counters say of a horizon."""
 
     table: pd.DataFrame
-    """Per interval: the `REGISTERS` [kWh] and `cost_eur` with wear; NaN where a reading is missing. `estimated`: at
-    least one of them is the mean of powers that were read."""
+    """Per interval: the `REGISTERS` [kWh] and `cost_eur` with wear, each line rounded as in `engine.settlement`; NaN
+    where a reading is missing. `estimated`: at least one of them is the mean of powers that were read."""
 
     @property
     def cost_eur(self) -> float:
         """Realised cost over the metered intervals [EUR]; NaN where there is none."""
-        return float(self.table["cost_eur"].sum(min_count=1))
+        return round(float(self.table["cost_eur"].sum(min_count=1)), DIGITS)
 
     @property
     def unmetered_intervals(self) -> int:
@@ -59,16 +63,17 @@ def metered(
     starts = import_price.index
     at_start = counters.reindex(starts).set_axis(starts)
     at_end = counters.reindex(starts + step).set_axis(starts)
-    table = at_end - at_start
+    # As registers are written: their differences in binary fractions are off by a dust that would round the other way.
+    table = (at_end - at_start).round(9)
     # A counter that fell was replaced: what it missed is not known.
     table = table.where(table >= 0)
     table["estimated"] = table.isna().any(axis=1)
     table = table.fillna(_by_powers(readings, pd.DatetimeIndex(starts), step))
-    table["cost_eur"] = (
-        table["import_kwh"] * import_price
-        - table["export_kwh"] * export_price
-        + table["discharge_kwh"] * wear_eur_per_kwh
-    )
+    prices = {"import_kwh": import_price, "export_kwh": export_price}
+    prices["discharge_kwh"] = pd.Series(wear_eur_per_kwh, starts)
+    known = table[list(prices)].notna().all(axis=1)
+    lines = zip(*(booked_eur(table.loc[known, name], price[known]) for name, price in prices.items()), strict=True)
+    table["cost_eur"] = pd.Series([float(bought - sold + worn) for bought, sold, worn in lines], table.index[known])
     return Metered(table)
 
 

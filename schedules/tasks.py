@@ -12,13 +12,12 @@ from schedules.celery_app import app
 
 @app.task(bind=True)
 def fan_out(self: Any, job: str) -> None:
-    """Wake every account up for a job, each when its turn comes."""
+    """Wake every account up whose turn it is."""
     for turn in work.turns(JOBS[job], self.request.id):
         run.apply_async(
             (job, turn.slot.isoformat(), turn.account_id),
             queue=JOBS[job].queue or vendor_queue(turn.adapter),
-            countdown=turn.delay_s,
-            expires=turn.delay_s + JOBS[job].ring_s,
+            expires=JOBS[job].worth_s,
         )
 
 

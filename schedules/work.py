@@ -38,28 +38,29 @@ FAILURES_KEPT = 3
 
 @dataclass(frozen=True)
 class Turn:
-    """One account's turn within a slot."""
+    """One account's turn."""
 
     account_id: int
     adapter: str
     slot: dt.datetime
-    delay_s: float
-    """How long it still has to wait [s]."""
 
 
 def turns(job: Job, message: str) -> list[Turn]:
-    """All accounts' turns of the slot that it is; none where somebody else has called them up."""
+    """All accounts whose slot nobody has begun, or who began it fell silent; none where another heard the same ring.
+
+    What is asked is what is still to be done, not what was rung for: a message that was lost costs a ring.
+    """
     db, now = database(), CLOCK()
-    slot = job.slot(now)
-    name = f"{job.name}/all"
-    # Calling up takes a moment and may overlap: one that the store's restart broke off must not hold up the next slots.
-    if job_runs.claim(db, CLOCK, name, slot, message, worker(), busy_s=0.0) is not Claim.OURS:
+    ring, name, by = job.ring(now), f"{job.name}/all", worker()
+    # Calling up takes a moment and may overlap: one that the store's restart broke off must not hold up the next ring.
+    if job_runs.claim(db, CLOCK, name, ring, message, by, waits=False) is not Claim.OURS:
         return []
     with db.session() as session:
         accounts = session.execute(select(AccountRow.id, AccountRow.adapter).order_by(AccountRow.id)).all()
-    past_s = (now - slot).total_seconds()
-    found = [Turn(id, adapter, slot, max(0.0, job.delay_s(id) - past_s)) for id, adapter in accounts]
-    job_runs.finish(db, CLOCK, name, slot, f"{len(found)} accounts")
+        slots = {_name(job, id): job.slot(now, id) for id, _ in accounts}
+        begun = job_runs.begun(session, now, slots)
+    found = [Turn(id, adapter, slots[_name(job, id)]) for id, adapter in accounts if _name(job, id) not in begun]
+    job_runs.finish(db, CLOCK, name, ring, by, f"{len(found)} accounts")
     return found
 
 
@@ -72,19 +73,25 @@ def run(job: Job, message: str, slot: dt.datetime | None = None, account_id: int
         slot: When its slot began; None: the one that it is.
         account_id: For which account; None: as a whole.
     """
-    db = database()
-    slot = slot or job.slot(CLOCK())
-    name = job.name if account_id is None else f"{job.name}/{account_id}"
-    if job_runs.claim(db, CLOCK, name, slot, message, worker(), account_id) is not Claim.OURS:
+    db, by = database(), worker()
+    slot = slot or job.slot(CLOCK(), account_id)
+    name = _name(job, account_id)
+    if job_runs.claim(db, CLOCK, name, slot, message, by, account_id) is not Claim.OURS:
         return
-    try:
-        outcome = FUNCTIONS[job.name](db, account_id)
-    except Exception as error:
-        # Our own errors hold no secrets; what others quote is not known.
-        said = str(error) if isinstance(error, TidewattError) else type(error).__name__
-        job_runs.finish(db, CLOCK, name, slot, f"failed: {said}")
-        raise
-    job_runs.finish(db, CLOCK, name, slot, outcome)
+    with job_runs.showing_life(db, CLOCK, name, slot, by):
+        try:
+            outcome = FUNCTIONS[job.name](db, account_id)
+        except Exception as error:
+            # Our own errors hold no secrets; what others quote is not known.
+            said = str(error) if isinstance(error, TidewattError) else type(error).__name__
+            job_runs.finish(db, CLOCK, name, slot, by, f"failed: {said}")
+            raise
+    job_runs.finish(db, CLOCK, name, slot, by, outcome)
+
+
+def _name(job: Job, account_id: int | None) -> str:
+    """What a job is called in the rows of slots."""
+    return job.name if account_id is None else f"{job.name}/{account_id}"
 
 
 def beat(queue: str, message: str) -> None:

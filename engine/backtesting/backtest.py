@@ -75,7 +75,8 @@ def backtest(
         pv_forecaster: Who forecasts PV. None: the day before.
         weather: `temperature_c`, `ghi_w_per_m2` as they were forecast, for forecasters that use them.
         location: Latitude and longitude [degrees], for forecasters that know the sun.
-        modes: Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power.
+        modes: Whether the battery is left to follow the house where that serves the plan; otherwise it holds the
+            plan's power.
         futures: How many futures each plan weighs: what is expected, and that with the errors of so many past days;
             1: only what is expected, many times as fast. None: 16, or 1 with demand charges, whose peaks are planned
             for already. Where selling pays more than buying, or charging from the grid is forbidden, it comes to 1.
@@ -128,12 +129,15 @@ def backtest(
     trace = run(rolling, reality, initial_soc, progress)
     seconds = time.perf_counter() - begun
     worth = float(reality.import_price.mean() * site.battery.discharge_efficiency)
+    # The weights of self-consumption are no money.
+    by_plans = valuation.worth_by_plans(trace, reality, site, worth) if strategy.objective == "cost" else worth
+    orders = valuation.Orders(trace, reality, site, initial_kwh, np.broadcast_to(by_plans, len(reality)))
     accounts: dict[AccountName, Account] = {
         "no battery": valuation.idle(reality, site),
         "self-consumption rule": valuation.metered(follow_the_house(site, reality, initial_soc), initial_kwh),
         "perfect foresight": perfect_foresight(rolling, reality, initial_soc, worth),
-        "planned": valuation.planned(trace, reality, site),
-        "commanded": valuation.commanded(trace, reality, site, initial_kwh),
+        "planned": orders.planned(),
+        "commanded": orders.commanded(),
         "acted": valuation.acted(trace, reality, initial_kwh),
         "metered": valuation.metered(trace, initial_kwh),
     }

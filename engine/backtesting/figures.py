@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from engine.plotting import BLUE, GREY, ORANGE, PURPLE, RED, SKY
+from engine.errors import InputError
+from engine.plotting import BLUE, GREY, ORANGE, PURPLE, RED, SKY, edges_of, label, line, panels, steps
 
 if TYPE_CHECKING:
     from engine.backtesting.result import AccountName, BacktestResult
@@ -55,6 +57,43 @@ def backtest_figure(result: BacktestResult) -> go.Figure:
         title={"text": _heading(result), "x": 0.01, "y": 0.98, "yanchor": "top"},
     )
     figure.update_xaxes(showticklabels=True, ticklabelstandoff=6, tickformat="%-d %b\n%Y")
+    return figure
+
+
+def day_figure(result: BacktestResult, day: str | dt.date) -> go.Figure:
+    """One local day: prices, what was planned and done, and what perfect foresight would have done.
+
+    Raises:
+        InputError: The day is not in the history.
+    """
+    try:
+        wanted = pd.Timestamp(day).date()
+    except (ValueError, TypeError):
+        raise InputError("day", f"value {day!r} is no day", "write it as 2024-04-10") from None
+    within = _local(result).date == wanted
+    if not within.any():
+        days = result.attribution.index
+        raise InputError("day", f"{wanted} is not in the history", f"choose one from {days[0]} to {days[-1]}")
+    table, best = result.table[within], result.accounts["perfect foresight"]
+    best_kw = (best.discharged - best.charged)[within] / result.reality.step_h
+    figure, on_axis = panels(result.site, table.index)
+    edges = edges_of(table.index, on_axis)
+    steps(figure, 1, edges, table["import_price"], "import price", BLUE)
+    steps(figure, 1, edges, table["export_price"], "export price", ORANGE)
+    steps(figure, 2, edges, table["load_kw"], "load", GREY, "dot")
+    steps(figure, 2, edges, table["pv_kw"], "PV used", ORANGE, "dot")
+    steps(figure, 2, edges, table["planned_kw"], "battery planned", RED)
+    steps(figure, 2, edges, table["battery_kw"], "battery did", SKY, fill=True)
+    steps(figure, 2, edges, pd.Series(best_kw), "battery, perfect foresight", PURPLE, "dash")
+    initial_kwh, capacity_kwh = result.initial_soc * result.site.battery.capacity_kwh, result.site.battery.capacity_kwh
+    for stored, name, colour in (
+        (initial_kwh + best.stored_change.cumsum(), "SOC, perfect foresight", PURPLE),
+        (result.trace.stored, "SOC", BLUE),
+    ):
+        # A state of charge is that at the end of its interval; the day begins with that of the interval before.
+        soc = np.concatenate([[initial_kwh], stored])[np.append(within, False) | np.insert(within, 0, False)]
+        line(figure, 3, edges, pd.Series(soc / capacity_kwh * 100), name, colour, width=2)
+    label(figure, result.site, table.index[0])
     return figure
 
 

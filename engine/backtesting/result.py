@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -131,22 +132,24 @@ class BacktestResult:
         )
 
     @cached_property
+    def daily_costs_eur(self) -> pd.DataFrame:
+        """Each account by local day [EUR], a column each; stored energy counts, charges on peaks do not."""
+        days = pd.Index(self.reality.index.tz_convert(self.site.timezone).date, name="day")
+        worth = self.stored_worth_eur_per_kwh
+        costs = {name: account.cost_eur(self.reality, self.site, worth) for name, account in self.accounts.items()}
+        return pd.DataFrame(costs).groupby(days).sum()
+
+    @cached_property
     def attribution(self) -> pd.DataFrame:
-        """Where money was lost against perfect foresight, by local day [EUR].
+        """Where money was lost against perfect foresight, by local day [EUR]; see docs/backtesting.md.
 
         Columns `perfect_eur`, `forecast_eur`, `command_eur`, `execution_eur`, `metering_eur` and `total_eur`, which
         they sum to: what the day cost by the meter, stored energy counted, charges on peaks left out.
         """
-        days = pd.Index(self.reality.index.tz_convert(self.site.timezone).date, name="day")
-        worth = self.stored_worth_eur_per_kwh
-
-        def daily(name: AccountName) -> pd.Series:
-            costs = self.accounts[name].cost_eur(self.reality, self.site, worth)
-            return pd.Series(costs).groupby(days).sum()
-
-        columns = {"perfect_eur": daily("perfect foresight")}
-        columns |= {f"{step}_eur": daily(after) - daily(before) for step, before, after in STEPS}
-        return pd.DataFrame({**columns, "total_eur": daily("metered")})
+        daily = self.daily_costs_eur
+        columns = {"perfect_eur": daily["perfect foresight"]}
+        columns |= {f"{step}_eur": daily[after] - daily[before] for step, before, after in STEPS}
+        return pd.DataFrame({**columns, "total_eur": daily["metered"]})
 
     @cached_property
     def kpis(self) -> dict[str, float]:
@@ -240,6 +243,16 @@ class BacktestResult:
         from engine.backtesting.figures import backtest_figure
 
         return backtest_figure(self)
+
+    def plot_day(self, day: str | dt.date) -> Figure:
+        """One local day drawn open: prices, what was planned, what was done, what perfect foresight would have done.
+
+        Raises:
+            InputError: The day is not in the history.
+        """
+        from engine.backtesting.figures import day_figure
+
+        return day_figure(self, day)
 
 
 def _throughput(trace: Trace) -> float:

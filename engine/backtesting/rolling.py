@@ -18,11 +18,11 @@ from engine.backtesting.reality import Reality
 from engine.demand import DemandCharge
 from engine.forecast import Forecaster, Observed
 from engine.inputs import build_stack
-from engine.intent import FOLLOWS_WITHIN_KW, SMALLEST_CURTAILMENT_KW, SMALLEST_SET_POINT_KW
+from engine.intent import HABITS
 from engine.problem import ProblemStack
 from engine.request import Request
-from engine.storage_dp import MOST_VALUE_PIECES, NO_STEERING, kernel_input
-from engine.storage_kernels import INFINITE, Caps, Habits, House, Inverter, Trace, carry_out, roll
+from engine.storage_dp import MOST_VALUE_PIECES, NO_STEERING, inverter_of, kernel_input
+from engine.storage_kernels import INFINITE, Caps, House, Trace, carry_out, roll
 from engine.strategy import Strategy
 
 # Rows of forecasts that are held at a time.
@@ -53,7 +53,7 @@ class Rolling:
     charges: tuple[DemandCharge, ...] = ()
     """Charges on the peak import; none may be in the problems themselves."""
     modes: bool = True
-    """Whether the battery is left to follow the house where the plan does; otherwise it holds the plan's power."""
+    """Whether the battery is left to follow the house where that serves a plan; otherwise it holds its power."""
     futures: int = 1
     """How many futures a plan weighs: the expected one, and others that are as wrong as forecasts have been."""
 
@@ -76,7 +76,7 @@ def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progre
     intervals, template = len(reality), template_of(rolling, reality)
     trace, battery = new_trace(intervals), rolling.site.battery
     inverter, house = inverter_of(rolling.site), House(reality.load_kw, reality.pv_kw)
-    habits = Habits(FOLLOWS_WITHIN_KW if rolling.modes else -1.0, SMALLEST_SET_POINT_KW, SMALLEST_CURTAILMENT_KW)
+    habits = HABITS if rolling.modes else HABITS._replace(follows_within_kw=-1.0)
     stored = initial_soc * battery.capacity_kwh
     outlook = np.full(int(DAY // reality.step), _first_worth(reality, battery))
     forecasts = _forecasts(rolling, reality)
@@ -202,31 +202,6 @@ def _first_worth(reality: Reality, battery: Battery) -> float:
     known = reality.known_at <= reality.index.asi8[0]
     prices = reality.import_price[known] if known.any() else reality.import_price[:1]
     return float(prices.mean() * battery.discharge_efficiency)
-
-
-def inverter_of(site: Site) -> Inverter:
-    """The battery as the kernels know it."""
-    battery, grid = site.battery, site.grid
-    charge, discharge = (
-        np.array(points, dtype=np.float64).reshape(-1, 2)
-        for points in (battery.charge_kw_at_soc, battery.discharge_kw_at_soc)
-    )
-    return Inverter(
-        max_charge_kw=float(battery.max_charge_kw),
-        max_discharge_kw=float(battery.max_discharge_kw),
-        charge_soc=charge[:, 0].copy(),
-        charge_kw=charge[:, 1].copy(),
-        discharge_soc=discharge[:, 0].copy(),
-        discharge_kw=discharge[:, 1].copy(),
-        low=float(battery.min_soc * battery.capacity_kwh),
-        high=float(battery.max_soc * battery.capacity_kwh),
-        capacity=float(battery.capacity_kwh),
-        eta_in=float(battery.charge_efficiency),
-        eta_out=float(battery.discharge_efficiency),
-        kept=battery.kept_after(1 / 60),
-        export_limit_kw=INFINITE if grid.export_limit_kw is None else float(grid.export_limit_kw),
-        pv_curtailable=site.pv is not None and site.pv.curtailable,
-    )
 
 
 def new_trace(intervals: int) -> Trace:

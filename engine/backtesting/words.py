@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from engine.backtesting.result import BacktestResult
 
 REASONS = {
-    "forecast": "prices, load and PV that came otherwise than forecast",
-    "command": "orders that differ from the plan: modes and set-points that hold between plans",
-    "execution": "what the battery could not do: full, empty, or beyond its rating",
+    "forecast": "hours to come that were not as forecast",
+    "command": "orders given before their interval's load and PV were known, by mode or set-point",
+    "execution": "a battery that was full, empty or at its rating for part of an interval",
     "metering": "minutes that both bought and sold, which means do not show",
 }
 

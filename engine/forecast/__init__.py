@@ -6,6 +6,7 @@ forecasts = SeasonalNaive().forecast(observed, decisions, steps=144)
 forecasts.row(0)
 """
 
+from engine.forecast.latest import WithLatest
 from engine.forecast.load import GradientBoosting, SimilarDay
 from engine.forecast.naive import PerfectForesight, Persistence, SeasonalNaive
 from engine.forecast.pv import PvPhysical, PvRegression
@@ -25,6 +26,7 @@ __all__ = [
     "SeasonalNaive",
     "SimilarDay",
     "Stakes",
+    "WithLatest",
     "WithQuantiles",
     "in_chunks",
     "score",

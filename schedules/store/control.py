@@ -112,6 +112,8 @@ class JobRunRow(Base):
     attempts: Mapped[int] = mapped_column(default=1)
     """How often it was begun; what kills its worker again and again is left alone."""
     started_at: Mapped[dt.datetime]
+    seen_at: Mapped[dt.datetime]
+    """When whoever does it last showed that he is alive."""
     finished_at: Mapped[dt.datetime | None]
     outcome: Mapped[str] = mapped_column(default="")
 

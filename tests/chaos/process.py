@@ -37,9 +37,11 @@ def traced_claim(db: Any, clock: Any, job: str, slot: Any, *rest: Any, **options
 
 
 @functools.wraps(finish)
-def traced_finish(db: Any, clock: Any, job: str, slot: Any, outcome: str) -> None:
-    finish(db, clock, job, slot, outcome)
-    trace("ended", job, slot.isoformat(), outcome)
+def traced_finish(db: Any, clock: Any, job: str, slot: Any, worker: str, outcome: str) -> bool:
+    ours = finish(db, clock, job, slot, worker, outcome)
+    if ours:
+        trace("ended", job, slot.isoformat(), outcome)
+    return ours
 
 
 job_runs.claim, job_runs.finish = traced_claim, traced_finish

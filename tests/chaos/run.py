@@ -168,7 +168,7 @@ def _minute_with_halt(installation: Installation, disturber: Disturber) -> dt.da
 
     def pull(number: int) -> None:
         if number == half:
-            pulled.append(_pull(installation))
+            pulled.append(_pull(installation, disturber))
 
     disturber.run(2 * half, time.monotonic() + 3 * HALT_MINUTE_S, pull)
     return pulled[0]
@@ -186,8 +186,8 @@ def _recover(installation: Installation, disturber: Disturber) -> None:
             return
 
 
-def _pull(installation: Installation) -> dt.datetime:
-    """Pull it as soon as the store is there."""
+def _pull(installation: Installation, disturber: Disturber) -> dt.datetime:
+    """Pull it as soon as the store is there; who took it away brings it back meanwhile."""
     deadline = time.monotonic() + LONGEST_AWAY_S
     while True:
         try:
@@ -196,7 +196,7 @@ def _pull(installation: Installation) -> dt.datetime:
         except OperationalError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.5)
+            disturber.wait(0.5)
 
 
 def _reconciled(installation: Installation) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import Battery, DemandCharge, PvArray, Site, backtest
+from engine import Battery, DemandCharge, InputError, PvArray, Site, backtest
 from engine.backtesting.result import BacktestResult
 
 SITE = Site(
@@ -70,3 +70,32 @@ def test_the_summary_says_money_losses_figures_and_charges():
         assert f"{step:24}{result.attribution[f'{step}_eur'].sum():>10,.2f} EUR" in text
     assert f"charges on peaks                {result.fees_eur['metered']:,.2f} EUR" in text
     assert "forecasts: load by seasonal naive" in text
+
+
+def test_the_days_of_each_account_add_up_to_what_it_comes_to(short: BacktestResult):
+    sums = short.daily_costs_eur.sum()
+    assert sums.to_dict() == pytest.approx(short.costs_eur)
+    # Three times 24 hours reach an hour into a fourth day, for one of them has 23.
+    assert list(map(str, short.daily_costs_eur.index)) == ["2025-03-29", "2025-03-30", "2025-03-31", "2025-04-01"]
+
+
+@pytest.mark.parametrize(("day", "intervals"), [("2025-03-29", 96), ("2025-03-30", 92)])
+def test_a_day_drawn_open_shows_what_was_done_and_where_the_store_began(
+    short: BacktestResult, day: str, intervals: int
+):
+    drawn = {trace.name: trace for trace in short.plot_day(day).data}
+    done = short.table[short.table.index.tz_convert(SITE.timezone).date == pd.Timestamp(day).date()]
+    assert len(done) == intervals
+    for name, column in (("battery did", "battery_kw"), ("battery planned", "planned_kw"), ("load", "load_kw")):
+        # A step is held to its end.
+        assert drawn[name].y[:-1] == pytest.approx(done[column].tolist())
+    begun = 0.5 if day == "2025-03-29" else short.table["soc"].iloc[95]
+    assert drawn["SOC"].y == pytest.approx([begun * 100, *(done["soc"] * 100)])
+    assert drawn["SOC, perfect foresight"].y[0] == pytest.approx(50) or day != "2025-03-29"
+    assert len(drawn["SOC, perfect foresight"].x) == len(drawn["SOC, perfect foresight"].y) == intervals + 1
+
+
+@pytest.mark.parametrize("day", ["2025-04-02", "yesterday"])
+def test_a_day_that_is_not_there_cannot_be_drawn(short: BacktestResult, day: str):
+    with pytest.raises(InputError, match="day"):
+        short.plot_day(day)

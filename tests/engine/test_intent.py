@@ -63,11 +63,11 @@ def test_a_plan_that_follows_the_house_is_left_to_the_device(case):
     ).plan()
     assert plan.table["charge_kw"].tolist() == pytest.approx([2.0] * 4 + [0.0] * 4)
     assert plan.table["discharge_kw"].tolist() == pytest.approx([0.0] * 4 + [3.0, 3.0, 2.0, 0.0])
-    # What is left in store is less than the house takes: from there on it is a number again.
-    assert modes(plan) == [FOLLOW] * 6 + [DISCHARGE, HOLD]
+    # Also where less is left than the house takes: what is found there after all is best spent at once.
+    assert modes(plan) == [FOLLOW] * 8
 
 
-def test_following_at_its_rating_is_following_and_resting_because_it_is_empty_is_a_hold(case):
+def test_following_at_its_rating_is_following_and_so_is_being_empty_where_waiting_never_pays(case):
     site = Site(
         battery=Battery(capacity_kwh=5, max_charge_kw=5, max_discharge_kw=2, min_soc=0.1, max_soc=0.9), pv=PvArray()
     )
@@ -82,7 +82,7 @@ def test_following_at_its_rating_is_following_and_resting_because_it_is_empty_is
     ).plan()
     assert plan.table["soc"].iloc[1] == pytest.approx(0.5)
     assert plan.table["soc"].iloc[-1] == pytest.approx(0.1)
-    assert modes(plan) == [FOLLOW] * 6 + [HOLD] * 3
+    assert modes(plan) == [FOLLOW] * 9
 
 
 def test_resting_that_is_not_following_is_a_hold(case):

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from adapters.contract import Channel, Registers, Telemetry
+from engine import settlement
+from engine.prices import PriceCurve
+from engine.tariffs.generic import spot_contract
 from schedules.metering import metered
 
 BEGIN = dt.datetime(2024, 4, 10, 12, 0, tzinfo=dt.UTC)
@@ -178,7 +183,7 @@ def test_without_counters_the_means_of_powers_are_billed_and_said_to_be_estimate
     seen = settle([powers(5, 2.0, 3.0), powers(10, -1.0), powers(15, 1.0)], prices(0.30), prices(0.10), WEAR)
     assert seen.table["import_kwh"].iloc[0] == pytest.approx(0.25)
     assert seen.table["export_kwh"].iloc[0] == pytest.approx(1 / 12)
-    assert seen.cost_eur == pytest.approx(0.25 * 0.30 - 0.10 / 12 + 0.25 * WEAR)
+    assert seen.cost_eur == pytest.approx(0.25 * 0.30 - 0.10 / 12 + 0.25 * WEAR, abs=1e-6)
     assert (seen.estimated_intervals, seen.unmetered_intervals) == (1, 0)
 
 
@@ -198,3 +203,21 @@ def test_counters_outrank_powers_where_there_are_any():
 def test_a_missing_power_is_no_zero():
     seen = settle([powers(15, None, 1.0)], prices(0.30), prices(0.10))
     assert seen.unmetered_intervals == 1
+
+
+def test_a_day_costs_to_the_millionth_what_the_ledger_books():
+    """Each of import, export and wear is rounded once in each interval; all else is exact."""
+    rng = np.random.default_rng(3)
+    index = pd.date_range(BEGIN, periods=96, freq="15min", name="start")
+    flows = np.round(rng.gamma(0.5, 1.0, (96, 3)), 3)
+    total = np.vstack([np.zeros(3), flows.cumsum(axis=0)])
+    readings = [counters(t, bought, sold, 0.0, given) for t, (bought, sold, given) in enumerate(total)]
+    spot = pd.Series(np.round(rng.uniform(-0.1, 0.4, 96), 5), index)
+    tariff = spot_contract(currency="EUR", timezone="Europe/Copenhagen", export_fee=0.0)
+    energy = [pd.Series(column, index) for column in flows.T]
+    ledger = settlement.settle(
+        tariff, PriceCurve(spot, "EUR"), *energy[:2], discharge_kwh=energy[2], wear_per_kwh=0.01234
+    )
+    seen = settle(readings, spot, spot, 0.01234)
+    assert Decimal(str(seen.cost_eur)) == ledger.total
+    assert [Decimal(repr(cost)) for cost in seen.table["cost_eur"]] == list(ledger.table["total"])

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Battery, GridConnection, PvArray, Site
-from engine.backtesting.rolling import inverter_of, new_trace
+from engine.backtesting.rolling import new_trace
 from engine.plant import Plant, PlantCommand, PlantLimits, PlantMode
+from engine.storage_dp import inverter_of
 from engine.storage_kernels import INFINITE, House, carry_out
 
 MINUTES, INTERVALS = 15, 8

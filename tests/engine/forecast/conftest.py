@@ -18,6 +18,7 @@ from engine.forecast import (
     PvRegression,
     SeasonalNaive,
     SimilarDay,
+    WithLatest,
     WithQuantiles,
 )
 
@@ -30,7 +31,9 @@ FORECASTERS: dict[str, Forecaster] = {
     "boosting": GradientBoosting(least_training_days=14),
     "PV regression": PvRegression(),
     "PV physical": PvPhysical(),
+    "latest": WithLatest(SimilarDay()),
     "quantiles": WithQuantiles(SimilarDay(), (0.1, 0.5, 0.9)),
+    "latest quantiles": WithLatest(WithQuantiles(SimilarDay(), (0.1, 0.5, 0.9))),
     "PV quantiles": WithQuantiles(PvPhysical(), (0.1, 0.5, 0.9), zero_is_certain=True),
 }
 OF_PV = {"PV regression", "PV physical", "PV quantiles"}
