@@ -102,10 +102,10 @@ def run(db: Database, clock: Clock, load_forecaster: LoadForecaster, worker: str
             outcome = f"failed: {error}"
             report.failures.append(f"{name}: {error}")
         except Exception as error:
-            job_runs.finish(db, clock, job, slot, f"failed: {type(error).__name__}")
+            job_runs.finish(db, clock, job, slot, worker, f"failed: {type(error).__name__}")
             unforeseen = unforeseen or error
             continue
-        job_runs.finish(db, clock, job, slot, outcome)
+        job_runs.finish(db, clock, job, slot, worker, outcome)
         report.forecast += outcome.startswith(JOB)
         if outcome.startswith("waits"):
             report.waiting.append(f"{name} {outcome}")
