@@ -198,7 +198,8 @@ def _made(name: str, observed: Observed, decision: dt.datetime, candidates: list
         if ahead.notna().all():
             first = observed.index.searchsorted(pd.Timestamp(decision))
             before = observed.values.iloc[first - BEFORE // QUARTER : first]
-            whole = pd.concat([before.fillna(ahead.iloc[0]), ahead])
+            # To a tenth of a watt: no forecast says more, and every site keeps two an hour.
+            whole = pd.concat([before.fillna(ahead.iloc[0]), ahead]).round(4)
             return Made(name, whole, forecaster.name, "; ".join(doubts + [doubt] * bool(doubt)))
         doubts.append(f"is not made by {forecaster.name}, which leaves gaps")
     return Made(name, None, "", f"has readings of {days:.1f} days; each quarter of an hour of a day is needed once")
