@@ -17,7 +17,8 @@ import numpy as np
 from engine.arrays import Mask
 from engine.errors import InputError
 from engine.plan import Plan
-from engine.storage_dp import Steering, inverter_of, kernel_input
+from engine.problem import ProblemStack
+from engine.storage_dp import NO_STEERING, inverter_of, kernel_input
 from engine.storage_kernels import Habits, where_to_follow
 
 HABITS = Habits(
@@ -141,18 +142,21 @@ def intents_of(
     return intents
 
 
+def ties_powers(stack: ProblemStack) -> bool:
+    """Whether more than prices and the store ties powers to each other: prices do not tell then what another one loses.
+
+    What import is held to for a peak is among it: no price knows of the energy that a spike to come needs.
+    """
+    held = bool(stack.demand_charges) or bool((stack.import_limit_kw < stack.figures.import_limit_kw).any())
+    return held or stack.strategy.budgeted or bool(stack.commitments) or bool(stack.balancing)
+
+
 def _follows(plan: Plan) -> Mask:
     """Where the plan is carried out by following the house, by interval; the rule is that of the kernels."""
     problem, battery, table = plan.problem, plan.site.battery, plan.table
     taken = table["discharge_kw"] / battery.discharge_efficiency - table["charge_kw"] * battery.charge_efficiency
-    cap_kw = np.full(problem.intervals, np.inf)
-    for peak in problem.peaks:
-        # More than the plan draws at most would raise the peak.
-        cap_kw[peak.inside] = table["import_kw"].to_numpy()[peak.inside].max(initial=0.0)
-    data = kernel_input(problem.stack, Steering(import_cap_kw=cap_kw))
-    # Where more than prices and the store ties powers to each other, prices do not tell what another power loses.
-    tied = bool(problem.budgets or problem.commitments or problem.balancing)
-    habits = HABITS._replace(covers_more=not tied)
+    data = kernel_input(problem.stack, NO_STEERING)
+    habits = HABITS._replace(covers_more=not ties_powers(problem.stack))
     return np.asarray(where_to_follow(data, -taken.to_numpy() * problem.step_h, inverter_of(plan.site), habits))
 
 

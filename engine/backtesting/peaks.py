@@ -13,7 +13,7 @@ from engine.backtesting.reality import Reality
 from engine.demand import DemandCharge, PeakPeriod, peak_periods
 from engine.inputs import guarded_export_kw
 from engine.market_inputs import self_consumption_weights
-from engine.peaks import MARGIN, OUTLOOK_DAYS, cap_kw
+from engine.peaks import MARGIN, OUTLOOK_DAYS, cap_kw, kept_kwh
 from engine.problem import ProblemStack
 
 WEEK_DAYS = 7
@@ -56,12 +56,32 @@ class PeakKeeper:
                 caps[counted - now] = np.minimum(caps[counted - now], held_kw)
         return caps
 
+    def kept_soc(self, now: int, caps_kw: Array) -> Array | None:
+        """State of charge to be kept for the caps, by interval of the day from `now` on, shape (intervals of a day,).
+
+        Args:
+            now: The interval.
+            caps_kw: What import is held to from `now` on; where that is nothing there is nothing to keep.
+        """
+        held_kw = float(caps_kw.min())
+        if not np.isfinite(held_kw):
+            return None
+        reality, battery = self.reality, self.template.sites[0].battery
+        day = round(24 / reality.step_h)
+        past = slice(now - min(now // day, OUTLOOK_DAYS) * day, now)
+        net_kw = (reality.mean_load_kw - reality.mean_pv_kw)[past].reshape(-1, day)
+        soc: Array = battery.min_soc + kept_kwh(net_kw, held_kw, battery, reality.step_h) / battery.capacity_kwh
+        return soc
+
     def fees_eur(self, imported_kwh: Array) -> float:
         """What the history's import costs by its peaks, all periods [EUR]."""
         import_kw = imported_kwh / self.reality.step_h
         return float(sum(period.charge.fees_eur(period.billed_kw(import_kw)) for period in self.periods))
 
     def _cap_kw(self, period: PeakPeriod, now: int, stored: float, import_kw: Array) -> float:
+        if not now:
+            # Nothing is known of the house, and a peak cannot be taken back.
+            return next((bound for bound, _ in period.charge.steps_eur if bound is not None), 0.0)
         return cap_kw(period, self._outlook(now, int(period.inside.max()) + 1, stored), import_kw, now)
 
     def _outlook(self, now: int, end: int, stored: float) -> ProblemStack:
@@ -75,7 +95,7 @@ class PeakKeeper:
             for name, price in (("import_price", reality.import_price), ("export_price", reality.export_price))
         }
         series |= {
-            name: self._usual(power, rows, now)[np.newaxis] if now else np.full((1, 1), 0.0)
+            name: self._usual(power, rows, now)[np.newaxis]
             for name, power in (("load_kw", reality.mean_load_kw), ("pv_kw", reality.mean_pv_kw))
         }
         battery = self.template.sites[0].battery

@@ -19,9 +19,9 @@ from engine.backtesting.peaks import PeakKeeper
 from engine.backtesting.reality import Reality
 from engine.balancing import most_kw
 from engine.demand import DemandCharge
-from engine.forecast import Forecaster, Observed
+from engine.forecast import Forecaster, Observed, WithLatest
 from engine.inputs import build_stack, guarded_export_kw
-from engine.intent import HABITS
+from engine.intent import HABITS, ties_powers
 from engine.market_inputs import self_consumption_weights
 from engine.problem import ProblemStack
 from engine.request import Request
@@ -106,13 +106,14 @@ def run(rolling: Rolling, reality: Reality, initial_soc: float, progress: Progre
     per, offset = _measured(rolling, reality)
     too_many = 0
     for at in _stints(rolling, reality, SLOW_PLANS_AT_ONCE if why else DECISIONS_AT_ONCE):
-        first, caps = int(at[0]), np.empty(0)
+        first, caps, kept_soc = int(at[0]), np.empty(0), None
         if keeper is not None:
             # Of what lies behind the stint only the horizons of its plans are told.
             reach = int(at[-1]) + rolling.horizon - first
             caps = np.full(first + reach, np.inf)
             caps[first:] = keeper.caps_kw(first, stored, trace.imported, reach)
-        stack, held = _stack(rolling, reality, template, forecasts, at), Caps(caps, per, offset)
+            kept_soc = keeper.kept_soc(first, caps[first:])
+        stack, held = _stack(rolling, reality, template, forecasts, at, kept_soc), Caps(caps, per, offset)
         if why:
             stored = slow.roll(stack, first, held, stored)
         else:
@@ -134,7 +135,7 @@ def _habits(rolling: Rolling, template: ProblemStack) -> Habits:
     floor = strategy.export_floor_eur_per_kwh if strategy.export_guard == "curtail" else None
     return HABITS._replace(
         follows_within_kw=HABITS.follows_within_kw if rolling.modes else -1.0,
-        covers_more=not (strategy.budgeted or template.balancing or template.commitments),
+        covers_more=not (rolling.charges or ties_powers(template)),
         least_export_price=max(0.0, floor or 0.0),
     )
 
@@ -184,14 +185,24 @@ def _forecasts(rolling: Rolling, reality: Reality, template: ProblemStack) -> di
             found[name] = np.zeros((1, 1))
             continue
         observed = Observed(reality.series(power, name), weather=weather, **reality.place)
-        found[name] = forecaster.forecast(observed, decisions, rolling.horizon).mean
+        # The peak of an hour is saved by who sees in its first minutes what is on.
+        seeing = WithLatest(forecaster) if name == "load_kw" and rolling.charges else forecaster
+        found[name] = seeing.forecast(observed, decisions, rolling.horizon).mean
     return found
 
 
 def _stack(
-    rolling: Rolling, reality: Reality, template: ProblemStack, forecasts: dict[str, Array], at: Positions
+    rolling: Rolling,
+    reality: Reality,
+    template: ProblemStack,
+    forecasts: dict[str, Array],
+    at: Positions,
+    kept_soc: Array | None,
 ) -> ProblemStack:
-    """The problems of some decisions: each future of each a row, as if it were a site of its own."""
+    """The problems of some decisions: each future of each a row, as if it were a site of its own.
+
+    `kept_soc` is what is to be in store for a peak, by interval of the day that the first of them begins.
+    """
     rows = slice(int(at[0]) // rolling.every, int(at[-1]) // rolling.every + 1)
     day = int(DAY // reality.step)
     changed: dict[str, Any] = {}
@@ -218,6 +229,10 @@ def _stack(
         rolling.strategy, changed["export_price"], template.figures.export_limit_kw
     )
     weights = self_consumption_weights(rolling.strategy, rolling.horizon)
+    if kept_soc is not None:
+        of_day = (at[:, np.newaxis] - at[0] + np.arange(rolling.horizon)) % len(kept_soc)
+        kept = np.repeat(kept_soc[of_day], rolling.futures, axis=0)
+        changed["reserve_soc"] = np.maximum(kept, template.reserve_soc[:, :1])
     changed["wanted"] = {**template.wanted, **expected, **weights}
     changed["index"] = pd.date_range(reality.index[at[0]], periods=rolling.horizon, freq=reality.step)
     return replace(template, sites=(rolling.site,) * (len(at) * rolling.futures), **changed)

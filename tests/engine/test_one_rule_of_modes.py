@@ -135,7 +135,7 @@ def test_energy_that_a_peak_to_come_needs_is_not_spent_by_following(case: Any) -
     given: dict[str, Any] = {"prices": [0.3, 0.29, 0.1, 0.1], "load": [4.0, 6.0, 0.0, 0.0], "pv": 0.0, "soc": 0.15}
     assert told(case, **given)[0] is FOLLOW
     charge = DemandCharge(eur_per_kw=5.0)  # type: ignore[arg-type]
-    assert told(case, **given, demand_charges=[charge])[:2] == [DISCHARGE, FOLLOW]
+    assert told(case, **given, demand_charges=[charge])[:2] == [DISCHARGE, DISCHARGE]
 
 
 def test_with_a_budget_of_cycles_prices_do_not_tell(case: Any) -> None:
