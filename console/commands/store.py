@@ -39,7 +39,9 @@ def open_store(store: str) -> Database:
 
     try:
         if not store:
-            return Database(Settings.from_environment().store_url)
+            settings = Settings.from_environment()
+            settings.make_folders()
+            return Database(settings.store_url)
         return Database(store) if "://" in store else Database.at(Path(store))
     except SQLAlchemyError as error:
         raise InputError("store", f"cannot be opened ({type(error).__name__})", "check address and rights") from None

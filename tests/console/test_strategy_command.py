@@ -229,3 +229,11 @@ def test_a_table_of_many_sites_shows_those_on_which_it_has_most_effect_and_the_s
     sums = [float(list(table.columns[place].cells)[-1].removesuffix(" EUR")) for place in (1, 2, 3)]
     expected = [30 * full.cost_eur, sum(each.cost_eur for each in plans)]
     assert sums == pytest.approx([*expected, expected[1] - expected[0]], abs=0.006)
+
+
+def test_the_first_command_of_an_installation_makes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TIDEWATT_STORE", raising=False)
+    monkeypatch.setenv("TIDEWATT_STATE", str(tmp_path / "new" / "state"))
+    # An option that is given empty counts as one that is not given.
+    assert read("", "strategy", "list") == []
+    assert (tmp_path / "new" / "state" / "tidewatt.sqlite").exists()
