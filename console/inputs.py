@@ -8,15 +8,16 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from engine import InputError, Site, Strategy, columns
 from engine.errors import input_error_from
 
+M = TypeVar("M", bound=BaseModel)
 SERIES_COLUMNS = (*columns.PRICES.values(), *columns.POWERS.values())
 MARKET_COLUMNS = tuple(columns.MARKETS.values())
 
@@ -39,10 +40,7 @@ def read_site(path: Path) -> Site:
     Raises:
         InputError: The file cannot be read, or what it says cannot be a site.
     """
-    try:
-        return Site.model_validate(read_fields(path, "name, timezone, battery, grid and pv"))
-    except ValidationError as error:
-        raise input_error_from(error, prefix=f"{path.name}: ") from None
+    return _read(Site, path, "name, timezone, battery, grid and pv")
 
 
 def read_strategy(path: Path) -> Strategy:
@@ -51,8 +49,12 @@ def read_strategy(path: Path) -> Strategy:
     Raises:
         InputError: The file cannot be read, or what it says cannot be a strategy.
     """
+    return _read(Strategy, path, "fields of a strategy, such as reserve_soc: 0.3")
+
+
+def _read(model: type[M], path: Path, expected: str) -> M:
     try:
-        return Strategy.model_validate(read_fields(path, "fields of a strategy, such as reserve_soc: 0.3"))
+        return model.model_validate(read_fields(path, expected))
     except ValidationError as error:
         raise input_error_from(error, prefix=f"{path.name}: ") from None
 
